@@ -1,0 +1,102 @@
+"""Named network namespaces, compatible with `ip netns` (one bind mount a name in /run/netns)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from privacy_router.host import libc
+from privacy_router.host.libc import CloneFlag, MountFlag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NETNS_DIR = Path("/run/netns")
+
+T = TypeVar("T")
+
+
+def path_of(name: str) -> Path:
+    """Where the namespace `name` is bound."""
+    return NETNS_DIR / name
+
+
+def exists(name: str) -> bool:
+    """Whether `name` is bound to a live network namespace (not merely a left-over file)."""
+    try:
+        return path_of(name).stat().st_dev == Path("/proc/self/ns/net").stat().st_dev
+    except FileNotFoundError:
+        return False
+
+
+def names(prefix: str) -> list[str]:
+    """The names in use that begin with `prefix`, sorted."""
+    if not NETNS_DIR.is_dir():
+        return []
+    return sorted(entry.name for entry in NETNS_DIR.iterdir() if entry.name.startswith(prefix))
+
+
+def create(name: str) -> Path:
+    """Make and bind a new network namespace, replacing a left-over file of that name.
+
+    Raises OSError when the kernel refuses.
+    """
+    NETNS_DIR.mkdir(mode=0o755, parents=True, exist_ok=True)
+    target = path_of(name)
+    target.unlink(missing_ok=True)
+    target.touch(mode=0o600, exist_ok=False)
+
+    def bind() -> None:
+        libc.unshare(CloneFlag.NEWNET)
+        libc.mount("/proc/thread-self/ns/net", target, None, MountFlag.BIND)
+
+    _in_thread(bind)
+    return target
+
+
+def delete(name: str) -> None:
+    """Unbind the namespace; it goes with its devices once nothing uses it any more."""
+    target = path_of(name)
+    if not target.exists():
+        return
+    if exists(name):
+        libc.unmount(target)
+    target.unlink()
+
+
+def run_in(namespace: Path | None, work: Callable[[], T]) -> T:
+    """Run `work` inside a network namespace and return what it returns.
+
+    Sockets opened and processes started by `work` belong to that namespace for good. It runs in a
+    thread of its own, since a network namespace is a property of the thread. None: right here.
+    """
+    if namespace is None:
+        return work()
+
+    def entered() -> T:
+        handle = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            libc.setns(handle, CloneFlag.NEWNET)
+        finally:
+            os.close(handle)
+        return work()
+
+    return _in_thread(entered)
+
+
+def _in_thread(work: Callable[[], T]) -> T:
+    future: Future[T] = Future()
+
+    def target() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # handed to the caller's thread, whatever it is
+            future.set_exception(error)
+
+    thread = threading.Thread(target=target, name="in-namespace", daemon=True)
+    thread.start()
+    thread.join()
+    return future.result()

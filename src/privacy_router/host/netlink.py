@@ -1,0 +1,300 @@
+"""Typed netlink for one network namespace, on pyroute2 (the only file that knows its spelling)."""
+
+from __future__ import annotations
+
+import errno
+from ipaddress import ip_address, ip_interface, ip_network
+from socket import AF_INET, AF_INET6
+from typing import TYPE_CHECKING, Any, Self
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from privacy_router.host.topology import (
+    MAIN_TABLE,
+    Address,
+    Interface,
+    Link,
+    Neighbour,
+    Network,
+    Route,
+    Rule,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+_NODAD = 0x02
+_PERMANENT = 0x80
+_SCOPE_HOST = 254
+_DEFAULT_METRIC_V6 = 1024
+_KINDS = {1: "unicast", 2: "local", 7: "unreachable"}
+_PROTOCOL_STATIC = 4
+_PROTOCOL_KERNEL = 2
+
+
+class Netlink:
+    """A netlink session inside `namespace` (None: the caller's own)."""
+
+    def __init__(self, namespace: Path | None = None) -> None:
+        self._ip = IPRoute(netns=str(namespace)) if namespace else IPRoute()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the session's socket."""
+        self._ip.close()
+
+    # --- devices -------------------------------------------------------------------------------
+
+    def links(self) -> dict[str, Link]:
+        """Every device by name."""
+        found = (_link(message) for message in self._ip.get_links())
+        return {link.name: link for link in found}
+
+    def index(self, name: str) -> int | None:
+        """The index of the device `name`, or None when there is none."""
+        found = self._ip.link_lookup(ifname=name)
+        return int(found[0]) if found else None
+
+    def set_link(
+        self,
+        name: str,
+        *,
+        up: bool | None = None,
+        mtu_bytes: int | None = None,
+        mac: str | None = None,
+    ) -> None:
+        """Change a device's state, MTU or MAC; what is None stays as it is."""
+        change: dict[str, Any] = {}
+        if up is not None:
+            change["state"] = "up" if up else "down"
+        if mtu_bytes is not None:
+            change["mtu"] = mtu_bytes
+        if mac is not None:
+            change["address"] = mac
+        self._ip.link("set", index=self._index(name), **change)
+
+    def move(self, name: str, target_fd: int) -> None:
+        """Move a device into the namespace behind `target_fd`. It arrives down and bare."""
+        self._ip.link("set", index=self._index(name), net_ns_fd=target_fd)
+
+    def add_veth(self, name: str, peer: str, peer_fd: int | None = None) -> None:
+        """Add a pair of virtual cables' ends, the far end in the namespace behind `peer_fd`."""
+        far: dict[str, Any] = {"ifname": peer}
+        if peer_fd is not None:
+            far["net_ns_fd"] = peer_fd
+        self._ip.link("add", ifname=name, kind="veth", peer=far)
+
+    def add_wireguard(self, name: str) -> None:
+        """Add a kernel WireGuard device; OSError EOPNOTSUPP where the kernel has none."""
+        try:
+            self._ip.link("add", ifname=name, kind="wireguard")
+        except NetlinkError as error:
+            raise OSError(error.code, str(error)) from error
+
+    def delete_link(self, name: str) -> None:
+        """Delete a device if it is there."""
+        index = self.index(name)
+        if index is not None:
+            self._ip.link("del", index=index)
+
+    # --- addresses, routes, rules, neighbours ----------------------------------------------------
+
+    def addresses(self, name: str) -> set[Interface]:
+        """A device's addresses, without the link-local ones that the kernel makes itself."""
+        found = {
+            ip_interface(f"{message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}")
+            for message in self._ip.get_addr(index=self._index(name))
+        }
+        return {address for address in found if not address.is_link_local}
+
+    def replace_address(self, name: str, address: Interface) -> None:
+        """Put an address on a device, usable at once (no duplicate address detection)."""
+        flags = {"flags": _NODAD} if address.version == 6 else {}
+        self._ip.addr(
+            "replace",
+            index=self._index(name),
+            address=str(address.ip),
+            prefixlen=address.network.prefixlen,
+            **flags,
+        )
+
+    def routes(self) -> set[Route]:
+        """The routes that somebody added (not the kernel's own), of every table."""
+        names = {link.index: link.name for link in self.links().values()}
+        return {
+            _route(message, names)
+            for family in (AF_INET, AF_INET6)
+            for message in self._ip.get_routes(family=family)
+            if message["proto"] == _PROTOCOL_STATIC
+        }
+
+    def replace_route(self, route: Route) -> None:
+        """Add a route or put it in the place of the one with its destination, table and metric."""
+        self._ip.route("replace", **self._route_request(route))
+
+    def delete_route(self, route: Route) -> None:
+        """Take a route away if it is there."""
+        try:
+            self._ip.route("del", **self._route_request(route))
+        except NetlinkError as error:
+            if error.code != errno.ESRCH:
+                raise
+
+    def _route_request(self, route: Route) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "dst": str(route.destination),
+            "family": _family(route.destination),
+            "table": route.table,
+            "type": route.kind,
+        }
+        if route.kind == "local":
+            request["scope"] = _SCOPE_HOST
+        if route.device is not None:
+            request["oif"] = self._index(route.device)
+        if route.gateway is not None:
+            request["gateway"] = str(route.gateway)
+        if route.metric:
+            request["priority"] = route.metric
+        if route.mtu_bytes is not None:
+            request["metrics"] = {"mtu": route.mtu_bytes}
+        return request
+
+    def rules(self) -> set[Rule]:
+        """The policy rules that somebody added (the kernel's own three are left out)."""
+        return {
+            _rule(message)
+            for family in (AF_INET, AF_INET6)
+            for message in self._ip.get_rules(family=family)
+            if message.get_attr("FRA_PROTOCOL") != _PROTOCOL_KERNEL
+        }
+
+    def add_rule(self, rule: Rule) -> None:
+        """Add a policy rule."""
+        self._ip.rule("add", **_rule_request(rule))
+
+    def delete_rule(self, rule: Rule) -> None:
+        """Take a policy rule away."""
+        self._ip.rule("del", **_rule_request(rule))
+
+    def neighbours(self) -> set[Neighbour]:
+        """The permanent neighbours."""
+        names = {link.index: link.name for link in self.links().values()}
+        return {
+            Neighbour(
+                address=ip_address(message.get_attr("NDA_DST")),
+                mac=str(message.get_attr("NDA_LLADDR")),
+                device=names[message["ifindex"]],
+            )
+            for message in self._permanent_neighbours()
+        }
+
+    def _permanent_neighbours(self) -> Iterator[Any]:
+        for family in (AF_INET, AF_INET6):
+            for message in self._ip.get_neighbours(family=family):
+                if message["state"] & _PERMANENT:
+                    yield message
+
+    def replace_neighbour(self, neighbour: Neighbour) -> None:
+        """Fix an address' MAC on a link for good."""
+        self._ip.neigh(
+            "replace",
+            dst=str(neighbour.address),
+            lladdr=neighbour.mac,
+            ifindex=self._index(neighbour.device),
+            state=_PERMANENT,
+            family=_family(neighbour.address),
+        )
+
+    def _index(self, name: str) -> int:
+        index = self.index(name)
+        if index is None:
+            raise OSError(errno.ENODEV, f"no network device named {name}")
+        return index
+
+
+def _family(address: Address | Network) -> int:
+    return AF_INET if address.version == 4 else AF_INET6
+
+
+def _link(message: Any) -> Link:
+    info = message.get_attr("IFLA_LINKINFO")
+    counters = message.get_attr("IFLA_STATS64") or {}
+    return Link(
+        name=str(message.get_attr("IFLA_IFNAME")),
+        index=int(message["index"]),
+        mac=str(message.get_attr("IFLA_ADDRESS") or ""),
+        mtu_bytes=int(message.get_attr("IFLA_MTU")),
+        up=message["state"] == "up",
+        carrier=bool(message.get_attr("IFLA_CARRIER")),
+        kind=str(info.get_attr("IFLA_INFO_KIND")) if info else "",
+        rx_bytes=int(counters.get("rx_bytes", 0)),
+        tx_bytes=int(counters.get("tx_bytes", 0)),
+        rx_packets=int(counters.get("rx_packets", 0)),
+        tx_packets=int(counters.get("tx_packets", 0)),
+    )
+
+
+def _route(message: Any, names: dict[int, str]) -> Route:
+    kind = _KINDS.get(message["type"], str(message["type"]))
+    any_address = "0.0.0.0" if message["family"] == AF_INET else "::"
+    destination = message.get_attr("RTA_DST") or any_address
+    gateway = message.get_attr("RTA_GATEWAY")
+    metrics = message.get_attr("RTA_METRICS")
+    metric = int(message.get_attr("RTA_PRIORITY") or 0)
+    device = names.get(message.get_attr("RTA_OIF"))
+    return Route(
+        destination=ip_network(f"{destination}/{message['dst_len']}"),
+        gateway=ip_address(gateway) if gateway else None,
+        # the kernel hangs an unreachable IPv6 route on lo; nobody asked for that
+        device=None if kind == "unreachable" else device,
+        table=int(message.get_attr("RTA_TABLE") or MAIN_TABLE),
+        kind=kind,
+        metric=0 if message["family"] == AF_INET6 and metric == _DEFAULT_METRIC_V6 else metric,
+        mtu_bytes=metrics.get_attr("RTAX_MTU") if metrics else None,
+    )
+
+
+def _rule(message: Any) -> Rule:
+    source, destination = message.get_attr("FRA_SRC"), message.get_attr("FRA_DST")
+    return Rule(
+        priority=int(message.get_attr("FRA_PRIORITY") or 0),
+        table=int(message.get_attr("FRA_TABLE")),
+        family=int(message["family"]),
+        source=ip_network(f"{source}/{message['src_len']}") if source else None,
+        destination=ip_network(f"{destination}/{message['dst_len']}") if destination else None,
+        input_device=message.get_attr("FRA_IIFNAME"),
+        mark=message.get_attr("FRA_FWMARK"),
+    )
+
+
+def _rule_request(rule: Rule) -> dict[str, Any]:
+    request: dict[str, Any] = {
+        "priority": rule.priority,
+        "table": rule.table,
+        "family": rule.family,
+    }
+    if rule.source is not None:
+        request |= {"src": str(rule.source.network_address), "src_len": rule.source.prefixlen}
+    if rule.destination is not None:
+        request |= {
+            "dst": str(rule.destination.network_address),
+            "dst_len": rule.destination.prefixlen,
+        }
+    if rule.input_device is not None:
+        request["iifname"] = rule.input_device
+    if rule.mark is not None:
+        request["fwmark"] = rule.mark
+    return request

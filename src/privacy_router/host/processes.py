@@ -1,0 +1,174 @@
+"""Long-lived processes that outlive the controller and are found again by what they carry.
+
+Every process is started in a session of its own with three variables in its environment: which
+node it belongs to, its name there, and a fingerprint of what it was started with. /proc therefore
+is the only register: nothing can be stale, and a controller that was killed between starting a
+process and noting it down finds it all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import select
+import signal
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from privacy_router.errors import MissingPrerequisiteError
+from privacy_router.host.namespaces import run_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_OWNER = "PRIVACY_ROUTER_OWNER"
+_NAME = "PRIVACY_ROUTER_PROCESS"
+_FINGERPRINT = "PRIVACY_ROUTER_FINGERPRINT"
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """A process to run: `inputs` is what makes a running one outdated when it changes.
+
+    `inputs` is hashed, never stored, so it may hold a configuration with secrets.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    namespace: Path | None = None
+    inputs: bytes = field(default=b"", repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when a running process of this name would have to be started anew."""
+        digest = hashlib.sha256()
+        for part in (
+            *self.argv,
+            str(self.namespace),
+            *sorted(f"{k}={v}" for k, v in self.env.items()),
+        ):
+            digest.update(part.encode() + b"\0")
+        digest.update(self.inputs)
+        return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running process."""
+
+    name: str
+    pid: int
+    fingerprint: str
+
+
+def start(spec: ProcessSpec, owner: str, log_file: Path) -> Process:
+    """Start `spec` for `owner`; its output goes to `log_file` (mode 0600).
+
+    Raises MissingPrerequisiteError when the program is not installed.
+    """
+    marks = {_OWNER: owner, _NAME: spec.name, _FINGERPRINT: spec.fingerprint}
+    environment = {**_base_environment(), **spec.env, **marks}
+    log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        child = run_in(spec.namespace, lambda: _spawn(spec, environment, log))
+    except FileNotFoundError as error:
+        raise MissingPrerequisiteError(
+            f"the program {spec.argv[0]} is not installed",
+            remedy=f"install it (Debian: apt-get install {_package_of(spec.argv[0])})",
+        ) from error
+    finally:
+        os.close(log)
+    return Process(spec.name, child, spec.fingerprint)
+
+
+def _spawn(spec: ProcessSpec, environment: dict[str, str], log: int) -> int:
+    child = subprocess.Popen(
+        spec.argv,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        cwd="/",
+    )
+    child.returncode = 0  # the caller watches it by pidfd; Popen must not warn that it still runs
+    return child.pid
+
+
+def _base_environment() -> dict[str, str]:
+    kept = ("PATH", "SSL_CERT_FILE", "LANG")
+    return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def _package_of(program: str) -> str:
+    packages = {"ovs-vswitchd": "openvswitch-switch", "ovsdb-server": "openvswitch-switch"}
+    return packages.get(program, program)
+
+
+def running(owner: str) -> list[Process]:
+    """Every live process of `owner`, oldest first."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            process = _identify(entry, owner)
+            if process is not None:
+                found.append(process)
+    return sorted(found, key=lambda process: process.pid)
+
+
+def _identify(entry: Path, owner: str) -> Process | None:
+    try:
+        raw = (entry / "environ").read_bytes()
+        if f"{_OWNER}={owner}\0".encode() not in raw or _state(entry) == "Z":
+            return None
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    marks = dict(
+        item.split("=", 1) for item in raw.decode(errors="replace").split("\0") if "=" in item
+    )
+    if marks.get(_OWNER) != owner or _NAME not in marks:
+        return None
+    return Process(marks[_NAME], int(entry.name), marks.get(_FINGERPRINT, ""))
+
+
+def _state(entry: Path) -> str:
+    return (entry / "stat").read_text().rpartition(")")[2].split()[0]
+
+
+def open_pidfd(process: Process) -> int | None:
+    """A file descriptor that becomes readable when the process ends; None if it is gone."""
+    try:
+        return os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return None
+
+
+def reap(process: Process) -> None:
+    """Collect an ended process, if it was this process' own child."""
+    try:
+        os.waitpid(process.pid, os.WNOHANG)
+    except ChildProcessError:
+        return  # adopted from an earlier controller: its parent is init
+
+
+def stop(process: Process, timeout_s: float = 2.0) -> None:
+    """End a process: politely, and after `timeout_s` not so. Returns when it is gone."""
+    descriptor = open_pidfd(process)
+    if descriptor is None:
+        return
+    try:
+        for number, patience_ms in ((signal.SIGTERM, timeout_s * 1000), (signal.SIGKILL, 5000)):
+            signal.pidfd_send_signal(descriptor, number)
+            poller = select.poll()
+            poller.register(descriptor, select.POLLIN)
+            if poller.poll(patience_ms):
+                reap(process)
+                return
+    except ProcessLookupError:
+        reap(process)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,72 @@
+"""What the node wants of the kernel's network tables, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+Network = IPv4Network | IPv6Network
+
+MAIN_TABLE = 254
+LOCAL_TABLE = 255
+
+
+@dataclass(frozen=True, order=True)
+class Link:
+    """A network device as it is found in a namespace."""
+
+    name: str
+    index: int
+    mac: str
+    mtu_bytes: int
+    up: bool
+    carrier: bool
+    kind: str
+    rx_bytes: int
+    tx_bytes: int
+    rx_packets: int
+    tx_packets: int
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route; `gateway` and `device` both None means: unreachable (a refusal, not a way out)."""
+
+    destination: Network
+    gateway: Address | None = None
+    device: str | None = None
+    table: int = MAIN_TABLE
+    kind: str = "unicast"
+    metric: int = 0
+    mtu_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A policy routing rule; the lower the priority the earlier it is asked."""
+
+    priority: int
+    table: int
+    family: int
+    source: Network | None = None
+    destination: Network | None = None
+    input_device: str | None = None
+    mark: int | None = None
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A permanent neighbour: an address on a link whose MAC is known, so that nobody asks."""
+
+    address: Address
+    mac: str
+    device: str

@@ -1,0 +1,195 @@
+"""WireGuard devices: the kernel's where there is one, else wireguard-go's, behind one interface.
+
+A device is born in the caller's namespace and then moved: its UDP socket stays where it was born,
+so that the namespace which holds the plain side needs no way to the network.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import socket
+from abc import ABC, abstractmethod
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from pyroute2 import WireGuard as WireGuardNetlink
+
+from privacy_router.host import uapi
+from privacy_router.host.namespaces import run_in
+from privacy_router.host.uapi import DeviceStatus, PeerStatus, WireGuardConfig, WireGuardPeer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+UAPI_DIR = Path("/var/run/wireguard")
+_UAPI_TIMEOUT_S = 3.0
+_ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+def generate_private_key() -> str:
+    """A new private key, base64."""
+    return base64.b64encode(X25519PrivateKey.generate().private_bytes_raw()).decode()
+
+
+def public_key_of(private_key: str) -> str:
+    """The public half of a base64 private key."""
+    key = X25519PrivateKey.from_private_bytes(base64.b64decode(private_key))
+    return base64.b64encode(key.public_key().public_bytes_raw()).decode()
+
+
+class WireGuardBackend(ABC):
+    """How this machine makes WireGuard devices."""
+
+    @abstractmethod
+    def command(self, name: str) -> tuple[str, ...] | None:
+        """The program that holds device `name`, or None where the kernel does."""
+
+    @abstractmethod
+    def apply(self, name: str, namespace: Path | None, config: WireGuardConfig) -> None:
+        """Make the device's whole configuration be `config`. Raises OSError, UapiError."""
+
+    @abstractmethod
+    def update_peer(self, name: str, namespace: Path | None, peer: WireGuardPeer) -> None:
+        """Add or change one peer. Raises OSError, UapiError."""
+
+    @abstractmethod
+    def read(self, name: str, namespace: Path | None) -> DeviceStatus | None:
+        """The device's status, or None when there is no such device (or nobody behind it)."""
+
+
+class UserspaceWireGuard(WireGuardBackend):
+    """wireguard-go: one process a device, spoken to over its UNIX socket."""
+
+    def command(self, name: str) -> tuple[str, ...]:
+        """One wireguard-go in the foreground."""
+        return ("wireguard-go", "--foreground", name)
+
+    def apply(self, name: str, namespace: Path | None, config: WireGuardConfig) -> None:
+        """Send the whole configuration."""
+        del namespace  # the socket is a path, the same in every network namespace
+        uapi.decode_untrusted(self._ask(name, uapi.encode_set(config)))
+
+    def update_peer(self, name: str, namespace: Path | None, peer: WireGuardPeer) -> None:
+        """Send one peer."""
+        del namespace
+        uapi.decode_untrusted(self._ask(name, uapi.encode_update_peer(peer)))
+
+    def read(self, name: str, namespace: Path | None) -> DeviceStatus | None:
+        """Ask for the status; a socket that nobody answers counts as no device."""
+        del namespace
+        try:
+            return uapi.decode_untrusted(self._ask(name, uapi.encode_get()))
+        except (FileNotFoundError, ConnectionError):
+            return None
+
+    def _ask(self, name: str, request: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_UAPI_TIMEOUT_S)
+            connection.connect(str(UAPI_DIR / f"{name}.sock"))
+            connection.sendall(request)
+            answer = bytearray()
+            while not answer.endswith(b"\n\n"):
+                piece = connection.recv(65536)
+                if not piece or len(answer) > _ANSWER_LIMIT_BYTES:
+                    raise ConnectionResetError(errno.ECONNRESET, "the WireGuard process hung up")
+                answer += piece
+            return bytes(answer)
+
+
+class KernelWireGuard(WireGuardBackend):
+    """The kernel's own devices, over generic netlink."""
+
+    def command(self, name: str) -> None:
+        """No process: the device is added over netlink."""
+        del name
+
+    def apply(self, name: str, namespace: Path | None, config: WireGuardConfig) -> None:
+        """Set key and port, drop the peers that are not wanted, then add the others."""
+        wanted = {peer.public_key for peer in config.peers}
+        found = self.read(name, namespace)
+        surplus = (
+            [peer.public_key for peer in found.peers if peer.public_key not in wanted]
+            if found
+            else []
+        )
+
+        def work() -> None:
+            with WireGuardNetlink() as link:
+                link.set(name, private_key=config.private_key, listen_port=config.listen_port)
+                for key in surplus:
+                    link.set(name, peer={"public_key": key, "remove": True})
+                for peer in config.peers:
+                    link.set(name, peer=_peer_request(peer))
+
+        run_in(namespace, work)
+
+    def update_peer(self, name: str, namespace: Path | None, peer: WireGuardPeer) -> None:
+        """Set one peer."""
+
+        def work() -> None:
+            with WireGuardNetlink() as link:
+                link.set(name, peer=_peer_request(peer))
+
+        run_in(namespace, work)
+
+    def read(self, name: str, namespace: Path | None) -> DeviceStatus | None:
+        """Dump the device."""
+
+        def work() -> Sequence[Any] | None:
+            try:
+                socket.if_nametoindex(name)
+            except OSError:
+                return None
+            with WireGuardNetlink() as link:
+                return list(link.info(name))
+
+        messages = run_in(namespace, work)
+        return _device_status(messages) if messages else None
+
+
+def _peer_request(peer: WireGuardPeer) -> dict[str, Any]:
+    request: dict[str, Any] = {
+        "public_key": peer.public_key,
+        "persistent_keepalive": peer.keepalive_s,
+        "replace_allowed_ips": True,
+        "allowed_ips": [str(network) for network in peer.allowed_ips],
+    }
+    if peer.preshared_key is not None:
+        request["preshared_key"] = peer.preshared_key
+    if peer.endpoint is not None:
+        address, port = peer.endpoint
+        request |= {"endpoint_addr": str(address), "endpoint_port": port}
+    return request
+
+
+def _device_status(messages: Sequence[Any]) -> DeviceStatus:
+    peers = [peer for message in messages for peer in (message.get_attr("WGDEVICE_A_PEERS") or ())]
+    first = messages[0]
+    return DeviceStatus(
+        private_key=_text(first.get_attr("WGDEVICE_A_PRIVATE_KEY")),
+        listen_port=int(first.get_attr("WGDEVICE_A_LISTEN_PORT") or 0),
+        peers=tuple(_peer_status(peer) for peer in peers),
+    )
+
+
+def _peer_status(peer: Any) -> PeerStatus:
+    endpoint = peer.get_attr("WGPEER_A_ENDPOINT")
+    handshake = peer.get_attr("WGPEER_A_LAST_HANDSHAKE_TIME") or {}
+    return PeerStatus(
+        public_key=_text(peer.get_attr("WGPEER_A_PUBLIC_KEY")),
+        endpoint=(ip_address(endpoint["addr"]), int(endpoint["port"])) if endpoint else None,
+        allowed_ips=frozenset(
+            ip_network(entry["addr"]) for entry in (peer.get_attr("WGPEER_A_ALLOWEDIPS") or ())
+        ),
+        keepalive_s=int(peer.get_attr("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL") or 0),
+        last_handshake=float(handshake.get("tv_sec", 0)) + handshake.get("tv_nsec", 0) / 1e9,
+        rx_bytes=int(peer.get_attr("WGPEER_A_RX_BYTES") or 0),
+        tx_bytes=int(peer.get_attr("WGPEER_A_TX_BYTES") or 0),
+    )
+
+
+def _text(value: bytes | str | None) -> str:
+    return value.decode() if isinstance(value, bytes) else value or ""
