@@ -1,0 +1,177 @@
+"""The document of a node (the seed's JSON, `version: 1`) as frozen models.
+
+A section that is left out takes its defaults; a key that is not listed is an error.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from privacy_router.config import values as kind
+from privacy_router.config.sections import (
+    SEQUENCE_MAX_ITEMS,
+    ContainerConfig,
+    MeshSocket,
+    NetmakerConfig,
+    OpenFlowConfig,
+    Section,
+    SocketNetworkingConfig,
+    VpsConfig,
+    WarpConfig,
+    WireGuardConfig,
+    XrayConfig,
+)
+
+FORMAT_VERSION = 1
+
+HopName = Literal["gateway", "warp", "xray"]
+
+
+class PrivacyRouterConfig(Section):
+    """Everything about one node."""
+
+    bridge_name: kind.InterfaceName = Field("ovsbr0", description="Open vSwitch bridge to use.")
+    datapath: Literal["auto", "system", "netdev"] = Field(
+        "auto", description="OVS datapath: system (kernel), netdev (userspace) or whichever works."
+    )
+    transit_subnet: kind.Ipv4Subnet = Field(
+        IPv4Network("10.102.0.0/24"),
+        description="IPv4 subnet of the privacy segment between the hops.",
+    )
+    transit_subnet6: kind.Ipv6Subnet = Field(
+        IPv6Network("fd70:7276:6174::/64"),
+        description="IPv6 subnet of the privacy segment between the hops.",
+    )
+    mesh_subnet: kind.Ipv4Subnet = Field(
+        IPv4Network("10.103.0.0/24"), description="IPv4 subnet of the containers on the mesh."
+    )
+    mesh_subnet6: kind.Ipv6Subnet = Field(
+        IPv6Network("fd70:7276:6174:3::/64"),
+        description="IPv6 subnet of the containers on the mesh.",
+    )
+    wireguard: WireGuardConfig = Field(
+        default_factory=WireGuardConfig, description="The gateway, where the clients enter."
+    )
+    warp: WarpConfig = Field(
+        default_factory=WarpConfig, description="The tunnel to Cloudflare WARP."
+    )
+    xray: XrayConfig = Field(default_factory=XrayConfig, description="The XRay client.")
+    vps: VpsConfig = Field(default_factory=VpsConfig, description="The VPS with the XRay server.")
+    socket_networking: SocketNetworkingConfig = Field(
+        default_factory=SocketNetworkingConfig, description="Ports of the bridge."
+    )
+    openflow: OpenFlowConfig = Field(
+        default_factory=OpenFlowConfig, description="Flows of the bridge."
+    )
+    netmaker: NetmakerConfig = Field(
+        default_factory=NetmakerConfig, description="The mesh of the containers."
+    )
+    containers: Annotated[tuple[ContainerConfig, ...], Field(max_length=SEQUENCE_MAX_ITEMS)] = (
+        Field((), description="Containers on the bridge beside the tunnel.")
+    )
+
+    @property
+    def vps_address(self) -> str | None:
+        """Host name or IP address of the VPS, whichever of the two places names it."""
+        return self.xray.vps_address or self.vps.xray_server
+
+    @property
+    def vps_port(self) -> int:
+        """TCP port of the XRay server on the VPS, whichever of the two places names it."""
+        return self.xray.vps_port if self.vps.xray_port is None else self.vps.xray_port
+
+    @property
+    def xray_enabled(self) -> bool:
+        """Whether the chain passes through XRay, once `null` is resolved."""
+        if self.xray.enabled is None:
+            return self.vps_address is not None
+        return self.xray.enabled
+
+    @property
+    def chain_hops(self) -> tuple[HopName, ...]:
+        """The enabled hops in the order in which a client's packet passes them."""
+        enabled: tuple[tuple[HopName, bool], ...] = (
+            ("gateway", self.wireguard.enabled),
+            ("warp", self.warp.enabled),
+            ("xray", self.xray_enabled),
+        )
+        return tuple(hop for hop, on in enabled if on)
+
+    @property
+    def gateway_port(self) -> str:
+        """Bridge port of the gateway, enabled or not."""
+        return self.wireguard.port_name
+
+    @property
+    def warp_port(self) -> str:
+        """Bridge port of the WARP hop, enabled or not."""
+        return self.warp.interface
+
+    @property
+    def xray_port_name(self) -> str:
+        """Bridge port of the XRay client, enabled or not."""
+        return self.xray.port_name
+
+    def hop_port(self, hop: HopName) -> str:
+        """Bridge port of a hop, enabled or not."""
+        ports: dict[HopName, str] = {
+            "gateway": self.gateway_port,
+            "warp": self.warp_port,
+            "xray": self.xray_port_name,
+        }
+        return ports[hop]
+
+    @property
+    def privacy_port_names(self) -> tuple[str, ...]:
+        """Bridge ports of the enabled hops (WARP's too), in the order of the chain."""
+        return tuple(self.hop_port(hop) for hop in self.chain_hops)
+
+    @property
+    def mesh_sockets(self) -> tuple[MeshSocket, ...]:
+        """Ports of the mesh containers: those listed as sockets, then those only of containers."""
+        listed = self.socket_networking.mesh_sockets or ()
+        names = {socket.name for socket in listed}
+        derived = tuple(
+            MeshSocket(name=container.port_name, container_id=container.id)
+            for container in self.containers
+            if container.network_type == "mesh" and container.port_name not in names
+        )
+        return (*listed, *derived) if self.socket_networking.enabled else ()
+
+    @property
+    def mesh_port_names(self) -> tuple[str, ...]:
+        """Bridge ports of the mesh: Netmaker's interface when enabled, then the containers'."""
+        gateway = (self.netmaker.interface,) if self.netmaker.enabled else ()
+        return (*gateway, *(socket.name for socket in self.mesh_sockets))
+
+    def container_for(self, port: str) -> int | None:
+        """Container id behind a bridge port; None for `warp0`, the mesh interface and strangers."""
+        ids = {socket.name: socket.container_id for socket in self.mesh_sockets}
+        if self.xray_enabled:
+            ids[self.xray_port_name] = self.xray.container_id
+        if self.wireguard.enabled:
+            ids[self.gateway_port] = self.wireguard.container_id
+        return ids.get(port)
+
+
+class Plugins(Section):
+    """The plugins that the document configures."""
+
+    privacy_router: PrivacyRouterConfig = Field(description="The privacy router of this node.")
+
+
+class Document(Section):
+    """A whole document."""
+
+    version: Annotated[Literal[1], kind.WholeNumberOnly, kind.Expected("1")] = Field(
+        description="Version of this format; always 1."
+    )
+    plugins: Plugins = Field(description="Plugins by name.")
+
+    @property
+    def config(self) -> PrivacyRouterConfig:
+        """The privacy router's part."""
+        return self.plugins.privacy_router
