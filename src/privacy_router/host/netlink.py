@@ -131,6 +131,15 @@ class Netlink:
             **flags,
         )
 
+    def delete_address(self, name: str, address: Interface) -> None:
+        """Take an address off a device."""
+        self._ip.addr(
+            "del",
+            index=self._index(name),
+            address=str(address.ip),
+            prefixlen=address.network.prefixlen,
+        )
+
     def routes(self) -> set[Route]:
         """The routes that somebody added (not the kernel's own), of every table."""
         names = {link.index: link.name for link in self.links().values()}
@@ -223,6 +232,15 @@ class Netlink:
         if index is None:
             raise OSError(errno.ENODEV, f"no network device named {name}")
         return index
+
+    def delete_neighbour(self, neighbour: Neighbour) -> None:
+        """Forget a permanent neighbour."""
+        self._ip.neigh(
+            "del",
+            dst=str(neighbour.address),
+            ifindex=self._index(neighbour.device),
+            family=_family(neighbour.address),
+        )
 
 
 def _family(address: Address | Network) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Ruleset = list[dict[str, Any]]
 
 _OUTPUT_JSON = 1 << 4
-_OUTPUT_NUMERIC_ALL = (1 << 5) | (1 << 6) | (1 << 7) | (1 << 9)
+_OUTPUT_STATELESS = 1 << 2
 
 
 class NftablesError(Exception):
@@ -41,7 +41,7 @@ def _run(command: str) -> str:
     library = _library()
     context = ctypes.c_void_p(library.nft_ctx_new(0))
     try:
-        library.nft_ctx_output_set_flags(context, _OUTPUT_JSON | _OUTPUT_NUMERIC_ALL)
+        library.nft_ctx_output_set_flags(context, _OUTPUT_JSON | _OUTPUT_STATELESS)
         library.nft_ctx_buffer_output(context)
         library.nft_ctx_buffer_error(context)
         if library.nft_run_cmd_from_buffer(context, command.encode()) != 0:
@@ -77,8 +77,8 @@ def delete(namespace: Path | None, table: str) -> None:
 def read(namespace: Path | None, table: str) -> Ruleset:
     """The chains and rules of `inet <table>` in the form that `apply` takes; [] if there is none.
 
-    Kernel-made handles and counters' values are left out, so that what is read compares equal to
-    what was applied.
+    Kernel-made handles and counters' values are left out, so that `canonical` of what is read
+    equals `canonical` of what was applied.
     """
 
     def listing() -> Ruleset:
@@ -93,6 +93,24 @@ def read(namespace: Path | None, table: str) -> Ruleset:
 
     found = run_in(namespace, listing)
     return [_plain(entry) for entry in found if "chain" in entry or "rule" in entry]
+
+
+def canonical(objects: Ruleset) -> str:
+    """One text for a ruleset, whatever the order of its chains: what comparisons are made on."""
+    chains = sorted((item for item in objects if "chain" in item), key=_chain_name)
+    rules = [item for item in objects if "rule" in item]
+    grouped = sorted(rules, key=lambda item: str(item["rule"]["chain"]))  # stable within a chain
+    return json.dumps([*chains, *grouped], sort_keys=True)
+
+
+def parse(text: str) -> Ruleset:
+    """The opposite of `canonical`."""
+    objects: Ruleset = json.loads(text)
+    return objects
+
+
+def _chain_name(item: dict[str, Any]) -> str:
+    return str(item["chain"]["name"])
 
 
 def _objects(text: str) -> Ruleset:

@@ -97,6 +97,11 @@ def encode_update_peer(peer: WireGuardPeer) -> bytes:
     return ("\n".join(["set=1", *_peer_lines(peer)]) + "\n\n").encode()
 
 
+def encode_remove_peer(public_key: str) -> bytes:
+    """The request that takes one peer away."""
+    return f"set=1\npublic_key={_to_hex(public_key)}\nremove=true\n\n".encode()
+
+
 def encode_get() -> bytes:
     """The request for a device's status."""
     return b"get=1\n\n"

@@ -56,6 +56,10 @@ class WireGuardBackend(ABC):
         """Add or change one peer. Raises OSError, UapiError."""
 
     @abstractmethod
+    def remove_peer(self, name: str, namespace: Path | None, public_key: str) -> None:
+        """Take one peer away. Raises OSError, UapiError."""
+
+    @abstractmethod
     def read(self, name: str, namespace: Path | None) -> DeviceStatus | None:
         """The device's status, or None when there is no such device (or nobody behind it)."""
 
@@ -76,6 +80,11 @@ class UserspaceWireGuard(WireGuardBackend):
         """Send one peer."""
         del namespace
         uapi.decode_untrusted(self._ask(name, uapi.encode_update_peer(peer)))
+
+    def remove_peer(self, name: str, namespace: Path | None, public_key: str) -> None:
+        """Send the removal."""
+        del namespace
+        uapi.decode_untrusted(self._ask(name, uapi.encode_remove_peer(public_key)))
 
     def read(self, name: str, namespace: Path | None) -> DeviceStatus | None:
         """Ask for the status; a socket that nobody answers counts as no device."""
@@ -110,30 +119,20 @@ class KernelWireGuard(WireGuardBackend):
         """Set key and port, drop the peers that are not wanted, then add the others."""
         wanted = {peer.public_key for peer in config.peers}
         found = self.read(name, namespace)
-        surplus = (
-            [peer.public_key for peer in found.peers if peer.public_key not in wanted]
-            if found
-            else []
-        )
-
-        def work() -> None:
-            with WireGuardNetlink() as link:
-                link.set(name, private_key=config.private_key, listen_port=config.listen_port)
-                for key in surplus:
-                    link.set(name, peer={"public_key": key, "remove": True})
-                for peer in config.peers:
-                    link.set(name, peer=_peer_request(peer))
-
-        run_in(namespace, work)
+        _set(name, namespace, private_key=config.private_key, listen_port=config.listen_port)
+        for peer in found.peers if found is not None else ():
+            if peer.public_key not in wanted:
+                self.remove_peer(name, namespace, peer.public_key)
+        for wanted_peer in config.peers:
+            self.update_peer(name, namespace, wanted_peer)
 
     def update_peer(self, name: str, namespace: Path | None, peer: WireGuardPeer) -> None:
         """Set one peer."""
+        _set(name, namespace, peer=_peer_request(peer))
 
-        def work() -> None:
-            with WireGuardNetlink() as link:
-                link.set(name, peer=_peer_request(peer))
-
-        run_in(namespace, work)
+    def remove_peer(self, name: str, namespace: Path | None, public_key: str) -> None:
+        """Remove one peer."""
+        _set(name, namespace, peer={"public_key": public_key, "remove": True})
 
     def read(self, name: str, namespace: Path | None) -> DeviceStatus | None:
         """Dump the device."""
@@ -148,6 +147,14 @@ class KernelWireGuard(WireGuardBackend):
 
         messages = run_in(namespace, work)
         return _device_status(messages) if messages else None
+
+
+def _set(name: str, namespace: Path | None, **request: Any) -> None:
+    def work() -> None:
+        with WireGuardNetlink() as link:
+            link.set(name, **request)
+
+    run_in(namespace, work)
 
 
 def _peer_request(peer: WireGuardPeer) -> dict[str, Any]:

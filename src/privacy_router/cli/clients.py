@@ -1,0 +1,150 @@
+"""client add, list, show, remove."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
+from privacy_router.cli.output import out, print_json, say
+from privacy_router.config import PrivacyRouterConfig
+from privacy_router.errors import ConflictError
+from privacy_router.hops.gateway import Client
+from privacy_router.host.files import write_private
+from privacy_router.host.wireguard import public_key_of
+from privacy_router.node import clients
+from privacy_router.node.lifecycle import tell_controller
+from privacy_router.node.machine import require_root
+from privacy_router.node.paths import NodePaths
+from privacy_router.node.secrets import gateway_key
+
+app = typer.Typer(help="Client devices: add one, scan the code, done.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The client's name, such as phone.")]
+
+
+@app.command()
+def add(
+    name: Name,
+    png: Annotated[Path | None, typer.Option(help="Write the QR code there as a picture.")] = None,
+    conf: Annotated[
+        Path | None, typer.Option(help="Write the configuration there instead of showing it.")
+    ] = None,
+    as_json: AsJson = False,
+    config_file: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Register a device and give out its WireGuard configuration, this once.
+
+    The node does not keep the device's private key: if the configuration is lost, remove the
+    client and add it again.
+    """
+    require_root()
+    config, paths = load_config(config_file), NodePaths.from_environment()
+    if not config.wireguard.enabled:
+        raise ConflictError(
+            "the gateway is disabled, so clients have nowhere to enter",
+            remedy="set wireguard.enabled to true",
+        )
+    new = _register(config, paths, name, conf, png)
+    told = tell_controller(paths)
+    if as_json:
+        print_json(_public(new.client) | {"configuration": new.configuration})
+    elif conf is None and png is None:
+        out.print(escape(new.configuration), soft_wrap=True)
+        _show_qr(new.configuration)
+    for path in (conf, png):
+        if path is not None:
+            say(f"wrote {path}")
+    say(f"added {name} ({new.client.v4}, {new.client.v6})")
+    say("the gateway knows it now" if told else "the node is down: it takes effect with `up`")
+
+
+def _register(
+    config: PrivacyRouterConfig, paths: NodePaths, name: str, conf: Path | None, png: Path | None
+) -> clients.NewClient:
+    """Add the client and write its files; without the files there is no client either."""
+    for path in (png, conf):
+        if path is not None and path.exists():
+            raise ConflictError(f"{path} is there already", remedy="choose another file")
+    public_key = public_key_of(gateway_key(config, paths))
+    new = clients.add(config, paths, name, public_key)
+    try:
+        if conf is not None:
+            write_private(conf, new.configuration.encode())
+        if png is not None:
+            write_private(png, _qr_png(new.configuration))
+    except BaseException:
+        clients.remove(config, paths, name)  # nobody has its key, so nobody could ever use it
+        raise
+    return new
+
+
+@app.command("list")
+def list_clients(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+    """List the clients."""
+    require_root()
+    known = clients.load(load_config(config_file), NodePaths.from_environment())
+    if as_json:
+        print_json([_public(client) for client in known])
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("NAME", "IPV4", "IPV6", "ADDED"):
+        table.add_column(heading)
+    for client in known:
+        table.add_row(client.name, str(client.v4), str(client.v6), client.created)
+    out.print(table if known else "no clients yet: privacy-router client add phone")
+
+
+@app.command()
+def show(name: Name, as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Show a client: its addresses and public key (its private key is not kept)."""
+    require_root()
+    known = clients.load(load_config(config_file), NodePaths.from_environment())
+    facts = _public(clients.find(known, name))
+    if as_json:
+        print_json(facts)
+        return
+    for label, value in facts.items():
+        out.print(f"{label:<11} {value}")
+
+
+@app.command()
+def remove(name: Name, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Remove a client; it is cut off at once."""
+    require_root()
+    paths = NodePaths.from_environment()
+    clients.remove(load_config(config_file), paths, name)
+    tell_controller(paths)
+    say(f"removed {name}")
+
+
+def _public(client: Client) -> dict[str, str]:
+    return {
+        "name": client.name,
+        "ipv4": str(client.v4),
+        "ipv6": str(client.v6),
+        "public_key": client.public_key,
+        "created": client.created,
+    }
+
+
+def _qr_png(text: str) -> bytes:
+    import segno
+
+    buffer = io.BytesIO()
+    segno.make(text, error="l", micro=False).save(buffer, kind="png", scale=6)
+    return buffer.getvalue()
+
+
+def _show_qr(text: str) -> None:
+    import segno
+
+    buffer = io.StringIO()
+    segno.make(text, error="l", micro=False).terminal(buffer, compact=True)
+    out.file.write(buffer.getvalue())
+    out.file.flush()

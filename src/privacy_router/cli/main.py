@@ -1,0 +1,46 @@
+"""`privacy-router`: every command in one place."""
+
+from __future__ import annotations
+
+import typer
+
+from privacy_router.cli import clients, config, flows, node, vps
+from privacy_router.cli.output import complaints
+
+app = typer.Typer(
+    name="privacy-router",
+    help="One JSON file turns this machine into a privacy router.",
+    epilog="Exit codes: 0 fine, 1 unexpected failure, 2 configuration or usage, 3 not root, "
+    "4 something is not installed, 5 conflict, 6 a remote service, 7 files, 8 a check failed.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+config.register(app)
+node.register(app)
+app.add_typer(clients.app, name="client")
+app.add_typer(vps.app, name="vps")
+app.add_typer(flows.app, name="flows")
+
+
+def _add_lab() -> None:
+    # the lab's stand-ins need libraries that a node's own commands should not have to load
+    import sys
+
+    if "lab" in sys.argv[1:2] or "--help" in sys.argv or "-h" in sys.argv or len(sys.argv) < 2:
+        from privacy_router.cli import lab
+
+        app.add_typer(lab.app, name="lab")
+
+
+def main() -> None:
+    """Run the command line."""
+    _add_lab()
+    with complaints():
+        app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""up, down, status."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
+from privacy_router.cli.output import complaints, err, print_json, say
+from privacy_router.errors import ExitCode, RemoteServiceError
+from privacy_router.node.paths import NodePaths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from privacy_router.node.controller import Controller
+    from privacy_router.node.lifecycle import NodeLock
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+
+
+def up(
+    config_file: ConfigFile = DEFAULT_CONFIG,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when the node is up; it keeps running.")
+    ] = False,
+    wait: Annotated[
+        float,
+        typer.Option(min=0, help="With --detach: seconds to wait for the chain to answer."),
+    ] = 10.0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """Bring the node up and keep it so.
+
+    In the foreground, Ctrl-C takes it down again. With --detach the controller goes on in the
+    background. If it is killed, the tunnel works on, and another `up` takes over where it was.
+    """
+    from privacy_router.daemon.service import lock_and_prepare, set_up_logging
+
+    started = time.monotonic()
+    set_up_logging(verbose=verbose)
+    paths = NodePaths.from_environment()
+    lock, controller = lock_and_prepare(config_file, paths)
+
+    def report() -> None:
+        say(f"[green]✓[/] the node is up ({time.monotonic() - started:.1f} s)")
+
+    if not detach:
+        from privacy_router.daemon.service import serve
+
+        serve(lock, controller, report)
+        return
+    _detach(lock, controller, paths.logs / "controller.log")
+    report()
+    if wait:
+        _await_chain(config_file, wait)
+
+
+def _detach(lock: NodeLock, controller: Controller, log_file: Path) -> None:
+    """Go on in a child; return when it reports that the node is up, exit as it does if not."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _as_daemon(lock, controller, log_file, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        if pipe.read(1):
+            return
+    _, result = os.waitpid(child, 0)
+    raise SystemExit(os.waitstatus_to_exitcode(result) or ExitCode.FAILURE)
+
+
+def _as_daemon(lock: NodeLock, controller: Controller, log_file: Path, ready: int) -> None:
+    """The child's life; never returns. Until it is ready its complaints go to the terminal."""
+    from privacy_router.daemon.service import serve
+
+    os.setsid()
+
+    def on_ready() -> None:
+        _redirect(log_file)
+        os.write(ready, b"+")
+        os.close(ready)
+
+    code = 0
+    try:
+        with complaints():
+            serve(lock, controller, on_ready)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else ExitCode.FAILURE
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _redirect(log_file: Path) -> None:
+    log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for target, source in ((0, null), (1, log), (2, log)):
+        os.dup2(source, target)
+    os.close(log)
+    os.close(null)
+
+
+def _await_chain(config_file: Path, patience_s: float) -> None:
+    from privacy_router.node.probe import chain_answers
+
+    config = load_config(config_file)
+    deadline = time.monotonic() + patience_s
+    while not chain_answers(config):
+        if time.monotonic() > deadline:
+            raise RemoteServiceError(
+                "the far end of the chain does not answer; the node stays up and closed: nothing"
+                " leaves it until the chain works",
+                remedy="privacy-router status shows which hop it is; the XRay server on the VPS"
+                " runs with what `privacy-router vps export` prints",
+                retryable=True,
+            )
+        time.sleep(0.05)
+    say("[green]✓[/] the chain answers")
+
+
+def down(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Take the node down and leave the machine as it was found. Keys and clients are kept."""
+    from privacy_router.node import lifecycle
+
+    was_up = lifecycle.down(load_config(config_file), NodePaths.from_environment())
+    say("[green]✓[/] the node is down" if was_up else "the node was not up")
+
+
+def status(
+    config_file: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it.")] = False,
+    probe: Annotated[
+        bool, typer.Option(help="Ask the outside which address it sees (a few small requests).")
+    ] = True,
+) -> None:
+    """Show each hop: state, handshake age, bytes, RTT, and the address that sites see.
+
+    Exit code 8 when the node is not entirely up.
+    """
+    from privacy_router.cli.status_view import show
+    from privacy_router.node.machine import require_root
+    from privacy_router.node.status import read_status
+
+    require_root()
+    config = load_config(config_file)
+    if watch:
+        _watch(lambda: show(read_status(config, probe=probe)))
+    found = read_status(config, probe=probe)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        show(found)
+    if not found.ok:
+        raise SystemExit(ExitCode.CHECK_FAILED)
+
+
+def _watch(draw: Callable[[], None]) -> None:
+    while True:
+        err.clear()
+        draw()
+        time.sleep(1)

@@ -1,0 +1,53 @@
+"""How commands speak: results to stdout, progress and complaints to stderr, JSON on request."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rich.console import Console
+from rich.markup import escape
+
+from privacy_router.errors import ExitCode, PrivacyRouterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout, with nothing around it."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    err.print(text)
+
+
+@contextmanager
+def complaints() -> Iterator[None]:
+    """Turn errors that a person can act on into a message, a remedy and an exit code."""
+    try:
+        yield
+    except PrivacyRouterError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        err.print("stopped")
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # the reader (head, less) went away; nothing is wrong
+        sys.stderr.close()
+        raise SystemExit(ExitCode.OK) from None
+
+
+def fail(error: PrivacyRouterError) -> NoReturn:
+    """Print the error and what to do about it, and exit with its code."""
+    err.print(f"[bold red]error:[/] {escape(str(error))}")
+    if error.remedy:
+        err.print(f"[bold]remedy:[/] {escape(error.remedy)}")
+    raise SystemExit(int(error.exit_code))

@@ -1,0 +1,91 @@
+"""How a node's status looks on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from privacy_router.cli.output import out
+
+if TYPE_CHECKING:
+    from privacy_router.node.status import ClientStatus, HopStatus, NodeStatus
+
+_COLOURS = {"up": "green", "degraded": "yellow", "down": "red"}
+_UNITS = ("kB", "MB", "GB", "TB")
+
+
+def show(status: NodeStatus) -> None:
+    """Print the status."""
+    colour = _COLOURS[status.state]
+    line = Text.assemble(("●", colour), f" node {status.state}")
+    if status.controller_pid is not None:
+        line.append(f", controller process {status.controller_pid}", style="dim")
+    elif status.state != "down":
+        line.append(", no controller: nothing would be repaired (privacy-router up)", style="red")
+    out.print(line)
+    if status.state == "down":
+        out.print("  nothing is running: privacy-router up")
+        return
+    out.print(_hops(status.hops))
+    if status.clients:
+        out.print(_clients(status.clients))
+    out.print(f"sites see {status.exit_ip or 'nothing: no request came back'}")
+    for difference in status.pending:
+        out.print(Text(f"  not as configured: {difference}", style="yellow"))
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, header_style="dim")
+    return table
+
+
+def _hops(hops: list[HopStatus]) -> Table:
+    table = _table("HOP", "STATE", "PORT", "IN", "OUT", "HANDSHAKE", "RTT")
+    for hop in hops:
+        state = Text(hop.state, style=_COLOURS[hop.state])
+        if hop.detail:
+            state.append(f" ({hop.detail})")
+        table.add_row(
+            hop.name,
+            state,
+            hop.port,
+            in_bytes(hop.rx_bytes),
+            in_bytes(hop.tx_bytes),
+            _age(hop.handshake_age_s),
+            "–" if hop.rtt_ms is None else f"{hop.rtt_ms:.0f} ms",
+        )
+    return table
+
+
+def _clients(clients: list[ClientStatus]) -> Table:
+    table = _table("CLIENT", "ENDPOINT", "IN", "OUT", "HANDSHAKE")
+    for client in clients:
+        table.add_row(
+            client.name,
+            client.endpoint or "–",
+            in_bytes(client.rx_bytes),
+            in_bytes(client.tx_bytes),
+            _age(client.handshake_age_s),
+        )
+    return table
+
+
+def in_bytes(count: float) -> str:
+    """A number of bytes for people: three figures and a unit (powers of 1000)."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in _UNITS[:-1]:
+        count /= 1000
+        if count < 1000:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} {_UNITS[-1]}"
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "never"
+    return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} min ago"

@@ -1,0 +1,1 @@
+"""op-dbus: the controller as a service."""

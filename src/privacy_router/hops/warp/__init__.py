@@ -1,0 +1,1 @@
+"""The WARP hop: profile, account, the account API, and the files that keep them."""

@@ -1,0 +1,265 @@
+"""XRay's configuration for both ends of the hop, made from one identity (pure).
+
+Source: xtls.github.io, chapters inbound, outbound, routing, dns and transport.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from privacy_router.hops.xray.keys import XrayIdentity
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+Settings = dict[str, Any]
+
+SERVER_FLOW = "xtls-rprx-vision"
+CLIENT_FLOW = "xtls-rprx-vision-udp443"
+"""Vision that lets UDP to port 443 (QUIC) through; the server knows it by the shorter name."""
+
+VPS = "vps"
+RESOLVER = "resolver"
+INTERNET = "internet"
+REFUSED = "refused"
+DNS_PORT = 53
+
+BLOCKED_NETWORKS: tuple[Network, ...] = (
+    IPv4Network("0.0.0.0/8"),
+    IPv4Network("10.0.0.0/8"),
+    IPv4Network("100.64.0.0/10"),
+    IPv4Network("127.0.0.0/8"),
+    IPv4Network("169.254.0.0/16"),
+    IPv4Network("172.16.0.0/12"),
+    IPv4Network("192.168.0.0/16"),
+    IPv4Network("224.0.0.0/4"),
+    IPv6Network("::/128"),
+    IPv6Network("::1/128"),
+    IPv6Network("fc00::/7"),
+    IPv6Network("fe80::/10"),
+    IPv6Network("ff00::/8"),
+)
+"""What the VPS never connects to for a client: itself, its neighbours, and multicast.
+
+0.0.0.0 is in it because Linux connects it to the loopback. 198.18.0.0/15 (RFC 2544) is not: the
+lab's Internet lives there.
+"""
+
+_DNS_TIMEOUT_MS = 1500
+_SECOND_FAMILY_AFTER_MS = 250  # RFC 8305, section 5: the recommended connection attempt delay
+_LOG: Settings = {"loglevel": "warning", "access": "none"}
+
+# Seconds that a connection with one side closed stays open in silence. XRay's own 2 s would delay
+# the end of every answer that is marked by closing; its own 1 s would cut off late answers to a
+# client that has closed its sending side.
+_POLICY: Settings = {"levels": {"0": {"uplinkOnly": 0, "downlinkOnly": 10}}}
+
+
+@dataclass(frozen=True)
+class Vps:
+    """Where the server is, and which TLS client the connection to it looks like.
+
+    `dns_servers` resolve `address` when it is a host name; nothing else is ever asked of them.
+    """
+
+    address: str
+    port: int
+    server_name: str
+    fingerprint: str = "chrome"
+    dns_servers: tuple[Address, ...] = ()
+
+    @property
+    def is_named(self) -> bool:
+        """Whether `address` is a host name."""
+        try:
+            ip_address(self.address)
+        except ValueError:
+            return True
+        return False
+
+
+def client_settings(
+    identity: XrayIdentity,
+    vps: Vps,
+    *,
+    tproxy_port: int | None,
+    socks_listen: Sequence[Address],
+    socks_port: int,
+    mark: int = 0,
+) -> Settings:
+    """XRay's configuration inside the hop: everything that comes in leaves to the VPS.
+
+    `tproxy_port` None leaves the transparent inbounds out (they need CAP_NET_ADMIN); `mark` is the
+    firewall mark of XRay's own packets, 0 for none. Raises ValueError for a VPS given by name
+    without a DNS server to ask.
+    """
+    inbounds = [_socks(address, socks_port) for address in socks_listen]
+    if tproxy_port is not None:
+        inbounds += [_tproxy(address, tproxy_port) for address in ("127.0.0.1", "::1")]
+    settings: Settings = {
+        "log": dict(_LOG),
+        "policy": deepcopy(_POLICY),
+        "inbounds": inbounds,
+        "outbounds": [_vless_outbound(identity, vps, mark)],
+        "routing": {"domainStrategy": "AsIs", "rules": [_everything_to(VPS)]},
+    }
+    if vps.is_named:
+        _add_resolver(settings, vps, mark)
+    return settings
+
+
+def server_settings(
+    identity: XrayIdentity,
+    *,
+    listen_port: int,
+    server_name: str,
+    target: str,
+    listen: str = "0.0.0.0",
+    blocked_networks: Sequence[Network] = BLOCKED_NETWORKS,
+) -> Settings:
+    """XRay's configuration on the VPS.
+
+    `target` (`host:port`) is the TLS 1.3 site to which strangers are handed; it must have a
+    certificate for `server_name`. XRay takes IPv4 and IPv6 on the default `listen`.
+    """
+    blocked = [str(network) for network in blocked_networks]
+    return {
+        "log": dict(_LOG),
+        "policy": deepcopy(_POLICY),
+        "inbounds": [_vless_inbound(identity, listen, listen_port, server_name, target)],
+        "outbounds": [_internet(blocked), {"tag": REFUSED, "protocol": "blackhole"}],
+        "routing": {"domainStrategy": "AsIs", "rules": _refusals(blocked)},
+    }
+
+
+def _socks(address: Address, port: int) -> Settings:
+    return {
+        "tag": f"socks-v{address.version}",
+        "listen": str(address),
+        "port": port,
+        "protocol": "socks",
+        "settings": {"auth": "noauth", "udp": True, "ip": str(address)},
+    }
+
+
+def _tproxy(address: str, port: int) -> Settings:
+    return {
+        "tag": f"tproxy-v{ip_address(address).version}",
+        "listen": address,
+        "port": port,
+        "protocol": "dokodemo-door",
+        "settings": {"network": "tcp,udp", "followRedirect": True},
+        "streamSettings": {"sockopt": {"tproxy": "tproxy"}},
+    }
+
+
+def _vless_outbound(identity: XrayIdentity, vps: Vps, mark: int) -> Settings:
+    user = {"id": identity.uuid, "encryption": "none", "flow": CLIENT_FLOW}
+    reality = {
+        "serverName": vps.server_name,
+        "fingerprint": vps.fingerprint,
+        "publicKey": identity.reality_public_key,
+        "shortId": identity.short_id,
+    }
+    return {
+        "tag": VPS,
+        "protocol": "vless",
+        "settings": {"vnext": [{"address": vps.address, "port": vps.port, "users": [user]}]},
+        "streamSettings": {
+            "network": "raw",
+            "security": "reality",
+            "realitySettings": reality,
+            "sockopt": _marked(mark) | (_by_internal_dns() if vps.is_named else {}),
+        },
+    }
+
+
+def _marked(mark: int) -> Settings:
+    return {"mark": mark} if mark else {}
+
+
+def _by_internal_dns() -> Settings:
+    # ForceIP: a name that does not resolve is an error, never a question to the system's resolver.
+    # The race between the families keeps a VPS reachable whose AAAA record leads nowhere.
+    race = {"tryDelayMs": _SECOND_FAMILY_AFTER_MS, "interleave": 1, "maxConcurrentTry": 4}
+    return {"domainStrategy": "ForceIP", "happyEyeballs": race}
+
+
+def _everything_to(tag: str) -> Settings:
+    return {"network": "tcp,udp", "outboundTag": tag}
+
+
+def _add_resolver(settings: Settings, vps: Vps, mark: int) -> None:
+    """Let XRay's own DNS questions, and nothing else, leave the hop beside the VPS."""
+    if not vps.dns_servers:
+        raise ValueError("a VPS given by name needs a DNS server")
+    servers = [str(address) for address in vps.dns_servers]
+    settings["dns"] = {
+        "tag": RESOLVER,
+        "servers": [
+            {"address": server, "port": DNS_PORT, "timeoutMs": _DNS_TIMEOUT_MS}
+            for server in servers
+        ],
+        "queryStrategy": "UseIP",
+        "enableParallelQuery": True,
+        # The last known address, when the servers do not answer, is better than no tunnel.
+        "serveStale": True,
+    }
+    allowed = {"network": "udp", "port": str(DNS_PORT), "ip": servers}
+    settings["outbounds"].append(
+        {
+            "tag": RESOLVER,
+            "protocol": "freedom",
+            "settings": {"finalRules": [{"action": "allow"} | allowed, {"action": "block"}]},
+            "streamSettings": {"sockopt": _marked(mark)},
+        }
+    )
+    rule = {"inboundTag": [RESOLVER], "outboundTag": RESOLVER} | allowed
+    settings["routing"]["rules"].insert(0, rule)
+
+
+def _vless_inbound(
+    identity: XrayIdentity, listen: str, port: int, server_name: str, target: str
+) -> Settings:
+    reality = {
+        "target": target,
+        "serverNames": [server_name],
+        "privateKey": identity.reality_private_key,
+        "shortIds": [identity.short_id],
+    }
+    return {
+        "tag": "vless",
+        "listen": listen,
+        "port": port,
+        "protocol": "vless",
+        "settings": {
+            "clients": [{"id": identity.uuid, "flow": SERVER_FLOW}],
+            "decryption": "none",
+        },
+        "streamSettings": {
+            "network": "raw",
+            "security": "reality",
+            "realitySettings": reality,
+        },
+    }
+
+
+def _internet(blocked: list[str]) -> Settings:
+    # The rules of routing see addresses only; these see what a name resolved to as well. The last
+    # one replaces XRay's own idea of private networks, to which the lab's Internet belongs.
+    refused = [{"action": "block", "ip": blocked}] if blocked else []
+    return {
+        "tag": INTERNET,
+        "protocol": "freedom",
+        "settings": {"finalRules": [*refused, {"action": "allow"}]},
+    }
+
+
+def _refusals(blocked: list[str]) -> list[Settings]:
+    refused = [{"ip": blocked, "outboundTag": REFUSED}] if blocked else []
+    return [*refused, _everything_to(INTERNET)]

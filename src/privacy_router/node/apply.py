@@ -1,0 +1,283 @@
+"""Carry out changes on the machine, one kind of item after the other.
+
+Every step can be done twice: a controller that was killed in the middle starts again with what it
+then finds.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from privacy_router.errors import MissingPrerequisiteError, PrivacyRouterError
+from privacy_router.host import namespaces, nftables, processes, sysctl
+from privacy_router.host.files import write_private
+from privacy_router.host.netlink import Netlink
+from privacy_router.node.tunnels import TunnelApplier
+from privacy_router.ovsdb.client import OvsDatabase
+from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
+from privacy_router.plan.state import Change, Device, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from privacy_router.node.machine import Machine
+    from privacy_router.plan.state import DesiredState
+
+_OVS_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
+_APPEAR_TIMEOUT_S = 5.0
+_POLL_S = 0.005
+
+
+class ApplyError(PrivacyRouterError):
+    """A change could not be made."""
+
+
+class Applier:
+    """Applies one list of changes; made anew for each.
+
+    Netlink sessions are kept for as long as that takes: opening one costs more than using it.
+    """
+
+    def __init__(self, desired: DesiredState, machine: Machine) -> None:
+        self._desired = desired
+        self._machine = machine
+        self._ports_settled = False
+        self._bridge_ensured = False
+        self._tunnels = TunnelApplier(desired, machine)
+        self._sessions: dict[Path | None, Netlink] = {}
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Make the changes in the order given, processes in the order that they need."""
+        try:
+            self._apply(changes)
+        finally:
+            for session in self._sessions.values():
+                session.close()
+            self._sessions.clear()
+
+    def _netlink(self, path: Path | None) -> Netlink:
+        if path not in self._sessions:
+            self._sessions[path] = Netlink(path)
+        return self._sessions[path]
+
+    def _apply(self, changes: Sequence[Change]) -> None:
+        steps: dict[Kind, Callable[[Change], None]] = {
+            Kind.NAMESPACE: self._namespace,
+            Kind.SETTING: self._setting,
+            Kind.FIREWALL: self._firewall,
+            Kind.RULE: self._rule,
+            Kind.PROCESS: self._process,
+            Kind.BRIDGE: self._bridge,
+            Kind.PORT: self._bridge,
+            Kind.DEVICE: self._device,
+            Kind.ADDRESS: self._address,
+            Kind.NEIGHBOUR: self._neighbour,
+            Kind.ROUTE: self._route,
+            Kind.TUNNEL: self._tunnels.apply,
+        }
+        for change in self._ordered(changes):
+            try:
+                steps[change.key.kind](change)
+            except (OSError, NetlinkError, nftables.NftablesError) as error:
+                raise ApplyError(
+                    f"could not {change.verb} {change.key.kind.name.lower()} {change.key.name}"
+                    f" in {change.key.where}: {error}",
+                    retryable=True,
+                ) from error
+
+    def _ordered(self, changes: Sequence[Change]) -> list[Change]:
+        start_order = list(self._desired.processes)
+
+        def rank(item: tuple[int, Change]) -> tuple[int, int]:
+            position, change = item
+            if change.key.kind is not Kind.PROCESS or change.after is None:
+                return (position, 0)
+            first = next(i for i, c in enumerate(changes) if c.key.kind is Kind.PROCESS and c.after)
+            return (first, start_order.index(change.key.name))
+
+        return [change for _, change in sorted(enumerate(changes), key=rank)]
+
+    # --- namespaces ------------------------------------------------------------------------------
+
+    def _namespace(self, change: Change) -> None:
+        if change.after is None:
+            namespaces.delete(change.key.name)
+        else:
+            namespaces.create(change.key.name)
+
+    def _setting(self, change: Change) -> None:
+        if change.after is not None:
+            sysctl.write(self._path(change), {change.key.name: change.after})
+
+    def _firewall(self, change: Change) -> None:
+        if change.after is None:
+            nftables.delete(self._path(change), change.key.name)
+        else:
+            nftables.apply(self._path(change), change.key.name, nftables.parse(change.after))
+
+    def _rule(self, change: Change) -> None:
+        netlink = self._netlink(self._path(change))
+        if change.before is not None:
+            netlink.delete_rule(change.before)
+        if change.after is not None:
+            netlink.add_rule(change.after)
+
+    def _path(self, change: Change) -> Path:
+        return namespaces.path_of(change.key.where)
+
+    # --- processes -------------------------------------------------------------------------------
+
+    def _process(self, change: Change) -> None:
+        if change.before is not None:
+            self._stop(change)
+        if change.after is None:
+            return
+        spec = self._desired.processes[change.key.name]
+        self._prepare(spec.name, spec.inputs)
+        log = self._machine.paths.logs / f"{spec.name}.log"
+        processes.start(spec, self._machine.owner, log)
+
+    def _stop(self, change: Change) -> None:
+        name, _, extra = change.key.name.partition(" (pid ")
+        for process in processes.running(self._machine.owner):
+            if process.name == name and (not extra or process.pid == int(extra.rstrip(")"))):
+                processes.stop(process)
+
+    def _prepare(self, name: str, inputs: bytes) -> None:
+        run = self._machine.paths.run
+        if name == XRAY_PROCESS:
+            write_private(xray_settings_file(run), inputs)
+        elif name == "ovsdb-server":
+            _create_ovs_database(ovs_dir(run))
+        elif name == "ovs-vswitchd":
+            # started any earlier, it would wait a whole second before its second try
+            _await(self._machine.ovs_socket.is_socket, "ovsdb-server did not open its socket")
+
+    # --- bridge and devices ----------------------------------------------------------------------
+
+    def _bridge(self, change: Change) -> None:
+        if self._bridge_ensured:
+            return
+        self._bridge_ensured = True
+        _await(self._machine.ovs_socket.is_socket, "Open vSwitch does not run")
+        with OvsDatabase(self._machine.ovs_socket) as database:
+            if change.key.kind is Kind.BRIDGE and change.after is None:
+                database.delete_bridge(change.key.name)
+            else:
+                database.ensure_bridge(self._desired.bridge)
+        self._ports_settled = True
+
+    def _device(self, change: Change) -> None:
+        name, wanted = change.key.name, change.after
+        path = self._path(change)
+        inside = self._netlink(path)
+        if wanted is None:
+            inside.delete_link(name)
+            return
+        if name != "lo":
+            self._bring_in(name, path, wanted)
+        inside.set_link(name, mtu_bytes=wanted.mtu_bytes, mac=wanted.mac)
+        inside.set_link(name, up=True)
+
+    def _bring_in(self, name: str, path: Path, wanted: Device) -> None:
+        """Have the device in its namespace, taking it from where it was born if need be."""
+        is_tunnel = wanted.mac is None
+        if is_tunnel:
+            self._tunnels.ensure_born(name)
+        else:
+            self._settle_ports()
+        if self._is_here(name):
+            self._move(name, path)
+        elif self._is_alive(name, path):
+            return
+        elif is_tunnel:
+            _await(lambda: self._is_here(name), f"the device {name} did not appear")
+            self._move(name, path)
+        else:
+            self._remake_port(name)
+            self._move(name, path)
+
+    def _is_here(self, name: str) -> bool:
+        return self._netlink(None).index(name) is not None
+
+    def _is_alive(self, name: str, path: Path) -> bool:
+        link = self._netlink(path).links().get(name)
+        return link is not None and (link.carrier or not link.up)
+
+    def _move(self, name: str, path: Path) -> None:
+        self._netlink(path).delete_link(name)  # a dead one that vswitchd left behind
+        target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._netlink(None).move(name, target)
+        finally:
+            os.close(target)
+
+    def _settle_ports(self) -> None:
+        """After vswitchd was started anew, its ports exist once it has read the database."""
+        if not self._ports_settled:
+            with OvsDatabase(self._machine.ovs_socket) as database:
+                database.await_applied()
+            self._ports_settled = True
+
+    def _remake_port(self, name: str) -> None:
+        """vswitchd does not notice that a port's device went with its namespace: make it anew."""
+        with OvsDatabase(self._machine.ovs_socket) as database:
+            database.delete_ports(self._desired.bridge.name, [name])
+            database.ensure_bridge(self._desired.bridge)
+
+    # --- addresses, neighbours, routes -----------------------------------------------------------
+
+    def _address(self, change: Change) -> None:
+        device, address = change.after or change.before
+        netlink = self._netlink(self._path(change))
+        if change.after is not None:
+            netlink.replace_address(device, address)
+        elif netlink.index(device) is not None:
+            netlink.delete_address(device, address)
+
+    def _neighbour(self, change: Change) -> None:
+        netlink = self._netlink(self._path(change))
+        if change.after is not None:
+            netlink.replace_neighbour(change.after)
+        else:
+            netlink.delete_neighbour(change.before)
+
+    def _route(self, change: Change) -> None:
+        netlink = self._netlink(self._path(change))
+        if change.before is not None:
+            netlink.delete_route(change.before)
+        if change.after is not None:
+            netlink.replace_route(change.after)
+
+
+def _await(condition: Callable[[], bool], complaint: str) -> None:
+    deadline = time.monotonic() + _APPEAR_TIMEOUT_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise ApplyError(complaint, remedy="look into the logs in the run directory")
+        time.sleep(_POLL_S)
+
+
+def _create_ovs_database(home: Path) -> None:
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = home / "conf.db"
+    (home / "db.sock").unlink(missing_ok=True)
+    if database.exists():
+        return
+    result = subprocess.run(
+        ["ovsdb-tool", "create", str(database), _OVS_SCHEMA],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode != 0:
+        raise MissingPrerequisiteError(
+            f"the Open vSwitch database could not be made: {result.stderr.strip()}",
+            remedy="apt-get install --reinstall openvswitch-common",
+        )

@@ -1,0 +1,189 @@
+"""The register of client devices."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import re
+import secrets
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, Any
+
+from privacy_router.errors import ConflictError, PrivacyRouterError, StorageError
+from privacy_router.hops.gateway import Client, ClientSettings, render_client
+from privacy_router.host.files import write_private
+from privacy_router.host.uapi import format_endpoint
+from privacy_router.host.wireguard import generate_private_key, public_key_of
+from privacy_router.plan.chain import client_addresses, client_mtu_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.node.paths import NodePaths
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+_FIRST_NUMBER = 2  # the gateway itself has number 1
+
+
+@dataclass(frozen=True)
+class NewClient:
+    """A client that was just added, and the only copy of its configuration."""
+
+    client: Client
+    configuration: str
+
+
+def load(config: PrivacyRouterConfig, paths: NodePaths) -> tuple[Client, ...]:
+    """Every client, by number. Raises StorageError for a register that cannot be read."""
+    try:
+        entries = json.loads(paths.clients.read_bytes())
+        return tuple(_client(config, entry) for entry in entries)
+    except FileNotFoundError:
+        return ()
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"the register of clients {paths.clients} is damaged",
+            remedy="restore it from a backup, or remove it and add the clients again",
+        ) from error
+
+
+def _client(config: PrivacyRouterConfig, entry: dict[str, Any]) -> Client:
+    v4, v6 = client_addresses(config, int(entry["number"]))
+    return Client(
+        name=str(entry["name"]),
+        public_key=str(entry["public_key"]),
+        preshared_key=str(entry["preshared_key"]),
+        number=int(entry["number"]),
+        v4=v4,
+        v6=v6,
+        created=str(entry["created"]),
+    )
+
+
+def add(
+    config: PrivacyRouterConfig, paths: NodePaths, name: str, gateway_public_key: str
+) -> NewClient:
+    """Register a new client and make its keys.
+
+    Raises ConflictError for a name that is taken or a subnet that is full, PrivacyRouterError for
+    a name that is not allowed.
+    """
+    if not _NAME.fullmatch(name):
+        raise PrivacyRouterError(
+            f"{name!r} cannot be a client's name",
+            remedy="use up to 32 letters, digits, dots, dashes and underscores",
+        )
+    settings = ClientSettings(
+        gateway_public_key=gateway_public_key,
+        endpoint=_endpoint(config),
+        dns=tuple(str(server) for server in config.wireguard.dns),
+        mtu_bytes=client_mtu_bytes(config),
+    )
+    private_key = generate_private_key()
+    with _locked(paths.state):
+        known = load(config, paths)
+        if any(client.name == name for client in known):
+            raise ConflictError(
+                f"there is a client named {name} already",
+                remedy="choose another name, or remove it first: privacy-router client remove",
+            )
+        number = _free_number(config, known)
+        v4, v6 = client_addresses(config, number)
+        client = Client(
+            name=name,
+            public_key=public_key_of(private_key),
+            preshared_key=base64.b64encode(secrets.token_bytes(32)).decode(),
+            number=number,
+            v4=v4,
+            v6=v6,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        _store(paths, (*known, client))
+    return NewClient(client, render_client(client, private_key, settings))
+
+
+def remove(config: PrivacyRouterConfig, paths: NodePaths, name: str) -> Client:
+    """Forget a client. Raises ConflictError when there is none of that name."""
+    with _locked(paths.state):
+        known = load(config, paths)
+        found = find(known, name)
+        _store(paths, tuple(client for client in known if client != found))
+        return found
+
+
+def find(known: tuple[Client, ...], name: str) -> Client:
+    """The client of that name. Raises ConflictError naming those that there are."""
+    for client in known:
+        if client.name == name:
+            return client
+    names = ", ".join(client.name for client in known) or "none yet"
+    raise ConflictError(f"there is no client named {name}", remedy=f"clients: {names}")
+
+
+def _free_number(config: PrivacyRouterConfig, known: tuple[Client, ...]) -> int:
+    taken = {client.number for client in known}
+    last = config.wireguard.client_subnet.num_addresses - 2
+    for number in range(_FIRST_NUMBER, last + 1):
+        if number not in taken:
+            return number
+    raise ConflictError(
+        f"the client subnet {config.wireguard.client_subnet} is full",
+        remedy="set wireguard.client_subnet to a larger one",
+    )
+
+
+def _store(paths: NodePaths, known: tuple[Client, ...]) -> None:
+    entries = [
+        {
+            "name": client.name,
+            "public_key": client.public_key,
+            "preshared_key": client.preshared_key,
+            "number": client.number,
+            "created": client.created,
+        }
+        for client in sorted(known, key=lambda client: client.number)
+    ]
+    write_private(paths.clients, json.dumps(entries, indent=2).encode())
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Two commands at once must not give two clients one number."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(directory / "clients.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _endpoint(config: PrivacyRouterConfig) -> str:
+    port = config.wireguard.listen_port
+    if config.wireguard.endpoint is None:
+        return format_endpoint((_own_address(), port))
+    host = config.wireguard.endpoint
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _own_address() -> IPv4Address | IPv6Address:
+    """The address that the node itself would use towards the Internet. Sends nothing."""
+    for family, anybody in ((socket.AF_INET, "1.1.1.1"), (socket.AF_INET6, "2606:4700:4700::1111")):
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((anybody, 53))
+            except OSError:
+                continue
+            return ip_address(probe.getsockname()[0])
+    raise PrivacyRouterError(
+        "this machine has no route to the Internet, so that its public address is unknown",
+        remedy="set wireguard.endpoint to the address or name that clients are to dial",
+    )

@@ -1,0 +1,215 @@
+"""The controller: make the node what it should be, then keep watch and bring back what breaks.
+
+One rule for all of it: read everything back, take the difference, apply the difference, read
+again. The first start, a repair, a changed configuration and a controller that was killed halfway
+are the same case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from privacy_router.errors import PrivacyRouterError, VerificationError
+from privacy_router.host import namespaces, processes
+from privacy_router.node.apply import Applier
+from privacy_router.node.flows import FlowTable
+from privacy_router.node.observe import observe
+from privacy_router.node.tunnels import EndpointMemory
+from privacy_router.ovsdb import client as ovsdb
+from privacy_router.plan.chain import GATEWAY_TUNNEL
+from privacy_router.plan.state import Kind, diff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from privacy_router.node.machine import Machine
+    from privacy_router.plan.state import Change, DesiredState
+
+_log = structlog.get_logger()
+
+_PASSES = 5
+_FULL_PASS_S = 30.0
+_ENDPOINT_PERIOD_S = 2.0
+_CALL_PERIOD_S = 0.3
+_RETRY_FIRST_S = 0.2
+_RETRY_MOST_S = 5.0
+_LOG_LIMIT_BYTES = 4 * 1024 * 1024
+
+
+async def observe_all(desired: DesiredState, machine: Machine, flows: FlowTable) -> list[Change]:
+    """What is different from `desired` right now."""
+    observed = await asyncio.to_thread(observe, desired, machine)
+    observed.update(await flows.read())
+    return diff(desired.items, observed)
+
+
+async def converge(desired: DesiredState, machine: Machine, flows: FlowTable) -> list[Change]:
+    """Make the node be `desired`; return the changes that were made.
+
+    Raises VerificationError when what is read back stays different, and whatever a change raises.
+    """
+    made: list[Change] = []
+    for _ in range(_PASSES):
+        changes = await observe_all(desired, machine, flows)
+        if not changes:
+            return made
+        made += changes
+        await _apply(desired, machine, flows, changes)
+    names = ", ".join(f"{c.key.kind.name.lower()} {c.key.name}" for c in changes[:5])
+    raise VerificationError(
+        f"the node does not become what it should be: {names}",
+        remedy="another program may be changing the same things; see the logs in the run directory",
+        retryable=True,
+    )
+
+
+async def _apply(
+    desired: DesiredState, machine: Machine, flows: FlowTable, changes: list[Change]
+) -> None:
+    rest = [change for change in changes if change.key.kind is not Kind.FLOW]
+    await asyncio.to_thread(Applier(desired, machine).apply, rest)
+    await flows.apply([change for change in changes if change.key.kind is Kind.FLOW])
+
+
+@dataclass
+class Controller:
+    """Keeps one node; `reload` gives the desired state anew when the configuration changed."""
+
+    desired: DesiredState
+    machine: Machine
+    reload: Callable[[], DesiredState]
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _stopping: bool = False
+    _watched: dict[int, int] = field(default_factory=dict)
+    tear_down_asked: bool = False
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Bring the node up, report it, and keep it until told to stop.
+
+        Raises what the first convergence raises; later failures are logged and tried again.
+        """
+        loop = asyncio.get_running_loop()
+        self._handle_signals(loop)
+        flows = FlowTable(self.desired.bridge, self.machine, self._wake.set)
+        stop_watching = threading.Event()
+
+        def wake_from_thread() -> None:
+            loop.call_soon_threadsafe(self._wake.set)
+
+        watcher: threading.Thread | None = None
+        keeper = asyncio.create_task(self._keep_endpoints())
+        try:
+            await converge(self.desired, self.machine, flows)
+            self._watch_processes(loop)
+            watcher = ovsdb.watch(self.machine.ovs_socket, wake_from_thread, stop_watching)
+            on_ready()
+            await self._keep(flows, loop)
+        finally:
+            stop_watching.set()
+            keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeper
+            self._forget_processes(loop)
+            await flows.close()
+            if watcher is not None:
+                await asyncio.to_thread(watcher.join, 3.0)
+
+    def _handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.add_signal_handler(signal.SIGTERM, self._stop, False)
+        loop.add_signal_handler(signal.SIGINT, self._stop, True)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _stop(self, tear_down: bool) -> None:
+        self._stopping = True
+        self.tear_down_asked = tear_down
+        self._wake.set()
+
+    def _reload(self) -> None:
+        try:
+            self.desired = self.reload()
+            _log.info("configuration read again")
+        except PrivacyRouterError as error:
+            _log.error("configuration not read again, the old one stays", reason=error.message)
+        self._wake.set()
+
+    async def _keep(self, flows: FlowTable, loop: asyncio.AbstractEventLoop) -> None:
+        delay_s = _RETRY_FIRST_S
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                await self._repair(flows)
+                delay_s = _RETRY_FIRST_S
+                timeout_s = _FULL_PASS_S
+            except (PrivacyRouterError, OSError) as error:
+                _log.error("repair failed, trying again", reason=str(error), in_s=delay_s)
+                timeout_s = delay_s
+                delay_s = min(delay_s * 2, _RETRY_MOST_S)
+            self._watch_processes(loop)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), timeout_s)
+
+    async def _repair(self, flows: FlowTable) -> None:
+        made = await converge(self.desired, self.machine, flows)
+        for change in made:
+            _log.warning("repaired", kind=change.key.kind.name.lower(), what=change.key.name)
+        await asyncio.to_thread(self._trim_logs)
+
+    def _trim_logs(self) -> None:
+        for path in self.machine.paths.logs.glob("*.log"):
+            if path.stat().st_size > _LOG_LIMIT_BYTES:
+                path.write_bytes(b"")  # opened for append by its writer, so this is safe
+
+    # --- processes -------------------------------------------------------------------------------
+
+    def _watch_processes(self, loop: asyncio.AbstractEventLoop) -> None:
+        for process in processes.running(self.machine.owner):
+            if process.pid not in self._watched:
+                descriptor = processes.open_pidfd(process)
+                if descriptor is not None:
+                    self._watched[process.pid] = descriptor
+                    loop.add_reader(descriptor, self._ended, loop, process)
+
+    def _ended(self, loop: asyncio.AbstractEventLoop, process: processes.Process) -> None:
+        descriptor = self._watched.pop(process.pid)
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        processes.reap(process)
+        _log.warning("process ended", process=process.name, pid=process.pid)
+        self._wake.set()
+
+    def _forget_processes(self, loop: asyncio.AbstractEventLoop) -> None:
+        for descriptor in self._watched.values():
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+        self._watched.clear()
+
+    # --- clients ---------------------------------------------------------------------------------
+
+    async def _keep_endpoints(self) -> None:
+        """Note down where clients are, and call those that a restarted gateway lost."""
+        home = next(
+            (
+                key.where
+                for key in self.desired.items
+                if key.kind is Kind.TUNNEL and key.name == GATEWAY_TUNNEL
+            ),
+            None,
+        )
+        if home is None:
+            return
+        memory = EndpointMemory(self.machine, namespaces.path_of(home))
+        while True:
+            try:
+                lost = await asyncio.to_thread(memory.refresh)
+            except (OSError, PrivacyRouterError) as error:
+                lost = False
+                _log.debug("the gateway does not answer", reason=str(error))
+            await asyncio.sleep(_CALL_PERIOD_S if lost else _ENDPOINT_PERIOD_S)

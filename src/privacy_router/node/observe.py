@@ -1,0 +1,144 @@
+"""Read the node back from the machine, in the same items as the desired state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from privacy_router.host import namespaces, nftables, processes, sysctl
+from privacy_router.host.netlink import Netlink
+from privacy_router.host.wireguard import public_key_of
+from privacy_router.ovsdb.client import OvsDatabase, OvsdbError
+from privacy_router.ovsdb.model import PortSpec
+from privacy_router.plan.chain import NAMESPACE_PREFIX
+from privacy_router.plan.firewall import TABLE
+from privacy_router.plan.namespace import route_name, rule_name
+from privacy_router.plan.state import Device, Key, Kind, PeerState, TunnelState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from privacy_router.host.topology import Link
+    from privacy_router.host.uapi import DeviceStatus
+    from privacy_router.node.machine import Machine
+    from privacy_router.ovsdb.model import BridgeRow
+    from privacy_router.plan.state import DesiredState
+
+Items = dict[Key, Any]
+
+
+def observe(desired: DesiredState, machine: Machine) -> Items:
+    """Everything that the node consists of now, except its flows (those come over OpenFlow)."""
+    items: Items = {}
+    items.update(_processes(machine))
+    for name in namespaces.names(NAMESPACE_PREFIX):
+        items.update(_namespace(name, desired))
+    items.update(_bridge(desired.bridge.name, machine))
+    items.update(_tunnels(desired, machine))
+    return items
+
+
+def _processes(machine: Machine) -> Iterator[tuple[Key, Any]]:
+    seen: set[str] = set()
+    for process in processes.running(machine.owner):
+        # a second one of the same name (two starts in a row, one killed halfway) is one too many
+        name = process.name if process.name not in seen else f"{process.name} (pid {process.pid})"
+        seen.add(process.name)
+        yield Key(Kind.PROCESS, "node", name), process.fingerprint
+
+
+def _namespace(name: str, desired: DesiredState) -> Items:
+    key = Key(Kind.NAMESPACE, name, name)
+    if not namespaces.exists(name):
+        return {}
+    if key not in desired.items:
+        return {key: True}
+    path = namespaces.path_of(name)
+    items: Items = {key: True}
+    items.update(_settings(name, path, desired))
+    ruleset = nftables.read(path, TABLE)
+    if ruleset:
+        items[Key(Kind.FIREWALL, name, TABLE)] = nftables.canonical(ruleset)
+    with Netlink(path) as netlink:
+        items.update(_devices(name, netlink.links(), desired))
+        items.update(_addresses(name, netlink))
+        items.update((Key(Kind.ROUTE, name, route_name(r)), r) for r in netlink.routes())
+        items.update((Key(Kind.RULE, name, rule_name(r)), r) for r in netlink.rules())
+        for neighbour in netlink.neighbours():
+            label = f"{neighbour.address} on {neighbour.device}"
+            items[Key(Kind.NEIGHBOUR, name, label)] = neighbour
+    return items
+
+
+def _settings(name: str, path: Path, desired: DesiredState) -> Iterator[tuple[Key, Any]]:
+    wanted = tuple(
+        key.name for key in desired.items if key.kind is Kind.SETTING and key.where == name
+    )
+    for setting, value in sysctl.read(path, wanted).items():
+        if value is not None:
+            yield Key(Kind.SETTING, name, setting), value
+
+
+def _devices(
+    name: str, links: Mapping[str, Link], desired: DesiredState
+) -> Iterator[tuple[Key, Any]]:
+    for link in links.values():
+        key = Key(Kind.DEVICE, name, link.name)
+        wanted = desired.items.get(key)
+        if wanted is None and not link.up:
+            continue  # some kernels put idle fallback devices into every namespace
+        mac = link.mac if wanted is not None and wanted.mac is not None else None
+        yield key, Device(mac, link.mtu_bytes, link.up, link.carrier)
+
+
+def _addresses(name: str, netlink: Netlink) -> Iterator[tuple[Key, Any]]:
+    for device in netlink.links():
+        for address in netlink.addresses(device):
+            if not address.is_loopback:
+                yield Key(Kind.ADDRESS, name, f"{address} on {device}"), (device, address)
+
+
+def _bridge(name: str, machine: Machine) -> Items:
+    row = read_bridge(name, machine)
+    if row is None:
+        return {}
+    settings = f"{row.datapath_type} datapath, fail mode {row.fail_mode or 'standalone'}"
+    if row.controllers or row.protocols:
+        settings += f", {row.controllers} controller(s), protocols {list(row.protocols)}"
+    items: Items = {Key(Kind.BRIDGE, "node", name): settings}
+    for port in row.ports.values():
+        if port.name != name:
+            items[Key(Kind.PORT, name, port.name)] = PortSpec(
+                port.name, port.mac or "", port.ofport or 0
+            )
+    return items
+
+
+def read_bridge(name: str, machine: Machine) -> BridgeRow | None:
+    """The bridge's row if this node made it; None too when the database is down."""
+    if not machine.ovs_socket.is_socket():
+        return None
+    try:
+        with OvsDatabase(machine.ovs_socket) as database:
+            row = database.read_bridge(name)
+    except OvsdbError:
+        return None  # a socket that a killed server left behind; its process shows as missing
+    return row if row is not None and row.ours else None
+
+
+def _tunnels(desired: DesiredState, machine: Machine) -> Iterator[tuple[Key, Any]]:
+    for key in desired.items:
+        if key.kind is Kind.TUNNEL and namespaces.exists(key.where):
+            status = machine.wireguard.read(key.name, namespaces.path_of(key.where))
+            if status is not None and status.private_key:
+                yield key, _tunnel_state(status, desired.items[key])
+
+
+def _tunnel_state(status: DeviceStatus, wanted: TunnelState) -> TunnelState:
+    return TunnelState(
+        public_key=public_key_of(status.private_key),
+        listen_port=status.listen_port if wanted.listen_port is not None else None,
+        peers={
+            peer.public_key: PeerState(peer.allowed_ips, peer.keepalive_s) for peer in status.peers
+        },
+    )

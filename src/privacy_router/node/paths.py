@@ -1,0 +1,63 @@
+"""Where a node keeps its things; both places can be moved by the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class NodePaths:
+    """`state` survives `down` and reboots (keys, clients, account); `run` does not."""
+
+    state: Path
+    run: Path
+
+    @classmethod
+    def from_environment(cls) -> NodePaths:
+        """PRIVACY_ROUTER_STATE and PRIVACY_ROUTER_RUN, or the usual places."""
+        return cls(
+            state=Path(os.environ.get("PRIVACY_ROUTER_STATE", "/var/lib/privacy-router")),
+            run=Path(os.environ.get("PRIVACY_ROUTER_RUN", "/run/privacy-router")),
+        )
+
+    @property
+    def gateway_key(self) -> Path:
+        """The gateway's WireGuard private key."""
+        return self.state / "gateway.key"
+
+    @property
+    def clients(self) -> Path:
+        """The clients' public halves and preshared keys."""
+        return self.state / "clients.json"
+
+    @property
+    def xray_identity(self) -> Path:
+        """Both ends' REALITY keys."""
+        return self.state / "xray.json"
+
+    @property
+    def warp_account(self) -> Path:
+        """The WARP account that was registered."""
+        return self.state / "wgcf-account.toml"
+
+    @property
+    def warp_profile(self) -> Path:
+        """The WARP tunnel of that account."""
+        return self.state / "wgcf-profile.conf"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the controller; holds its process id."""
+        return self.run / "controller.lock"
+
+    @property
+    def endpoints(self) -> Path:
+        """Where the clients were last seen, so that a new gateway device can call them."""
+        return self.run / "endpoints.json"
+
+    @property
+    def logs(self) -> Path:
+        """What the processes of the hops print."""
+        return self.run / "log"

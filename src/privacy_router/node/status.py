@@ -1,0 +1,237 @@
+"""The node's state, read from the machine and not from anybody's memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from privacy_router.errors import RemoteServiceError
+from privacy_router.host import namespaces, processes
+from privacy_router.host.netlink import Netlink
+from privacy_router.node import machine as machines
+from privacy_router.node.controller import observe_all
+from privacy_router.node.flows import FlowTable
+from privacy_router.node.lifecycle import controller_pid, read_flows
+from privacy_router.node.paths import NodePaths
+from privacy_router.node.probe import Trace, exit_trace, warp_trace
+from privacy_router.node.secrets import load_keys
+from privacy_router.plan import chain as chains
+from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
+from privacy_router.plan.compile import XRAY_PROCESS, compile_node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.host.uapi import DeviceStatus
+    from privacy_router.node.machine import Machine
+    from privacy_router.plan.chain import Chain, Station
+    from privacy_router.plan.state import Change
+
+_HANDSHAKE_FRESH_S = 180.0
+_PROCESS_OF = {"gateway": GATEWAY_TUNNEL, "warp": WARP_TUNNEL, "xray": XRAY_PROCESS}
+
+
+@dataclass(frozen=True)
+class HopStatus:
+    """One hop. Bytes are those of its bridge port, as the hop sees them."""
+
+    name: str
+    state: str
+    detail: str
+    port: str
+    rx_bytes: int
+    tx_bytes: int
+    handshake_age_s: float | None
+    rtt_ms: float | None
+    flows: list[str]
+
+
+@dataclass(frozen=True)
+class ClientStatus:
+    """One client device."""
+
+    name: str
+    endpoint: str | None
+    handshake_age_s: float | None
+    rx_bytes: int
+    tx_bytes: int
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """The whole node. `pending` are differences from the configuration, in words."""
+
+    ok: bool
+    state: str
+    controller_pid: int | None
+    hops: list[HopStatus]
+    clients: list[ClientStatus]
+    exit_ip: str | None
+    warp_trace: str | None
+    processes: dict[str, int]
+    pending: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For scripts."""
+        return asdict(self)
+
+
+def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
+    """Read everything now; with `probe`, ask the outside as well."""
+    paths = NodePaths.from_environment()
+    machine = machines.inspect(config, paths)
+    chain = chains.build(config)
+    keys = load_keys(config, paths, make=False)
+    desired = compile_node(config, keys, machine.facts)
+    flow_table = FlowTable(desired.bridge, machine, lambda: None)
+    changes = asyncio.run(_changes(desired, machine, flow_table))
+    running = {process.name: process.pid for process in processes.running(machine.owner)}
+    up = bool(running) or bool(namespaces.names(chains.NAMESPACE_PREFIX))
+    probes = _Probes(config, chain, asked=probe and up)
+    flows = asyncio.run(read_flows(config)) if up else []
+    devices = _devices(machine, chain)
+    hops = [
+        _hop(station, changes, probes, devices, flows)
+        for station in chain.stations
+        if station.hop != "exit"
+    ]
+    pid = controller_pid(paths)
+    ok = up and pid is not None and not changes and all(hop.state == "up" for hop in hops)
+    return NodeStatus(
+        ok=ok,
+        state="up" if ok else "degraded" if up else "down",
+        controller_pid=pid,
+        hops=hops,
+        clients=_clients(keys.clients, devices.get("gateway")),
+        exit_ip=probes.exit.address if probes.exit else None,
+        warp_trace=probes.warp.warp if probes.warp else None,
+        processes=running,
+        pending=[_words(change) for change in changes] if up else [],
+    )
+
+
+async def _changes(desired: Any, machine: Machine, flows: FlowTable) -> list[Change]:
+    try:
+        return await observe_all(desired, machine, flows)
+    finally:
+        await flows.close()
+
+
+class _Probes:
+    """What the outside answered; None where it was not asked or said nothing."""
+
+    def __init__(self, config: PrivacyRouterConfig, chain: Chain, *, asked: bool) -> None:
+        self.warp = _try(lambda: warp_trace(config)) if asked and chain.warp else None
+        self.exit = _try(lambda: exit_trace(config)) if asked else None
+        self.asked = asked
+
+    def of(self, hop: str) -> Trace | None:
+        """The probe that ends at this hop's far side."""
+        return {"warp": self.warp, "xray": self.exit}.get(hop)
+
+
+def _try(ask: Callable[[], Trace]) -> Trace | None:
+    try:
+        return ask()
+    except RemoteServiceError:
+        return None
+
+
+def _devices(machine: Machine, chain: Chain) -> dict[str, DeviceStatus]:
+    found = {}
+    for hop, tunnel, station in (
+        ("gateway", GATEWAY_TUNNEL, chain.gateway),
+        ("warp", WARP_TUNNEL, chain.warp),
+    ):
+        if station is not None:
+            namespace = namespaces.path_of(f"{station.namespace}")
+            status = machine.wireguard.read(tunnel, namespace) if namespace.exists() else None
+            if status is not None:
+                found[hop] = status
+    return found
+
+
+def _hop(
+    station: Station,
+    changes: list[Change],
+    probes: _Probes,
+    devices: dict[str, DeviceStatus],
+    flows: list[dict[str, Any]],
+) -> HopStatus:
+    trouble = _trouble(station, changes, probes)
+    rx_bytes, tx_bytes = _counters(station)
+    handshakes = [p.last_handshake for p in _peers(devices.get(station.hop)) if p.last_handshake]
+    age_s = round(time.time() - max(handshakes), 1) if handshakes else None
+    if not trouble and station.hop == "warp" and (age_s is None or age_s > _HANDSHAKE_FRESH_S):
+        trouble = "no handshake with Cloudflare"
+    answer = probes.of(station.hop)
+    return HopStatus(
+        name=station.hop,
+        state="down" if trouble else "up",
+        detail=trouble,
+        port=station.port,
+        rx_bytes=rx_bytes,
+        tx_bytes=tx_bytes,
+        handshake_age_s=age_s,
+        rtt_ms=answer.rtt_ms if answer else None,
+        flows=[
+            f"{row['match']} → {row['actions']}"
+            for row in flows
+            if row["table"] == "privacy" and f"in_port={station.port}" in row["match"]
+        ],
+    )
+
+
+def _peers(device: DeviceStatus | None) -> Any:
+    return device.peers if device is not None else ()
+
+
+def _trouble(station: Station, changes: list[Change], probes: _Probes) -> str:
+    for change in changes:
+        key = change.key
+        if key.where == station.namespace or key.name in (station.port, _PROCESS_OF[station.hop]):
+            return _words(change)
+    if probes.asked and station.hop == "xray" and probes.exit is None:
+        return "the VPS does not answer"
+    if probes.asked and station.hop == "warp" and probes.warp is None:
+        return "nothing comes back through WARP"
+    return ""
+
+
+def _words(change: Change) -> str:
+    missing = {"add": "missing", "remove": "not wanted", "change": "different"}[change.verb]
+    return f"{change.key.kind.name.lower()} {change.key.name} {missing}"
+
+
+def _counters(station: Station) -> tuple[int, int]:
+    path = namespaces.path_of(f"{station.namespace}")
+    if not namespaces.exists(f"{station.namespace}"):
+        return (0, 0)
+    with Netlink(path) as netlink:
+        link = netlink.links().get(station.port)
+        return (link.rx_bytes, link.tx_bytes) if link is not None else (0, 0)
+
+
+def _clients(known: Any, device: DeviceStatus | None) -> list[ClientStatus]:
+    from privacy_router.host.uapi import format_endpoint
+
+    found = []
+    for client in known:
+        peer = device.peer(client.public_key) if device is not None else None
+        age_s = (
+            round(time.time() - peer.last_handshake, 1) if peer and peer.last_handshake else None
+        )
+        endpoint = format_endpoint(peer.endpoint) if peer and peer.endpoint else None
+        found.append(
+            ClientStatus(
+                name=client.name,
+                endpoint=endpoint,
+                handshake_age_s=age_s,
+                rx_bytes=peer.rx_bytes if peer else 0,
+                tx_bytes=peer.tx_bytes if peer else 0,
+            )
+        )
+    return found

@@ -1,0 +1,92 @@
+"""The WARP hop's account: imported, kept from an earlier start, or registered."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address
+from typing import TYPE_CHECKING
+
+from privacy_router.errors import RemoteServiceError
+from privacy_router.host.files import read_bounded, write_private
+from privacy_router.host.uapi import format_endpoint, parse_endpoint
+from privacy_router.host.wireguard import generate_private_key, public_key_of
+from privacy_router.plan.keys import WarpTunnel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from privacy_router.config import PrivacyRouterConfig
+    from privacy_router.hops.warp.profile import WarpProfile
+    from privacy_router.host.uapi import Endpoint
+    from privacy_router.node.paths import NodePaths
+
+_PROFILE_LIMIT_BYTES = 64 * 1024
+_TERMS_URL = "https://www.cloudflare.com/application/terms/"
+
+
+def load_tunnel(config: PrivacyRouterConfig, paths: NodePaths, *, make: bool) -> WarpTunnel:
+    """The tunnel to Cloudflare. With `make`, an account is registered where there is none.
+
+    Raises ConflictError while Cloudflare's terms are not accepted, RemoteServiceError when the
+    account service or the endpoint's name cannot be reached, StorageError, ProfileError.
+    """
+    from privacy_router.hops.warp.profile import parse_profile_untrusted
+
+    path = config.warp.wgcf_config or paths.warp_profile
+    if config.warp.wgcf_config is None and not path.exists():
+        if not make:
+            return _stand_in(config)
+        _register(config, paths)
+    text = read_bounded(path, _PROFILE_LIMIT_BYTES).decode(errors="replace")
+    profile = parse_profile_untrusted(text)
+    return WarpTunnel(
+        private_key=profile.private_key,
+        peer_public_key=profile.peer_public_key,
+        endpoint=_endpoint(profile, paths.state / "warp-endpoint"),
+        v4=profile.v4,
+        v6=profile.v6,
+        mtu_bytes=config.warp.mtu,
+        keepalive_s=config.warp.persistent_keepalive,
+    )
+
+
+def _stand_in(config: PrivacyRouterConfig) -> WarpTunnel:
+    """What an account will look like: Cloudflare gives everybody the same IPv4 address."""
+    return WarpTunnel(
+        private_key=generate_private_key(),
+        peer_public_key=public_key_of(generate_private_key()),
+        endpoint=(IPv4Address("162.159.192.1"), 2408),
+        v4=IPv4Interface("172.16.0.2/32"),
+        v6=IPv6Interface("2606:4700:110::2/128"),
+        mtu_bytes=config.warp.mtu,
+        keepalive_s=config.warp.persistent_keepalive,
+    )
+
+
+def _endpoint(profile: WarpProfile, cache: Path) -> Endpoint:
+    """The endpoint as an address: a name is looked up once and remembered.
+
+    The look-up goes to the host's own resolver and tells it no more than the tunnel's first packet
+    tells the ISP anyway: that WARP is used.
+    """
+    try:
+        return (ip_address(profile.endpoint_host), profile.endpoint_port)
+    except ValueError:
+        pass
+    wanted = f"{profile.endpoint_host}:{profile.endpoint_port} "
+    known = cache.read_text() if cache.exists() else ""
+    if known.startswith(wanted):
+        return parse_endpoint(known.removeprefix(wanted))
+    try:
+        found = socket.getaddrinfo(
+            profile.endpoint_host, profile.endpoint_port, type=socket.SOCK_DGRAM
+        )
+    except OSError as error:
+        raise RemoteServiceError(
+            f"the WARP endpoint {profile.endpoint_host} cannot be resolved",
+            remedy="check the node's DNS, or write the endpoint's address into the profile",
+            retryable=True,
+        ) from error
+    endpoint = (ip_address(found[0][4][0]), profile.endpoint_port)
+    write_private(cache, (wanted + format_endpoint(endpoint)).encode())
+    return endpoint

@@ -1,0 +1,1 @@
+"""All flow tables: declared once, compiled from the configuration, explained in words."""

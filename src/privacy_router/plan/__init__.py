@@ -1,0 +1,1 @@
+"""What a node should be: pure functions from a configuration and its keys to a desired state."""

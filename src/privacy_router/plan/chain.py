@@ -1,0 +1,179 @@
+"""Who stands where on the privacy segment: addresses, MACs and port numbers of the hops (pure)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.host.topology import Address, Interface
+
+NAMESPACE_PREFIX = "pr-"
+GATEWAY_TUNNEL = "wg100"
+WARP_TUNNEL = "wgcf"
+EXIT_PORT = "pr-exit"
+TRANSIT_MTU_BYTES = 1500
+WIREGUARD_OVERHEAD_BYTES = 80
+_FIRST_CONTAINER_OFPORT = 16
+
+
+@dataclass(frozen=True)
+class Station:
+    """One end on the privacy segment: a bridge port and the addresses behind it."""
+
+    hop: str
+    port: str
+    ofport: int
+    mac: str
+    v4: IPv4Interface
+    v6: IPv6Interface
+
+    @property
+    def namespace(self) -> str | None:
+        """The network namespace that holds the port; None for the host itself."""
+        return None if self.hop == "exit" else f"{NAMESPACE_PREFIX}{self.hop}"
+
+    @property
+    def interfaces(self) -> tuple[Interface, Interface]:
+        """Both addresses with their prefix."""
+        return (self.v4, self.v6)
+
+    def address(self, version: int) -> Address:
+        """The address of that IP version."""
+        return self.v4.ip if version == 4 else self.v6.ip
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The enabled hops in order, and what the rest of the plan asks about them.
+
+    `router` is the station behind which the way out lies: the WARP hop, or, without WARP, the
+    host's own exit port.
+    """
+
+    gateway: Station | None
+    warp: Station | None
+    xray: Station | None
+    exit: Station | None
+    clients: tuple[IPv4Network, IPv6Network]
+
+    @property
+    def stations(self) -> tuple[Station, ...]:
+        """Every station in the order in which a client's packet meets them."""
+        return tuple(s for s in (self.gateway, self.warp, self.xray, self.exit) if s is not None)
+
+    @property
+    def ports(self) -> tuple[Station, ...]:
+        """The bridge's ports: every station has one."""
+        return self.stations
+
+    @property
+    def edges(self) -> tuple[tuple[Station, Station], ...]:
+        """Who may hand packets to whom on the bridge, outward and back."""
+        turning = self.warp or self.xray
+        ways: list[tuple[Station, Station]] = []
+        if self.gateway is not None and turning is not None:
+            ways += [(self.gateway, turning), (turning, self.gateway)]
+        if self.xray is not None:
+            ways += [(self.router, self.xray), (self.xray, self.router)]
+        return tuple(ways)
+
+    @property
+    def way_back(self) -> tuple[Station, Station] | None:
+        """The turn back to the gateway, where packets to clients part from all others."""
+        turning = self.warp or self.xray
+        if self.gateway is None or turning is None:
+            return None
+        return (turning, self.gateway)
+
+    @property
+    def router(self) -> Station:
+        """The station that leads out."""
+        found = self.warp or self.exit
+        if found is None:
+            raise ValueError("a chain without WARP and without XRay has no way out")
+        return found
+
+    def peers_of(self, station: Station) -> tuple[Station, ...]:
+        """The other stations of the segment."""
+        return tuple(other for other in self.stations if other != station)
+
+
+def mac_of(bridge: str, port: str) -> str:
+    """A port's MAC: locally administered, the same every time, different between bridges."""
+    digest = hashlib.sha256(f"{bridge}/{port}".encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
+
+
+def build(config: PrivacyRouterConfig) -> Chain:
+    """Place the enabled hops of `config` on the privacy segment."""
+    hops = config.chain_hops
+    direct = "xray" in hops and "warp" not in hops
+
+    def station(hop: str, port: str, number: int) -> Station:
+        return Station(
+            hop=hop,
+            port=port,
+            ofport=number,
+            mac=mac_of(config.bridge_name, port),
+            v4=_interface4(config, number),
+            v6=_interface6(config, number),
+        )
+
+    return Chain(
+        gateway=station("gateway", config.wireguard.port_name, 2) if "gateway" in hops else None,
+        warp=station("warp", config.warp.interface, 1) if "warp" in hops else None,
+        xray=station("xray", config.xray.port_name, 3) if "xray" in hops else None,
+        exit=station("exit", EXIT_PORT, 1) if direct else None,
+        clients=(config.wireguard.client_subnet, config.wireguard.client_subnet6),
+    )
+
+
+def _interface4(config: PrivacyRouterConfig, number: int) -> IPv4Interface:
+    subnet = config.transit_subnet
+    return IPv4Interface((int(subnet.network_address) + number, subnet.prefixlen))
+
+
+def _interface6(config: PrivacyRouterConfig, number: int) -> IPv6Interface:
+    subnet = config.transit_subnet6
+    return IPv6Interface((int(subnet.network_address) + number, subnet.prefixlen))
+
+
+def gateway_addresses(config: PrivacyRouterConfig) -> tuple[IPv4Interface, IPv6Interface]:
+    """The gateway's own addresses inside the clients' tunnel: the first of each subnet."""
+    v4, v6 = config.wireguard.client_subnet, config.wireguard.client_subnet6
+    return (
+        IPv4Interface((int(v4.network_address) + 1, v4.prefixlen)),
+        IPv6Interface((int(v6.network_address) + 1, v6.prefixlen)),
+    )
+
+
+def client_addresses(config: PrivacyRouterConfig, number: int) -> tuple[IPv4Address, IPv6Address]:
+    """The addresses of client `number` (from 2 on) inside the tunnel."""
+    v4, v6 = config.wireguard.client_subnet, config.wireguard.client_subnet6
+    return (
+        IPv4Address(int(v4.network_address) + number),
+        IPv6Address(int(v6.network_address) + number),
+    )
+
+
+def client_mtu_bytes(config: PrivacyRouterConfig) -> int:
+    """The MTU of the clients' tunnel.
+
+    XRay ends the clients' TCP and carries their UDP in its own stream, so that only the clients'
+    way to the gateway counts; without it the packets themselves must fit through WARP.
+    """
+    if config.wireguard.mtu is not None:
+        return config.wireguard.mtu
+    own_way = TRANSIT_MTU_BYTES - WIREGUARD_OVERHEAD_BYTES
+    return own_way if "xray" in config.chain_hops else min(own_way, config.warp.mtu)

@@ -1,0 +1,202 @@
+"""From a configuration, its keys and the machine's facts to the node's desired state (pure)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from privacy_router.hops.gateway import device_config
+from privacy_router.hops.xray.settings import Vps, client_settings
+from privacy_router.host.processes import ProcessSpec
+from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer
+from privacy_router.host.wireguard import public_key_of
+from privacy_router.ovsdb.model import BridgeSpec, PortSpec
+from privacy_router.pipeline.compile import compile_flows
+from privacy_router.plan import chain as chains
+from privacy_router.plan import hops
+from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
+from privacy_router.plan.namespace import anywhere
+from privacy_router.plan.state import DesiredState, Key, Kind, PeerState, TunnelState
+
+if TYPE_CHECKING:
+    from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.plan.chain import Chain
+    from privacy_router.plan.keys import NodeFacts, NodeKeys, WarpTunnel
+    from privacy_router.plan.namespace import Items
+
+XRAY_PROCESS = "xray"
+
+
+def compile_node(config: PrivacyRouterConfig, keys: NodeKeys, facts: NodeFacts) -> DesiredState:
+    """Everything that the node has to be, as items; see `plan.state`."""
+    chain = chains.build(config)
+    bridge = _bridge(config, chain, facts)
+    tunnels = _tunnels(config, chain, keys)
+    processes = _processes(config, chain, keys, facts)
+    items: Items = {
+        **_hop_items(config, chain, keys),
+        **_bridge_items(bridge),
+        **_tunnel_items(chain, tunnels),
+    }
+    for spec in processes.values():
+        items[Key(Kind.PROCESS, "node", spec.name)] = spec.fingerprint
+    for flow in compile_flows(config, chain):
+        items[Key(Kind.FLOW, bridge.name, flow.key)] = flow
+    return DesiredState(items, bridge, processes, tunnels)
+
+
+def _bridge(config: PrivacyRouterConfig, chain: Chain, facts: NodeFacts) -> BridgeSpec:
+    ports = tuple(PortSpec(s.port, s.mac, s.ofport) for s in chain.stations)
+    return BridgeSpec(config.bridge_name, facts.datapath_type, ports)
+
+
+def _bridge_items(bridge: BridgeSpec) -> Items:
+    settings = f"{bridge.datapath_type} datapath, fail mode {bridge.fail_mode}"
+    items: Items = {Key(Kind.BRIDGE, "node", bridge.name): settings}
+    for port in bridge.ports:
+        items[Key(Kind.PORT, bridge.name, port.name)] = port
+    return items
+
+
+def _hop_items(config: PrivacyRouterConfig, chain: Chain, keys: NodeKeys) -> Items:
+    items: Items = {}
+    if chain.gateway is not None:
+        items |= hops.gateway(config, chain, chain.gateway)
+    if chain.warp is not None and keys.warp is not None:
+        items |= hops.warp(chain, chain.warp, keys.warp)
+    if chain.xray is not None:
+        items |= hops.xray(config, chain, chain.xray)
+    return items
+
+
+def _tunnels(
+    config: PrivacyRouterConfig, chain: Chain, keys: NodeKeys
+) -> dict[str, WireGuardConfig]:
+    tunnels = {}
+    if chain.gateway is not None and keys.gateway_private_key is not None:
+        tunnels[GATEWAY_TUNNEL] = device_config(
+            keys.gateway_private_key, config.wireguard.listen_port, keys.clients
+        )
+    if chain.warp is not None and keys.warp is not None:
+        tunnels[WARP_TUNNEL] = _warp_device(keys.warp)
+    return tunnels
+
+
+def _warp_device(tunnel: WarpTunnel) -> WireGuardConfig:
+    peer = WireGuardPeer(
+        public_key=tunnel.peer_public_key,
+        allowed_ips=(anywhere(4), anywhere(6)),
+        endpoint=tunnel.endpoint,
+        keepalive_s=tunnel.keepalive_s,
+    )
+    return WireGuardConfig(tunnel.private_key, (peer,))
+
+
+def _tunnel_items(chain: Chain, tunnels: dict[str, WireGuardConfig]) -> Items:
+    homes = {GATEWAY_TUNNEL: chain.gateway, WARP_TUNNEL: chain.warp}
+    return {
+        Key(Kind.TUNNEL, f"{home.namespace}", name): tunnel_state(tunnels[name])
+        for name, home in homes.items()
+        if name in tunnels and home is not None
+    }
+
+
+def tunnel_state(device: WireGuardConfig) -> TunnelState:
+    """What of a device's configuration is compared with the device."""
+    return TunnelState(
+        public_key=public_key_of(device.private_key),
+        listen_port=device.listen_port or None,
+        peers={
+            peer.public_key: PeerState(frozenset(peer.allowed_ips), peer.keepalive_s)
+            for peer in device.peers
+        },
+    )
+
+
+def _processes(
+    config: PrivacyRouterConfig, chain: Chain, keys: NodeKeys, facts: NodeFacts
+) -> dict[str, ProcessSpec]:
+    specs = [
+        *(_ovs_processes(Path(facts.run_dir)) if facts.private_ovs else ()),
+        *([] if facts.kernel_wireguard else _wireguard_processes(chain)),
+    ]
+    if chain.xray is not None and keys.xray is not None:
+        specs.append(_xray_process(config, chain, keys, facts))
+    return {spec.name: spec for spec in specs}
+
+
+def _ovs_processes(run_dir: Path) -> tuple[ProcessSpec, ProcessSpec]:
+    home = ovs_dir(run_dir)
+    env = {name: str(home) for name in ("OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "OVS_SYSCONFDIR")}
+    # vswitchd complains for ever of the ports that were moved into namespaces; what it could not
+    # make it says in the database too, where it is looked for
+    quiet = ("-vconsole:warn", "-vsyslog:off", "-vfile:off")
+    about_ports = ("-vnetdev_linux:console:off", "-vbridge:console:emer")
+    server = (
+        "ovsdb-server",
+        str(home / "conf.db"),
+        f"--remote=punix:{home / 'db.sock'}",
+        f"--unixctl={home / 'ovsdb-server.ctl'}",
+        *quiet,
+    )
+    switch = (
+        "ovs-vswitchd",
+        f"unix:{home / 'db.sock'}",
+        "--disable-system",
+        f"--unixctl={home / 'ovs-vswitchd.ctl'}",
+        *quiet,
+        *about_ports,
+    )
+    return (
+        ProcessSpec("ovsdb-server", server, env),
+        ProcessSpec("ovs-vswitchd", switch, env),
+    )
+
+
+def ovs_dir(run_dir: Path) -> Path:
+    """Where the node's own Open vSwitch keeps its database and sockets."""
+    return run_dir / "ovs"
+
+
+def _wireguard_processes(chain: Chain) -> list[ProcessSpec]:
+    names = []
+    if chain.gateway is not None:
+        names.append(GATEWAY_TUNNEL)
+    if chain.warp is not None:
+        names.append(WARP_TUNNEL)
+    env = {"WG_PROCESS_FOREGROUND": "1", "LOG_LEVEL": "error"}
+    return [ProcessSpec(name, ("wireguard-go", "--foreground", name), env) for name in names]
+
+
+def xray_settings_file(run_dir: Path) -> Path:
+    """Where the XRay client's settings are, for its process alone to read."""
+    return run_dir / "xray.json"
+
+
+def _xray_process(
+    config: PrivacyRouterConfig, chain: Chain, keys: NodeKeys, facts: NodeFacts
+) -> ProcessSpec:
+    if keys.xray is None or chain.xray is None or config.vps_address is None:
+        raise ValueError("the XRay hop needs an identity, a place and a VPS")
+    vps = Vps(
+        address=config.vps_address,
+        port=config.vps_port,
+        server_name=config.xray.server_name,
+        fingerprint=config.xray.fingerprint,
+        dns_servers=config.xray.dns,
+    )
+    settings = client_settings(
+        keys.xray,
+        vps,
+        tproxy_port=config.xray.tproxy_port,
+        socks_listen=[interface.ip for interface in chain.xray.interfaces],
+        socks_port=config.xray.socks_port,
+    )
+    runner = "privacy_router.hops.xray.runner"
+    return ProcessSpec(
+        name=XRAY_PROCESS,
+        argv=(facts.python, "-m", runner, str(xray_settings_file(Path(facts.run_dir)))),
+        namespace=Path("/run/netns") / f"{chain.xray.namespace}",
+        inputs=json.dumps(settings, sort_keys=True).encode(),
+    )

@@ -1,0 +1,219 @@
+"""nftables rulesets of the hop namespaces, in libnftables' JSON (pure).
+
+Each hop forwards only between the two devices that its place in the chain names; everything else
+is dropped, by policy, before the first device is up. See docs/security.md for what may leave.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from privacy_router.host.nftables import Ruleset
+    from privacy_router.host.topology import Address, Network
+
+TABLE = "privacy_router"
+TPROXY_MARK = 1
+
+_FILTER_PRIORITY = 0
+_MANGLE_PRIORITY = -150
+_SOURCE_NAT_PRIORITY = 100
+
+Expression = dict[str, Any]
+
+
+def chain(name: str, kind: str, hook: str, priority: int, policy: str) -> dict[str, Any]:
+    """A base chain."""
+    return {
+        "chain": {
+            "family": "inet",
+            "table": TABLE,
+            "name": name,
+            "type": kind,
+            "hook": hook,
+            "prio": priority,
+            "policy": policy,
+        }
+    }
+
+
+def rule(chain_name: str, *expressions: Expression) -> dict[str, Any]:
+    """A rule at the end of a chain."""
+    return {
+        "rule": {"family": "inet", "table": TABLE, "chain": chain_name, "expr": list(expressions)}
+    }
+
+
+def _match(left: Any, right: Any, operator: str = "==") -> Expression:
+    return {"match": {"op": operator, "left": left, "right": right}}
+
+
+def came_in_by(device: str) -> Expression:
+    """The packet came in by this device."""
+    return _match({"meta": {"key": "iifname"}}, device)
+
+
+def goes_out_by(device: str) -> Expression:
+    """The packet goes out by this device."""
+    return _match({"meta": {"key": "oifname"}}, device)
+
+
+def _address(side: str, network: Network) -> Expression:
+    field = {"payload": {"protocol": "ip" if network.version == 4 else "ip6", "field": side}}
+    if network.prefixlen == network.max_prefixlen:
+        return _match(field, str(network.network_address))
+    prefix = {"addr": str(network.network_address), "len": network.prefixlen}
+    return _match(field, {"prefix": prefix})
+
+
+def from_(network: Network) -> Expression:
+    """The packet's source is in `network`."""
+    return _address("saddr", network)
+
+
+def to(network: Network) -> Expression:
+    """The packet's destination is in `network`."""
+    return _address("daddr", network)
+
+
+def is_reply() -> Expression:
+    """The packet belongs to a connection that the other side may answer."""
+    return _match({"ct": {"key": "state"}}, ["established", "related"], "in")
+
+
+def destination_port(protocol: str, port: int) -> Expression:
+    """The packet is TCP or UDP to that port."""
+    return _match({"payload": {"protocol": protocol, "field": "dport"}}, port)
+
+
+def is_echo_request(version: int) -> Expression:
+    """The packet is a ping."""
+    protocol = "icmp" if version == 4 else "icmpv6"
+    return _match({"payload": {"protocol": protocol, "field": "type"}}, "echo-request")
+
+
+def carries(protocol: str) -> Expression:
+    """The packet's transport is `tcp` or `udp`."""
+    return _match({"meta": {"key": "l4proto"}}, protocol)
+
+
+def is_marked(mark: int) -> Expression:
+    """The packet carries that mark."""
+    return _match({"meta": {"key": "mark"}}, mark)
+
+
+ACCEPT: Expression = {"accept": None}
+MASQUERADE: Expression = {"masquerade": None}
+
+
+def gateway(tunnel: str, port: str, clients: Iterable[Network]) -> Ruleset:
+    """The gateway: clients to the chain and the chain's answers back to them."""
+    objects = [
+        chain("input", "filter", "input", _FILTER_PRIORITY, "drop"),
+        chain("forward", "filter", "forward", _FILTER_PRIORITY, "drop"),
+        chain("output", "filter", "output", _FILTER_PRIORITY, "drop"),
+        rule("input", came_in_by("lo"), ACCEPT),
+        rule("output", goes_out_by("lo"), ACCEPT),
+        rule("output", goes_out_by(tunnel), ACCEPT),
+    ]
+    for network in clients:
+        objects += [
+            rule("input", came_in_by(tunnel), is_echo_request(network.version), ACCEPT),
+            rule("forward", came_in_by(tunnel), goes_out_by(port), from_(network), ACCEPT),
+            rule("forward", came_in_by(port), goes_out_by(tunnel), to(network), is_reply(), ACCEPT),
+        ]
+    return objects
+
+
+def warp(
+    port: str,
+    tunnel: str,
+    clients: Iterable[Network],
+    senders: Iterable[Network],
+    *,
+    hairpin: bool,
+) -> Ruleset:
+    """The WARP hop: `senders` to Cloudflare, and the turn from the gateway to XRay and back.
+
+    `senders` are those whose packets enter the tunnel: XRay, or the clients where there is none.
+    """
+    objects = [
+        chain("input", "filter", "input", _FILTER_PRIORITY, "drop"),
+        chain("forward", "filter", "forward", _FILTER_PRIORITY, "drop"),
+        chain("output", "filter", "output", _FILTER_PRIORITY, "drop"),
+        chain("postrouting", "nat", "postrouting", _SOURCE_NAT_PRIORITY, "accept"),
+        rule("input", came_in_by("lo"), ACCEPT),
+        rule("input", came_in_by(tunnel), is_reply(), ACCEPT),
+        rule("output", goes_out_by("lo"), ACCEPT),
+        rule("output", goes_out_by(tunnel), ACCEPT),
+        rule("postrouting", goes_out_by(tunnel), MASQUERADE),
+        rule("forward", came_in_by(tunnel), goes_out_by(port), is_reply(), ACCEPT),
+    ]
+    objects += [
+        rule("forward", came_in_by(port), goes_out_by(tunnel), from_(network), ACCEPT)
+        for network in senders
+    ]
+    for network in clients if hairpin else ():
+        objects += [
+            rule("forward", came_in_by(port), goes_out_by(port), from_(network), ACCEPT),
+            rule("forward", came_in_by(port), goes_out_by(port), to(network), ACCEPT),
+        ]
+    return objects
+
+
+def xray(
+    port: str,
+    tproxy_port: int,
+    clients: Iterable[Network],
+    vps_port: int,
+    resolvers: Iterable[Address],
+) -> Ruleset:
+    """The XRay hop: clients' TCP and UDP into XRay; out of it only the VPS and its name's lookup.
+
+    It forwards nothing at all: a packet that XRay does not take ends here.
+    """
+    objects = [
+        chain("input", "filter", "input", _FILTER_PRIORITY, "drop"),
+        chain("forward", "filter", "forward", _FILTER_PRIORITY, "drop"),
+        chain("output", "filter", "output", _FILTER_PRIORITY, "drop"),
+        chain("prerouting", "filter", "prerouting", _MANGLE_PRIORITY, "accept"),
+        rule("input", came_in_by("lo"), ACCEPT),
+        rule("input", is_marked(TPROXY_MARK), ACCEPT),
+        rule("input", came_in_by(port), is_reply(), ACCEPT),
+        rule("output", goes_out_by("lo"), ACCEPT),
+        rule("output", goes_out_by(port), destination_port("tcp", vps_port), ACCEPT),
+    ]
+    for network in clients:
+        objects.append(rule("output", goes_out_by(port), to(network), ACCEPT))
+        objects += [
+            rule(
+                "prerouting",
+                came_in_by(port),
+                from_(network),
+                carries(protocol),
+                {"mangle": {"key": {"meta": {"key": "mark"}}, "value": TPROXY_MARK}},
+                _tproxy(network.version, tproxy_port),
+            )
+            for protocol in ("tcp", "udp")
+        ]
+    for resolver in resolvers:
+        field = {
+            "payload": {"protocol": "ip" if resolver.version == 4 else "ip6", "field": "daddr"}
+        }
+        objects.append(
+            rule(
+                "output",
+                goes_out_by(port),
+                _match(field, str(resolver)),
+                destination_port("udp", 53),
+                ACCEPT,
+            )
+        )
+    return objects
+
+
+def _tproxy(version: int, port: int) -> Expression:
+    address = "127.0.0.1" if version == 4 else "::1"
+    return {"tproxy": {"family": "ip" if version == 4 else "ip6", "addr": address, "port": port}}

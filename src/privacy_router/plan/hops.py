@@ -1,0 +1,131 @@
+"""The namespaces of the three hops, item by item (pure). The routing is design section 2's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from privacy_router.host.topology import Route, Rule
+from privacy_router.plan import firewall
+from privacy_router.plan.chain import (
+    GATEWAY_TUNNEL,
+    TRANSIT_MTU_BYTES,
+    WARP_TUNNEL,
+    client_mtu_bytes,
+    gateway_addresses,
+)
+from privacy_router.plan.namespace import (
+    FAMILY,
+    NamespaceItems,
+    anywhere,
+    networks_of,
+    settings,
+)
+
+if TYPE_CHECKING:
+    from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.plan.chain import Chain, Station
+    from privacy_router.plan.keys import WarpTunnel
+    from privacy_router.plan.namespace import Items
+
+TO_CLIENTS = 101
+FROM_CLIENTS = 102
+OUT = 103
+TPROXY = 104
+
+
+def gateway(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Items:
+    """The gateway: what clients send goes to the next hop, whatever its destination."""
+    space = NamespaceItems(f"{station.namespace}")
+    space.sysctl(settings(forwards=True))
+    space.firewall(firewall.gateway(GATEWAY_TUNNEL, station.port, chain.clients))
+    space.join_segment(station, chain, TRANSIT_MTU_BYTES)
+    space.device(GATEWAY_TUNNEL, None, client_mtu_bytes(config))
+    for address in gateway_addresses(config):
+        space.address(GATEWAY_TUNNEL, address)
+    following = chain.warp or chain.xray or chain.router
+    for version in (4, 6):
+        space.route(Route(anywhere(version), following.address(version), station.port))
+    space.refuse_the_rest()
+    return space.items
+
+
+def warp(chain: Chain, station: Station, tunnel: WarpTunnel) -> Items:
+    """The WARP hop: the turn from the gateway to XRay and back, and the way into the tunnel."""
+    space = NamespaceItems(f"{station.namespace}")
+    space.sysctl(settings(forwards=True))
+    senders = networks_of(i.ip for i in chain.xray.interfaces) if chain.xray else chain.clients
+    space.firewall(
+        firewall.warp(
+            station.port, WARP_TUNNEL, chain.clients, senders, hairpin=chain.xray is not None
+        )
+    )
+    space.join_segment(station, chain, TRANSIT_MTU_BYTES)
+    space.device(WARP_TUNNEL, None, tunnel.mtu_bytes)
+    for address in (tunnel.v4, tunnel.v6):
+        if address is not None:
+            space.address(WARP_TUNNEL, address)
+            space.route(Route(anywhere(address.version), None, WARP_TUNNEL, table=OUT))
+    if chain.gateway is not None:
+        _turn(space, chain, station, chain.gateway)
+    for number, sender in enumerate(senders):
+        space.rule(Rule(120 + number, OUT, FAMILY[sender.version], sender, None, station.port))
+    for table in (OUT, TO_CLIENTS, FROM_CLIENTS):
+        space.refuse_the_rest(table)
+    space.refuse_the_rest()
+    return space.items
+
+
+def _turn(space: NamespaceItems, chain: Chain, station: Station, back: Station) -> None:
+    """To the clients by the gateway; from them, where there is an XRay hop, to that."""
+    for network in chain.clients:
+        version = network.version
+        space.rule(Rule(100, TO_CLIENTS, FAMILY[version], destination=network))
+        space.route(Route(anywhere(version), back.address(version), station.port, table=TO_CLIENTS))
+        if chain.xray is None:
+            continue
+        space.rule(Rule(110, FROM_CLIENTS, FAMILY[version], network, input_device=station.port))
+        space.route(
+            Route(anywhere(version), chain.xray.address(version), station.port, table=FROM_CLIENTS)
+        )
+
+
+def xray(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Items:
+    """The XRay hop: clients' packets into XRay by TPROXY, XRay's own to the way out."""
+    space = NamespaceItems(f"{station.namespace}")
+    # XRay binds its addresses before the bridge port that carries them is there
+    bind_early = {"ipv4/ip_nonlocal_bind": "1", "ipv6/ip_nonlocal_bind": "1"}
+    space.sysctl({**settings(forwards=False), **bind_early})
+    space.firewall(
+        firewall.xray(
+            station.port,
+            config.xray.tproxy_port,
+            chain.clients,
+            config.vps_port,
+            config.xray.dns,
+        )
+    )
+    space.join_segment(station, chain, TRANSIT_MTU_BYTES)
+    _ways_out(space, config, chain, station)
+    for version in (4, 6):
+        space.route(Route(anywhere(version), None, "lo", table=TPROXY, kind="local"))
+        space.rule(Rule(100, TPROXY, FAMILY[version], mark=firewall.TPROXY_MARK))
+    space.refuse_the_rest()
+    return space.items
+
+
+def _ways_out(
+    space: NamespaceItems, config: PrivacyRouterConfig, chain: Chain, station: Station
+) -> None:
+    mtu_bytes = config.warp.mtu if chain.warp else None
+    for network in chain.clients:
+        if chain.gateway is not None and chain.warp is None:
+            space.route(Route(network, chain.gateway.address(network.version), station.port))
+    for version in (4, 6):
+        space.route(
+            Route(
+                anywhere(version),
+                chain.router.address(version),
+                station.port,
+                mtu_bytes=mtu_bytes,
+            )
+        )

@@ -1,0 +1,139 @@
+"""The items that every hop namespace consists of (pure)."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from socket import AF_INET, AF_INET6
+from typing import TYPE_CHECKING, Any
+
+from privacy_router.host import nftables
+from privacy_router.host.topology import MAIN_TABLE, Neighbour, Network, Route, Rule
+from privacy_router.plan.firewall import TABLE
+from privacy_router.plan.state import Device, Key, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from privacy_router.host.nftables import Ruleset
+    from privacy_router.host.topology import Interface
+    from privacy_router.plan.chain import Chain, Station
+
+Items = dict[Key, Any]
+
+ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
+FAMILY = {4: AF_INET, 6: AF_INET6}
+# asked last, so that a table without a better answer refuses instead of asking the next table
+REFUSAL_METRIC = 4_000_000
+LOOPBACK_MTU_BYTES = 65536
+
+# A hop answers to nobody's redirects or advertisements, and says nothing unasked.
+QUIET_SETTINGS = {
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "0",
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv4/conf/default/send_redirects": "0",
+    "ipv4/conf/all/accept_redirects": "0",
+    "ipv4/conf/default/accept_redirects": "0",
+    "ipv6/conf/all/accept_ra": "0",
+    "ipv6/conf/default/accept_ra": "0",
+    "ipv6/conf/all/accept_redirects": "0",
+    "ipv6/conf/default/accept_redirects": "0",
+    "ipv6/conf/default/addr_gen_mode": "1",
+}
+
+
+def settings(forwards: bool) -> dict[str, str]:
+    """The kernel settings of a hop; one that does not forward cannot leak what it was given."""
+    value = "1" if forwards else "0"
+    return {**QUIET_SETTINGS, "ipv4/ip_forward": value, "ipv6/conf/all/forwarding": value}
+
+
+class NamespaceItems:
+    """Collects the items of one hop namespace."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.items: Items = {Key(Kind.NAMESPACE, name, name): True}
+        self.device("lo", None, LOOPBACK_MTU_BYTES)
+
+    def _put(self, kind: Kind, name: str, value: Any) -> None:
+        self.items[Key(kind, self.name, name)] = value
+
+    def sysctl(self, values: Mapping[str, str]) -> None:
+        """Add kernel settings."""
+        for name, value in values.items():
+            self._put(Kind.SETTING, name, value)
+
+    def firewall(self, objects: Ruleset) -> None:
+        """Add the nftables ruleset."""
+        self._put(Kind.FIREWALL, TABLE, nftables.canonical(objects))
+
+    def device(self, name: str, mac: str | None, mtu_bytes: int) -> None:
+        """Add a device that has to be up."""
+        self._put(Kind.DEVICE, name, Device(mac, mtu_bytes))
+
+    def address(self, device: str, address: Interface) -> None:
+        """Add an address."""
+        self._put(Kind.ADDRESS, f"{address} on {device}", (device, address))
+
+    def neighbour(self, neighbour: Neighbour) -> None:
+        """Add a permanent neighbour."""
+        self._put(Kind.NEIGHBOUR, f"{neighbour.address} on {neighbour.device}", neighbour)
+
+    def route(self, route: Route) -> None:
+        """Add a route."""
+        self._put(Kind.ROUTE, route_name(route), route)
+
+    def rule(self, rule: Rule) -> None:
+        """Add a policy rule."""
+        self._put(Kind.RULE, rule_name(rule), rule)
+
+    def refuse_the_rest(self, table: int = MAIN_TABLE) -> None:
+        """Whatever the table has no better answer for is unreachable."""
+        for anywhere in ANYWHERE.values():
+            self.route(
+                Route(_network(anywhere), table=table, kind="unreachable", metric=REFUSAL_METRIC)
+            )
+
+    def join_segment(self, station: Station, chain: Chain, mtu_bytes: int) -> None:
+        """Put the station's port in here: addresses, and every other station as a neighbour."""
+        self.device(station.port, station.mac, mtu_bytes)
+        for interface in station.interfaces:
+            self.address(station.port, interface)
+        for peer in chain.peers_of(station):
+            for interface in peer.interfaces:
+                self.neighbour(Neighbour(interface.ip, peer.mac, station.port))
+
+
+def networks_of(addresses: Iterable[Any]) -> tuple[Network, ...]:
+    """Each address as a network of one."""
+    return tuple(_network(str(address)) for address in addresses)
+
+
+def anywhere(version: int) -> Network:
+    """The default destination of that IP version."""
+    return _network(ANYWHERE[version])
+
+
+def _network(text: str) -> Network:
+    return ip_network(text)
+
+
+def route_name(route: Route) -> str:
+    """What makes a route the same route: destination, table and metric."""
+    table = "" if route.table == MAIN_TABLE else f" table {route.table}"
+    return f"{route.destination}{table}" + (f" metric {route.metric}" if route.metric else "")
+
+
+def rule_name(rule: Rule) -> str:
+    """A policy rule in words."""
+    words = [f"{rule.priority}:", "inet" if rule.family == AF_INET else "inet6"]
+    if rule.source is not None:
+        words.append(f"from {rule.source}")
+    if rule.destination is not None:
+        words.append(f"to {rule.destination}")
+    if rule.input_device is not None:
+        words.append(f"iif {rule.input_device}")
+    if rule.mark is not None:
+        words.append(f"mark {rule.mark}")
+    return " ".join([*words, f"lookup {rule.table}"])

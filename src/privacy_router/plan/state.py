@@ -1,0 +1,126 @@
+"""The desired state of a node as single items, each with a key that says what it is about.
+
+A desired and an observed state are both mappings from `Key` to a value; where the values differ,
+there is a `Change`. Everything that `plan` shows, `up` applies and the controller repairs is such
+a change, so nothing can be applied that is not also read back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from privacy_router.host.processes import ProcessSpec
+    from privacy_router.host.uapi import WireGuardConfig
+    from privacy_router.ovsdb.model import BridgeSpec
+
+
+class Kind(IntEnum):
+    """What an item is, in the order in which items come into being; they go the other way round.
+
+    A namespace forbids before it lets through: firewall, rules and refusing routes are in force
+    before the first device in it is up.
+    """
+
+    NAMESPACE = 0
+    SETTING = 1
+    FIREWALL = 2
+    RULE = 3
+    PROCESS = 4
+    BRIDGE = 5
+    PORT = 6
+    DEVICE = 7
+    ADDRESS = 8
+    NEIGHBOUR = 9
+    ROUTE = 10
+    TUNNEL = 11
+    FLOW = 12
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """What an item is about: its kind, the namespace (or bridge) it is in, and its name there."""
+
+    kind: Kind
+    where: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference: `before` None means to add, `after` None means to remove."""
+
+    key: Key
+    before: Any = field(repr=False)
+    after: Any = field(repr=False)
+
+    @property
+    def verb(self) -> str:
+        """`add`, `remove` or `change`."""
+        if self.before is None:
+            return "add"
+        return "remove" if self.after is None else "change"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device as it should be in its namespace; `mac` None where it has none (WireGuard)."""
+
+    mac: str | None
+    mtu_bytes: int
+    up: bool = True
+    carrier: bool = True
+
+    def __str__(self) -> str:
+        state = "up" if self.up and self.carrier else "down"
+        return f"{state}, mtu {self.mtu_bytes}" + (f", {self.mac}" if self.mac else "")
+
+
+@dataclass(frozen=True)
+class PeerState:
+    """What of a WireGuard peer is compared: not the counters, not a roaming endpoint."""
+
+    allowed_ips: frozenset[Any]
+    keepalive_s: int
+
+
+@dataclass(frozen=True)
+class TunnelState:
+    """What of a WireGuard device is compared; the private key by its public half."""
+
+    public_key: str
+    listen_port: int | None
+    peers: Mapping[str, PeerState]
+
+    def __str__(self) -> str:
+        port = f"port {self.listen_port}, " if self.listen_port else ""
+        return f"{port}{len(self.peers)} peer(s)"
+
+
+@dataclass(frozen=True)
+class DesiredState:
+    """A node as it should be: the items, and what is needed to bring some of them about."""
+
+    items: Mapping[Key, Any]
+    bridge: BridgeSpec
+    processes: Mapping[str, ProcessSpec]
+    tunnels: Mapping[str, WireGuardConfig]
+    fingerprint: str = ""
+
+
+def diff(desired: Mapping[Key, Any], observed: Mapping[Key, Any]) -> list[Change]:
+    """The changes that turn `observed` into `desired`, in the order in which to make them."""
+    removals = [
+        Change(key, observed[key], None)
+        for key in sorted(observed.keys() - desired.keys(), reverse=True)
+    ]
+    additions = [
+        Change(key, observed.get(key), value)
+        for key, value in sorted(desired.items(), key=lambda item: item[0])
+        if observed.get(key) != value
+    ]
+    return removals + additions
