@@ -79,7 +79,7 @@ def _sync_directory(path: Path) -> None:
 
 
 def read_bounded(path: Path, limit_bytes: int) -> bytes:
-    """The content of a file of at most `limit_bytes`. Raises StorageError, also when it is longer."""
+    """The content of a file. Raises StorageError, also when it is over `limit_bytes`."""
     try:
         with path.open("rb") as file:
             data = file.read(limit_bytes + 1)

@@ -77,14 +77,19 @@ def run_in(namespace: Path | None, work: Callable[[], T]) -> T:
         return work()
 
     def entered() -> T:
-        handle = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            libc.setns(handle, CloneFlag.NEWNET)
-        finally:
-            os.close(handle)
+        enter(namespace)
         return work()
 
     return _in_thread(entered)
+
+
+def enter(namespace: Path) -> None:
+    """Move the calling thread into a network namespace, for good."""
+    handle = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        libc.setns(handle, CloneFlag.NEWNET)
+    finally:
+        os.close(handle)
 
 
 def _in_thread(work: Callable[[], T]) -> T:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from ipaddress import ip_address, ip_interface, ip_network
 from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Any, Self
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from privacy_router.host.namespaces import enter
 from privacy_router.host.topology import (
     MAIN_TABLE,
     Address,
@@ -22,7 +25,7 @@ from privacy_router.host.topology import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -39,7 +42,7 @@ class Netlink:
     """A netlink session inside `namespace` (None: the caller's own)."""
 
     def __init__(self, namespace: Path | None = None) -> None:
-        self._ip = IPRoute(netns=str(namespace)) if namespace else IPRoute()
+        self._ip: Any = IPRoute() if namespace is None else _RemoteIPRoute(namespace)
 
     def __enter__(self) -> Self:
         return self
@@ -241,6 +244,36 @@ class Netlink:
             ifindex=self._index(neighbour.device),
             family=_family(neighbour.address),
         )
+
+
+class _RemoteIPRoute:
+    """The library's session, kept in a thread that has entered the namespace.
+
+    The library's own way into a namespace forks, which a program with signal handlers and threads
+    must not, and it opens its sockets anew in each thread that uses them.
+    """
+
+    def __init__(self, namespace: Path) -> None:
+        self._thread = ThreadPoolExecutor(1, "netlink", initializer=enter, initargs=(namespace,))
+        try:
+            self._ip = self._thread.submit(IPRoute).result()
+        except BrokenExecutor as error:
+            raise OSError(errno.ENOENT, f"no network namespace at {namespace}") from error
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self._thread.submit(self._call, name, args, kwargs).result()
+
+        return call
+
+    def _call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = getattr(self._ip, name)(*args, **kwargs)
+        return list(result) if isinstance(result, Iterator) else result
+
+    def close(self) -> None:
+        """Close the session in its own thread, and end that."""
+        self._thread.submit(self._ip.close).result()
+        self._thread.shutdown()
 
 
 def _family(address: Address | Network) -> int:

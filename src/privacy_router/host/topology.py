@@ -11,11 +11,13 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
+from socket import AF_INET, AF_INET6
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 
+FAMILY = {4: int(AF_INET), 6: int(AF_INET6)}
 MAIN_TABLE = 254
 LOCAL_TABLE = 255
 

@@ -46,23 +46,28 @@ _LOG_LIMIT_BYTES = 4 * 1024 * 1024
 
 async def observe_all(desired: DesiredState, machine: Machine, flows: FlowTable) -> list[Change]:
     """What is different from `desired` right now."""
-    observed = await asyncio.to_thread(observe, desired, machine)
-    observed.update(await flows.read())
-    return diff(desired.items, observed)
+    rest = await _differences(desired, machine)
+    return [*rest, *await _flow_differences(desired, flows)]
 
 
 async def converge(desired: DesiredState, machine: Machine, flows: FlowTable) -> list[Change]:
     """Make the node be `desired`; return the changes that were made.
 
+    The flows come last in each pass: while ovsdb-server is away, vswitchd neither forwards nor
+    answers, and waiting for it would keep ovsdb-server away.
     Raises VerificationError when what is read back stays different, and whatever a change raises.
     """
     made: list[Change] = []
     for _ in range(_PASSES):
-        changes = await observe_all(desired, machine, flows)
+        rest = await _differences(desired, machine)
+        if rest:
+            await asyncio.to_thread(Applier(desired, machine).apply, rest)
+        flow_changes = await _flow_differences(desired, flows)
+        await flows.apply(flow_changes)
+        changes = rest + flow_changes
         if not changes:
             return made
         made += changes
-        await _apply(desired, machine, flows, changes)
     names = ", ".join(f"{c.key.kind.name.lower()} {c.key.name}" for c in changes[:5])
     raise VerificationError(
         f"the node does not become what it should be: {names}",
@@ -71,12 +76,14 @@ async def converge(desired: DesiredState, machine: Machine, flows: FlowTable) ->
     )
 
 
-async def _apply(
-    desired: DesiredState, machine: Machine, flows: FlowTable, changes: list[Change]
-) -> None:
-    rest = [change for change in changes if change.key.kind is not Kind.FLOW]
-    await asyncio.to_thread(Applier(desired, machine).apply, rest)
-    await flows.apply([change for change in changes if change.key.kind is Kind.FLOW])
+async def _differences(desired: DesiredState, machine: Machine) -> list[Change]:
+    wanted = {key: value for key, value in desired.items.items() if key.kind is not Kind.FLOW}
+    return diff(wanted, await asyncio.to_thread(observe, desired, machine))
+
+
+async def _flow_differences(desired: DesiredState, flows: FlowTable) -> list[Change]:
+    wanted = {key: value for key, value in desired.items.items() if key.kind is Kind.FLOW}
+    return diff(wanted, await flows.read())
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import sys
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -62,7 +61,6 @@ def inspect(config: PrivacyRouterConfig, paths: NodePaths) -> Machine:
         kernel_wireguard=kernel_wireguard,
         private_ovs=not system,
         run_dir=str(paths.run),
-        python=sys.executable,
     )
     return Machine(
         paths=paths,

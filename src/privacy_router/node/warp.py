@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address
 from typing import TYPE_CHECKING
 
-from privacy_router.errors import RemoteServiceError
+from privacy_router.errors import ConflictError, RemoteServiceError
 from privacy_router.host.files import read_bounded, write_private
 from privacy_router.host.uapi import format_endpoint, parse_endpoint
 from privacy_router.host.wireguard import generate_private_key, public_key_of
@@ -48,6 +50,30 @@ def load_tunnel(config: PrivacyRouterConfig, paths: NodePaths, *, make: bool) ->
         mtu_bytes=config.warp.mtu,
         keepalive_s=config.warp.persistent_keepalive,
     )
+
+
+def _register(config: PrivacyRouterConfig, paths: NodePaths) -> None:
+    """Get an account from Cloudflare, or the profile of one that is kept."""
+    from privacy_router.hops.warp.api import ApiSettings, WarpApi
+    from privacy_router.hops.warp.registration import register_and_store, restore_profile
+
+    known = paths.warp_account.exists()
+    if not known and not config.warp.accept_terms:
+        raise ConflictError(
+            "the WARP hop needs an account, and Cloudflare's terms are not accepted yet",
+            remedy=f"read {_TERMS_URL}, then set warp.accept_terms to true; or import a profile"
+            " with warp.wgcf_config; or set warp.enabled to false",
+        )
+
+    async def ask() -> None:
+        files = {"account_file": paths.warp_account, "profile_file": paths.warp_profile}
+        async with WarpApi(ApiSettings(base_url=config.warp.api_url)) as api:
+            if known:
+                await restore_profile(api, **files)
+            else:
+                await register_and_store(api, tos=datetime.now(UTC), **files)
+
+    asyncio.run(ask())
 
 
 def _stand_in(config: PrivacyRouterConfig) -> WarpTunnel:

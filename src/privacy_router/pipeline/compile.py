@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from privacy_router.openflow.actions import Output, SetNwTtl
 from privacy_router.openflow.instructions import ApplyActions, GotoTable
-from privacy_router.openflow.oxm import Match
+from privacy_router.openflow.match import Match
 from privacy_router.pipeline.cookies import Layer
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.hops import hop_flows

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from privacy_router.openflow.text import format_match
 from privacy_router.pipeline.cookies import Layer, cookie
 from privacy_router.pipeline.tables import number_of
 
 if TYPE_CHECKING:
     from privacy_router.openflow.instructions import Instruction
-    from privacy_router.openflow.oxm import Match
+    from privacy_router.openflow.match import Match
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,4 @@ class Flow:
 
 def flow_key(table_number: int, priority: int, match: Match) -> str:
     """The identity of a flow as text, the same for a desired and an observed one."""
-    from privacy_router.openflow.text import format_match
-
     return f"{table_number:03d} {priority:05d} {format_match(match)}"

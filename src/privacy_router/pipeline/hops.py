@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from privacy_router.errors import ExitCode, PrivacyRouterError
 from privacy_router.openflow.actions import Output
 from privacy_router.openflow.instructions import ApplyActions
-from privacy_router.openflow.oxm import Match
+from privacy_router.openflow.match import Match
 from privacy_router.pipeline.cookies import Layer
 from privacy_router.pipeline.flow import Flow
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privacy_router.hops.gateway import device_config
+from privacy_router.hops.xray import runner
 from privacy_router.hops.xray.settings import Vps, client_settings
 from privacy_router.host.processes import ProcessSpec
 from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer
@@ -193,10 +194,9 @@ def _xray_process(
         socks_listen=[interface.ip for interface in chain.xray.interfaces],
         socks_port=config.xray.socks_port,
     )
-    runner = "privacy_router.hops.xray.runner"
     return ProcessSpec(
         name=XRAY_PROCESS,
-        argv=(facts.python, "-m", runner, str(xray_settings_file(Path(facts.run_dir)))),
+        argv=runner.command(str(xray_settings_file(Path(facts.run_dir)))),
         namespace=Path("/run/netns") / f"{chain.xray.namespace}",
         inputs=json.dumps(settings, sort_keys=True).encode(),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from privacy_router.host.topology import Route, Rule
+from privacy_router.host.topology import FAMILY, Route, Rule
 from privacy_router.plan import firewall
 from privacy_router.plan.chain import (
     GATEWAY_TUNNEL,
@@ -14,7 +14,6 @@ from privacy_router.plan.chain import (
     gateway_addresses,
 )
 from privacy_router.plan.namespace import (
-    FAMILY,
     NamespaceItems,
     anywhere,
     networks_of,

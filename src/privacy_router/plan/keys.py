@@ -44,5 +44,3 @@ class NodeFacts:
     kernel_wireguard: bool
     private_ovs: bool
     run_dir: str
-    python: str
-    uplink: str | None = None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.host import nftables
-from privacy_router.host.topology import MAIN_TABLE, Neighbour, Network, Route, Rule
+from privacy_router.host.topology import FAMILY, MAIN_TABLE, Neighbour, Network, Route, Rule
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.state import Device, Key, Kind
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 Items = dict[Key, Any]
 
 ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
-FAMILY = {4: AF_INET, 6: AF_INET6}
 # asked last, so that a table without a better answer refuses instead of asking the next table
 REFUSAL_METRIC = 4_000_000
 LOOPBACK_MTU_BYTES = 65536
@@ -127,7 +125,7 @@ def route_name(route: Route) -> str:
 
 def rule_name(rule: Rule) -> str:
     """A policy rule in words."""
-    words = [f"{rule.priority}:", "inet" if rule.family == AF_INET else "inet6"]
+    words = [f"{rule.priority}:", "inet" if rule.family == FAMILY[4] else "inet6"]
     if rule.source is not None:
         words.append(f"from {rule.source}")
     if rule.destination is not None:

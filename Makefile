@@ -1,0 +1,67 @@
+# `make help` lists the targets. All the preparing is done by packaging/bootstrap.
+
+BOOTSTRAP := packaging/bootstrap
+BIN := .venv/bin
+
+# The interpreter for .venv; empty means Debian's own. Override: make PYTHON=/path/to/python3.12 ...
+PYTHON ?=
+export PYTHON
+
+PYTEST := $(BIN)/pytest
+UNIT_TESTS := $(PYTEST) -n 2 tests -m "not e2e"
+# Tests of one file share one lab, so a file stays on one worker.
+E2E_TESTS := $(PYTEST) -n 2 --dist loadfile tests/e2e -m e2e
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit test-e2e check bench bench-chain lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what the others need, and nothing twice (root, when Debian packages are missing)
+	@$(BOOTSTRAP) setup
+
+demo: ## watch a client reach the web through the whole tunnel, on this machine (root)
+	@$(BOOTSTRAP) demo
+	@$(BIN)/privacy-router lab demo
+
+test: ## all tests: the pure ones, then the lab's (root)
+	@$(BOOTSTRAP) test
+	$(UNIT_TESTS)
+	$(E2E_TESTS)
+
+test-unit: ## the tests that need neither root nor network
+	@$(BOOTSTRAP) test-unit
+	$(UNIT_TESTS)
+
+test-e2e: ## the tests that build the lab (root)
+	@$(BOOTSTRAP) test-e2e
+	$(E2E_TESTS)
+
+check: ## ruff, mypy --strict and the import contracts
+	@$(BOOTSTRAP) check
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: bench-chain ## all benchmarks, against their peers; adds rows to build/bench.json (root)
+
+bench-chain: ## the chain against one built by hand (root)
+	@$(BOOTSTRAP) bench
+	$(BIN)/python bench/chain.py
+
+lock: ## write requirements.lock anew (LOCK_FLAGS=--upgrade takes newer versions)
+	@$(BOOTSTRAP) lock
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe \
+	    --generate-hashes --extra dev --all-build-deps --no-emit-index-url \
+	    --no-emit-trusted-host --no-emit-find-links --no-emit-options $(LOCK_FLAGS) \
+	    --output-file requirements.lock pyproject.toml
+
+# A broken .venv is a reason to clean, so a failing `lab down` is told and passed over.
+clean: ## stop a lab that runs, then remove .venv, build results and caches
+	@if [ "$$(id -u)" -eq 0 ] && [ -x $(BIN)/privacy-router ]; then \
+	    $(BIN)/privacy-router lab down --all || echo "clean: the lab could not be stopped; going on"; \
+	fi
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests bench packaging -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Stand-ins that speak the protocols of the services that the lab cannot reach."""

@@ -1,0 +1,168 @@
+"""Flows: installing them, hearing of their end, comparing them (OpenFlow 1.3.5, 7.3.4.1, 7.4.2)."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+
+from privacy_router.openflow.constants import (
+    NO_BUFFER,
+    FlowModCommand,
+    GroupId,
+    MessageType,
+    PortNumber,
+)
+from privacy_router.openflow.instructions import (
+    Instruction,
+    canonical_instructions,
+    decode_instructions_untrusted,
+    encode_instructions,
+)
+from privacy_router.openflow.match import Match, decode_match_untrusted
+from privacy_router.openflow.message import Message
+from privacy_router.openflow.wire import value_class
+
+if TYPE_CHECKING:
+    from privacy_router.openflow.message import MessageDecoder
+    from privacy_router.openflow.wire import Reader
+
+DEFAULT_PRIORITY = 0x8000
+ANY_FLOW: Final = Match()
+
+_FLOW_MOD: Final = struct.Struct("!QQBBHHHIIIH2x")
+_FLOW_REMOVED: Final = struct.Struct("!QHBBIIHHQQ")
+_ANY_PORT, _ANY_GROUP = int(PortNumber.ANY), int(GroupId.ANY)
+
+
+class FlowKey(NamedTuple):
+    """What tells flows of one switch apart."""
+
+    table_id: int
+    priority: int
+    match: Match
+
+
+class FlowContent(NamedTuple):
+    """What two flows with the same key can differ in, in canonical form."""
+
+    cookie: int
+    instructions: tuple[Instruction, ...]
+    idle_timeout_s: int
+    hard_timeout_s: int
+    flags: int
+
+
+@value_class
+class FlowMod(Message):
+    """Add, change or delete flows.
+
+    `flags` are of `FlowModFlag`. A delete takes `table_id` 0xff for every table, and counts
+    `out_port`, `out_group` and `cookie_mask` (0 for any cookie).
+    """
+
+    TYPE: ClassVar[int] = MessageType.FLOW_MOD
+    match: Match = ANY_FLOW
+    instructions: tuple[Instruction, ...] = ()
+    table_id: int = 0
+    priority: int = DEFAULT_PRIORITY
+    cookie: int = 0
+    command: int = FlowModCommand.ADD
+    cookie_mask: int = 0
+    idle_timeout_s: int = 0
+    hard_timeout_s: int = 0
+    flags: int = 0
+    buffer_id: int = NO_BUFFER
+    out_port: int = _ANY_PORT
+    out_group: int = _ANY_GROUP
+
+    def body(self) -> bytes:
+        head = _FLOW_MOD.pack(
+            self.cookie,
+            self.cookie_mask,
+            self.table_id,
+            self.command,
+            self.idle_timeout_s,
+            self.hard_timeout_s,
+            self.priority,
+            self.buffer_id,
+            self.out_port,
+            self.out_group,
+            self.flags,
+        )
+        return head + self.match.wire + encode_instructions(self.instructions)
+
+    def key(self) -> FlowKey:
+        """Table, priority and match."""
+        return FlowKey(self.table_id, self.priority, self.match)
+
+    def content(self) -> FlowContent:
+        """What the flow does, as a switch that has it reads it back."""
+        timeouts = (self.idle_timeout_s, self.hard_timeout_s)
+        instructions = canonical_instructions(self.instructions)
+        return FlowContent(self.cookie, instructions, *timeouts, self.flags)
+
+
+def _decode_flow_mod_untrusted(reader: Reader) -> Message:
+    cookie, cookie_mask, table_id, command, idle, hard, priority, *ids, flags = reader.unpack(
+        "QQBBHHHIIIH2x"
+    )
+    buffer_id, out_port, out_group = ids
+    return FlowMod(
+        match=decode_match_untrusted(reader),
+        instructions=decode_instructions_untrusted(reader),
+        table_id=table_id,
+        priority=priority,
+        cookie=cookie,
+        command=command,
+        cookie_mask=cookie_mask,
+        idle_timeout_s=idle,
+        hard_timeout_s=hard,
+        flags=flags,
+        buffer_id=buffer_id,
+        out_port=out_port,
+        out_group=out_group,
+    )
+
+
+@value_class
+class FlowRemoved(Message):
+    """A flow is gone (7.4.2). `reason` is of `FlowRemovedReason`."""
+
+    TYPE: ClassVar[int] = MessageType.FLOW_REMOVED
+    cookie: int
+    priority: int
+    reason: int
+    table_id: int
+    duration_s: int
+    duration_extra_ns: int
+    idle_timeout_s: int
+    hard_timeout_s: int
+    packet_count: int
+    byte_count: int
+    match: Match
+
+    def body(self) -> bytes:
+        return (
+            _FLOW_REMOVED.pack(
+                *(self.cookie, self.priority, self.reason, self.table_id),
+                *(
+                    self.duration_s,
+                    self.duration_extra_ns,
+                    self.idle_timeout_s,
+                    self.hard_timeout_s,
+                ),
+                *(self.packet_count, self.byte_count),
+            )
+            + self.match.wire
+        )
+
+
+def _decode_flow_removed_untrusted(reader: Reader) -> Message:
+    numbers = reader.unpack("QHBBIIHHQQ")
+    return FlowRemoved(*(*numbers, decode_match_untrusted(reader)))
+
+
+DECODERS: Final[dict[int, MessageDecoder]] = {
+    MessageType.FLOW_MOD: _decode_flow_mod_untrusted,
+    MessageType.FLOW_REMOVED: _decode_flow_removed_untrusted,
+}

@@ -1,0 +1,59 @@
+"""What every message has in common: the header and the base class (OpenFlow 1.3.5, 7.1)."""
+
+from __future__ import annotations
+
+import struct
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from privacy_router.openflow.constants import MAX_MESSAGE_BYTES, VERSION, MessageType
+from privacy_router.openflow.errors import EncodeError
+from privacy_router.openflow.wire import value_class
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from privacy_router.openflow.wire import Reader
+
+    MessageDecoder = Callable[[Reader], "Message"]
+
+HEADER: Final = struct.Struct("!BBHI")
+
+
+class Message(ABC):
+    """One OpenFlow message without its transaction id. Immutable and hashable."""
+
+    __slots__ = ()
+    TYPE: ClassVar[int]
+
+    @abstractmethod
+    def body(self) -> bytes:
+        """What follows the header."""
+
+
+@value_class
+class UnknownMessage(Message):
+    """A message of a type that this library does not look into, kept as it is."""
+
+    TYPE: ClassVar[int] = -1
+    message_type: int
+    data: bytes
+
+    def body(self) -> bytes:
+        return self.data
+
+
+def encode(message: Message, xid: int) -> bytes:
+    """The message on the wire. Raises EncodeError for a value that has no room there."""
+    try:
+        body = message.body()
+    except (struct.error, OverflowError) as error:
+        raise EncodeError(f"{message!r} cannot be encoded: {error}") from error
+    length = HEADER.size + len(body)
+    if length > MAX_MESSAGE_BYTES:
+        raise EncodeError(f"a {type(message).__name__} of {length} bytes is too long to send")
+    message_type = message.TYPE
+    if isinstance(message, UnknownMessage):
+        message_type = message.message_type
+    version = getattr(message, "version", VERSION) if message_type == MessageType.HELLO else VERSION
+    return HEADER.pack(version, message_type, length, xid) + body

@@ -1,0 +1,95 @@
+"""A bounded queue of what a switch says without being asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Self
+
+from privacy_router.openflow.errors import OpenFlowError, RequestTimeoutError
+from privacy_router.openflow.wire import value_class
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from privacy_router.openflow.message import Message
+
+
+@value_class
+class Lost:
+    """So many messages came faster than they were taken, and are gone."""
+
+    count: int
+
+
+class Subscription:
+    """Messages in the order of their coming; an asynchronous iterator and a context manager.
+
+    When `limit` messages wait, newer ones are counted and dropped: `Lost` stands in their place.
+    """
+
+    def __init__(self, limit: int, leave: Callable[[Subscription], None]) -> None:
+        self._limit = limit
+        self._leave = leave
+        self._waiting: deque[Message] = deque()
+        self._lost = 0
+        self._arrived = asyncio.Event()
+        self._end: OpenFlowError | None = None
+
+    def publish(self, message: Message) -> None:
+        """Called by the channel."""
+        if self._lost or len(self._waiting) >= self._limit:
+            self._lost += 1
+        else:
+            self._waiting.append(message)
+        self._arrived.set()
+
+    def end(self, reason: OpenFlowError) -> None:
+        """Called by the channel: nothing more will come."""
+        self._end = reason
+        self._arrived.set()
+
+    async def get(self, timeout_s: float | None = None) -> Message | Lost:
+        """The next message.
+
+        Raises RequestTimeoutError when none came in time, and ConnectionLostError when the
+        channel is closed and everything was taken.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not (self._waiting or self._lost or self._end):
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            raise RequestTimeoutError(f"nothing came within {timeout_s:g} s") from None
+        return self._take()
+
+    def _take(self) -> Message | Lost:
+        if self._waiting:
+            return self._waiting.popleft()
+        if self._lost:
+            lost, self._lost = Lost(self._lost), 0
+            return lost
+        raise self._end or RequestTimeoutError("nothing came")
+
+    def close(self) -> None:
+        """Take no more messages."""
+        self._leave(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message | Lost:
+        return await self.get()

@@ -1,0 +1,199 @@
+"""Both ends' settings: what they say, and that nothing but a DNS question leaves beside the VPS."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privacy_router.hops.xray.keys import XrayIdentity
+from privacy_router.hops.xray.settings import (
+    BLOCKED_NETWORKS,
+    Vps,
+    client_settings,
+    server_settings,
+)
+
+GOLDEN = Path(__file__).parent / "golden"
+IDENTITY = XrayIdentity(
+    uuid="6f4ed0a2-5f3e-4d0e-9a53-2f3f2c0f7f11",
+    reality_private_key="cHJpdmF0ZS1leGFtcGxlLWtleS1vbmx5LWZvci10ZXM",
+    reality_public_key="cHVibGljLWV4YW1wbGUta2V5LW9ubHktZm9yLXRlc3Q",
+    short_id="0123456789abcdef",
+)
+TRANSIT = (ip_address("10.102.0.3"), ip_address("fd70:7276:6174::3"))
+RESOLVERS = (ip_address("1.1.1.1"), ip_address("2606:4700:4700::1111"))
+ADDRESSES = ("198.51.100.7", "2001:db8::7")
+
+
+def client(address: str, **changes: Any) -> dict[str, Any]:
+    vps = Vps(address, 443, "dl.google.com", "chrome", RESOLVERS)
+    wanted: dict[str, Any] = {
+        "tproxy_port": 12345,
+        "socks_listen": TRANSIT,
+        "socks_port": 1080,
+    }
+    return client_settings(IDENTITY, vps, **(wanted | changes))
+
+
+def server(**changes: Any) -> dict[str, Any]:
+    wanted: dict[str, Any] = {
+        "listen_port": 443,
+        "server_name": "dl.google.com",
+        "target": "dl.google.com:443",
+    }
+    return server_settings(IDENTITY, **(wanted | changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("client-by-address", client("198.51.100.7")),
+        ("client-by-name", client("vps.example.com", mark=9)),
+        ("server", server()),
+    ],
+)
+def test_settings_are_as_recorded(name: str, settings: dict[str, Any]) -> None:
+    assert settings == json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+def test_both_ends_fit_together() -> None:
+    near = client("198.51.100.7")["outbounds"][0]
+    far = server()["inbounds"][0]
+    user = near["settings"]["vnext"][0]["users"][0]
+    reality, wanted = (end["streamSettings"]["realitySettings"] for end in (near, far))
+    assert user["id"] == far["settings"]["clients"][0]["id"]
+    assert user["flow"].startswith(far["settings"]["clients"][0]["flow"])
+    assert reality["shortId"] in wanted["shortIds"]
+    assert reality["serverName"] in wanted["serverNames"]
+    assert near["streamSettings"]["network"] == far["streamSettings"]["network"]
+
+
+def test_the_server_never_sees_more_than_its_part() -> None:
+    text = json.dumps(client("198.51.100.7"))
+    assert IDENTITY.reality_private_key not in text
+    assert IDENTITY.reality_private_key in json.dumps(server())
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_with_an_address_there_is_one_way_out_and_no_dns(address: str) -> None:
+    settings = client(address)
+    assert [outbound["protocol"] for outbound in settings["outbounds"]] == ["vless"]
+    assert "dns" not in settings
+    assert "domainStrategy" not in settings["outbounds"][0]["streamSettings"]["sockopt"]
+
+
+def test_a_name_without_a_dns_server_is_refused() -> None:
+    with pytest.raises(ValueError, match="DNS server"):
+        client_settings(
+            IDENTITY,
+            Vps("vps.example.com", 443, "dl.google.com"),
+            tproxy_port=None,
+            socks_listen=TRANSIT,
+            socks_port=1080,
+        )
+
+
+def holds(condition: str, value: Any, tag: str, network: str, address: str, port: int) -> bool:
+    """Whether one condition of a routing rule is true of a packet."""
+    if condition == "inboundTag":
+        return bool(tag in value)
+    if condition == "network":
+        return bool(network in value.split(","))
+    if condition == "port":
+        return bool(value == str(port))
+    assert condition == "ip", f"a condition that this test does not know: {condition}"
+    return any(ip_address(address) in ip_network(each) for each in value)
+
+
+def route(settings: dict[str, Any], tag: str, network: str, address: str, port: int) -> str:
+    """The outbound that XRay chooses: by the first rule whose conditions all hold."""
+    for rule in settings["routing"]["rules"]:
+        conditions = {key: value for key, value in rule.items() if key != "outboundTag"}
+        if all(holds(*item, tag, network, address, port) for item in conditions.items()):
+            return str(rule["outboundTag"])
+    return str(settings["outbounds"][0]["tag"])
+
+
+destinations = st.tuples(
+    st.sampled_from(["tcp", "udp"]),
+    st.one_of(st.ip_addresses().map(str), st.sampled_from([*map(str, RESOLVERS), *ADDRESSES])),
+    st.one_of(st.integers(1, 65535), st.just(53)),
+)
+
+
+@given(st.sampled_from([*ADDRESSES, "vps.example.com"]), destinations)
+def test_whatever_comes_in_leaves_to_the_vps(vps: str, packet: tuple[str, str, int]) -> None:
+    settings = client(vps)
+    for inbound in settings["inbounds"]:
+        assert route(settings, inbound["tag"], *packet) == "vps"
+        assert "sniffing" not in inbound
+
+
+@given(destinations)
+def test_only_dns_questions_of_xray_itself_leave_beside_the_vps(
+    packet: tuple[str, str, int],
+) -> None:
+    settings = client("vps.example.com")
+    network, address, port = packet
+    question = network == "udp" and port == 53 and ip_address(address) in RESOLVERS
+    chosen = route(settings, settings["dns"]["tag"], *packet)
+    assert chosen == ("resolver" if question else "vps")
+
+
+def test_the_way_of_dns_refuses_everything_else_a_second_time() -> None:
+    settings = client("vps.example.com")
+    (resolver,) = (o for o in settings["outbounds"] if o["protocol"] == "freedom")
+    allow, block = resolver["settings"]["finalRules"]
+    assert allow == {
+        "action": "allow",
+        "network": "udp",
+        "port": "53",
+        "ip": [str(address) for address in RESOLVERS],
+    }
+    assert block == {"action": "block"}
+
+
+@pytest.mark.parametrize(
+    ("address", "chosen"),
+    [
+        ("10.1.2.3", "refused"),
+        ("127.0.0.1", "refused"),
+        ("0.0.0.0", "refused"),
+        ("100.64.0.1", "refused"),
+        ("169.254.169.254", "refused"),
+        ("172.31.255.255", "refused"),
+        ("192.168.0.1", "refused"),
+        ("::1", "refused"),
+        ("fd00::1", "refused"),
+        ("fe80::1", "refused"),
+        ("198.18.0.1", "internet"),
+        ("198.51.100.1", "internet"),
+        ("172.32.0.1", "internet"),
+        ("2001:db8::1", "internet"),
+    ],
+)
+def test_the_server_keeps_out_of_private_networks(address: str, chosen: str) -> None:
+    assert route(server(), "vless", "tcp", address, 80) == chosen
+
+
+def test_names_are_judged_after_they_are_resolved() -> None:
+    (internet,) = (o for o in server()["outbounds"] if o["protocol"] == "freedom")
+    block, allow = internet["settings"]["finalRules"]
+    assert block == {"action": "block", "ip": [str(network) for network in BLOCKED_NETWORKS]}
+    assert allow == {"action": "allow"}
+
+
+def test_logs_name_no_destination() -> None:
+    for settings in (client("vps.example.com"), server()):
+        assert settings["log"] == {"loglevel": "warning", "access": "none"}
+
+
+def test_without_tproxy_only_socks_listens() -> None:
+    settings = client("198.51.100.7", tproxy_port=None)
+    assert {inbound["protocol"] for inbound in settings["inbounds"]} == {"socks"}
