@@ -73,7 +73,7 @@ async def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
 
 async def test_a_switch_of_another_version(switch: FakeSwitch) -> None:
     switch.hello = encode(Hello(1, ()), 0)
-    with pytest.raises(NegotiationError, match="does not speak OpenFlow 1.3"):
+    with pytest.raises(NegotiationError, match=r"does not speak OpenFlow 1\.3"):
         await connect_unix(switch.path, timeout_s=2.0)
 
 

@@ -220,3 +220,4 @@ def test_every_field_comes_back(drawn: tuple) -> None:
     assert decode_match_untrusted(reader) == match
     assert reader.left() == 0
     assert set(match) == set(items)
+    assert Match.of_items(match) == match

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from privacy_router.config import PrivacyRouterConfig
+    from privacy_router.host.wireguard import WireGuardBackend
     from privacy_router.node.controller import Controller
     from privacy_router.node.lifecycle import NodeLock
 
@@ -63,7 +65,7 @@ def up(
     _detach(lock, controller, paths.logs / "controller.log")
     report()
     if wait:
-        _await_chain(config_file, wait)
+        _await_chain(load_config(config_file), controller.machine.wireguard, wait)
 
 
 def _detach(lock: NodeLock, controller: Controller, log_file: Path) -> None:
@@ -113,12 +115,13 @@ def _redirect(log_file: Path) -> None:
     os.close(null)
 
 
-def _await_chain(config_file: Path, patience_s: float) -> None:
+def _await_chain(
+    config: PrivacyRouterConfig, wireguard: WireGuardBackend, patience_s: float
+) -> None:
     from privacy_router.node.probe import chain_answers
 
-    config = load_config(config_file)
     deadline = time.monotonic() + patience_s
-    while not chain_answers(config):
+    while not chain_answers(config, wireguard):
         if time.monotonic() > deadline:
             raise RemoteServiceError(
                 "the far end of the chain does not answer; the node stays up and closed: nothing"
@@ -127,7 +130,7 @@ def _await_chain(config_file: Path, patience_s: float) -> None:
                 " runs with what `privacy-router vps export` prints",
                 retryable=True,
             )
-        time.sleep(0.05)
+        time.sleep(0.02)
     say("[green]✓[/] the chain answers")
 
 

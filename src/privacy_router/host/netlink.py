@@ -42,7 +42,7 @@ class Netlink:
     """A netlink session inside `namespace` (None: the caller's own)."""
 
     def __init__(self, namespace: Path | None = None) -> None:
-        self._ip: Any = IPRoute() if namespace is None else _RemoteIPRoute(namespace)
+        self._ip: Any = _Session(namespace)
 
     def __enter__(self) -> Self:
         return self
@@ -246,15 +246,20 @@ class Netlink:
         )
 
 
-class _RemoteIPRoute:
-    """The library's session, kept in a thread that has entered the namespace.
+class _Session:
+    """The library's session, kept in a thread of its own that has entered the namespace.
 
-    The library's own way into a namespace forks, which a program with signal handlers and threads
-    must not, and it opens its sockets anew in each thread that uses them.
+    The library runs an event loop, so that it cannot be used from within another; it opens its
+    sockets anew in each thread; and its own way into a namespace forks, which a program with
+    signal handlers and threads must not.
     """
 
-    def __init__(self, namespace: Path) -> None:
-        self._thread = ThreadPoolExecutor(1, "netlink", initializer=enter, initargs=(namespace,))
+    def __init__(self, namespace: Path | None) -> None:
+        def arrive() -> None:
+            if namespace is not None:
+                enter(namespace)
+
+        self._thread = ThreadPoolExecutor(1, "netlink", initializer=arrive)
         try:
             self._ip = self._thread.submit(IPRoute).result()
         except BrokenExecutor as error:

@@ -5,7 +5,6 @@ Every question leaves from inside a hop namespace: it takes the clients' own way
 
 from __future__ import annotations
 
-import socket
 import time
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -20,16 +19,20 @@ import httpx
 
 from privacy_router.errors import RemoteServiceError
 from privacy_router.host import namespaces
+from privacy_router.host.netlink import Netlink
 from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import WARP_TUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.host.wireguard import WireGuardBackend
     from privacy_router.plan.chain import Station
 
 _TIMEOUT_S = 3.0
+_QUICK_TIMEOUT_S = 1.0
 _DNS_TIMEOUT_S = 2.0
 _DNS_PORT = 53
 
@@ -43,50 +46,55 @@ class Trace:
     rtt_ms: float
 
 
-def chain_answers(config: PrivacyRouterConfig) -> bool:
-    """Whether a request through the whole chain comes back."""
+def chain_answers(config: PrivacyRouterConfig, wireguard: WireGuardBackend) -> bool:
+    """Whether a request through the whole chain comes back, at once or within a second."""
+    station = chains.build(config).warp
+    if station is not None:
+        device = wireguard.read(WARP_TUNNEL, namespaces.path_of(f"{station.namespace}"))
+        if device is None or not any(peer.last_handshake for peer in device.peers):
+            return False  # whatever is sent now is lost, and its repetition comes late
     try:
-        exit_trace(config)
+        exit_trace(config, _QUICK_TIMEOUT_S)
     except RemoteServiceError:
         return False
     return True
 
 
-def exit_trace(config: PrivacyRouterConfig) -> Trace:
+def exit_trace(config: PrivacyRouterConfig, timeout_s: float = _TIMEOUT_S) -> Trace:
     """The trace page as a client would see it. Raises RemoteServiceError."""
     chain = chains.build(config)
     if chain.xray is not None:
-        return _through_xray(config, chain.xray)
-    return warp_trace(config)
+        return _through_xray(config, chain.xray, timeout_s)
+    return warp_trace(config, timeout_s)
 
 
-def warp_trace(config: PrivacyRouterConfig) -> Trace:
+def warp_trace(config: PrivacyRouterConfig, timeout_s: float = _TIMEOUT_S) -> Trace:
     """The trace page as seen from the WARP hop. Raises RemoteServiceError."""
     station = chains.build(config).warp
     if station is None:
         raise RemoteServiceError("there is no WARP hop in this chain")
     path = namespaces.path_of(f"{station.namespace}")
-    bound = [(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, WARP_TUNNEL.encode())]
     url = urlsplit(config.warp.trace_url)
     host = url.hostname or ""
 
     def work() -> Trace:
-        address = _resolve(host, str(config.xray.dns[0]))
+        own = _tunnel_address(path)
+        address = _resolve(host, str(config.xray.dns[0]), own)
         literal = f"[{address}]" if ":" in address else address
         target = url._replace(netloc=literal + (f":{url.port}" if url.port else "")).geturl()
-        transport = httpx.HTTPTransport(socket_options=bound, trust_env=True)
-        with httpx.Client(transport=transport, timeout=_TIMEOUT_S) as client:
+        transport = httpx.HTTPTransport(local_address=own, trust_env=True)
+        with httpx.Client(transport=transport, timeout=timeout_s) as client:
             return _ask(client, target, {"Host": host}, {"sni_hostname": host})
 
     return _guarded(lambda: namespaces.run_in(path, work))
 
 
-def _through_xray(config: PrivacyRouterConfig, station: Station) -> Trace:
+def _through_xray(config: PrivacyRouterConfig, station: Station, timeout_s: float) -> Trace:
     path = namespaces.path_of(f"{station.namespace}")
     proxy = f"socks5://{station.v4.ip}:{config.xray.socks_port}"
 
     def work() -> Trace:
-        with httpx.Client(proxy=proxy, timeout=_TIMEOUT_S, trust_env=True) as client:
+        with httpx.Client(proxy=proxy, timeout=timeout_s, trust_env=True) as client:
             return _ask(client, config.warp.trace_url, {}, {})
 
     return _guarded(lambda: namespaces.run_in(path, work))
@@ -116,22 +124,24 @@ def _ask(
     )
 
 
-def _resolve(host: str, server: str) -> str:
+def _tunnel_address(namespace: Path) -> str:
+    """The WARP tunnel's own IPv4 address; packets from it are routed into the tunnel."""
+    with Netlink(namespace) as netlink:
+        addresses = netlink.addresses(WARP_TUNNEL)
+    found = [str(address.ip) for address in addresses if address.version == 4]
+    if not found:
+        raise ValueError("the WARP tunnel has no IPv4 address")
+    return found[0]
+
+
+def _resolve(host: str, server: str, own: str) -> str:
     """The host's IPv4 address, asked through the tunnel: the node's own resolver learns nothing."""
     try:
         return str(ip_address(host))
     except ValueError:
         pass
-    family = socket.AF_INET6 if ":" in server else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as question:
-        question.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, WARP_TUNNEL.encode())
-        answer = dns.query.udp(
-            dns.message.make_query(host, "A"),
-            server,
-            timeout=_DNS_TIMEOUT_S,
-            port=_DNS_PORT,
-            sock=question,
-        )
+    question = dns.message.make_query(host, "A")
+    answer = dns.query.udp(question, server, timeout=_DNS_TIMEOUT_S, port=_DNS_PORT, source=own)
     for record in answer.answer:
         if record.rdtype == dns.rdatatype.A:
             return str(next(iter(record)))

@@ -143,6 +143,8 @@ def encode_instructions(instructions: tuple[Instruction, ...]) -> bytes:
 
 def canonical_instructions(instructions: tuple[Instruction, ...]) -> tuple[Instruction, ...]:
     """In the order of execution, without those that do nothing: what a switch reads back."""
+    if len(instructions) == 1 and not instructions[0].does_nothing():
+        return instructions
     useful = [instruction for instruction in instructions if not instruction.does_nothing()]
     return tuple(sorted(useful, key=lambda instruction: instruction.RANK))
 

@@ -15,7 +15,7 @@ from privacy_router.openflow.fields import (
     field_named,
     field_on_wire,
 )
-from privacy_router.openflow.match_shape import MATCH_TYPE_OXM, shape_of
+from privacy_router.openflow.match_shape import MATCH_TYPE_OXM, is_plain_untrusted, shape_of
 from privacy_router.openflow.notation import format_value, parse_value
 from privacy_router.openflow.wire import pad8
 
@@ -231,8 +231,12 @@ def decode_match_untrusted(reader: Reader) -> Match:
     kind, length = reader.unpack("HH")
     if kind != MATCH_TYPE_OXM or length < _MATCH_HEADER.size:
         raise DecodeError(f"match of type {kind} and length {length}")
-    reader.take(-(-length // 8) * 8 - _MATCH_HEADER.size)
-    return Match.of_items(_items_untrusted(reader.data, start + _MATCH_HEADER.size, start + length))
+    padded = -(-length // 8) * 8
+    reader.take(padded - _MATCH_HEADER.size)
+    oxm = reader.data[start + _MATCH_HEADER.size : start + length]
+    if is_plain_untrusted(oxm):
+        return _match_of_wire(reader.data[start : start + length] + bytes(padded - length))
+    return Match.of_items(_items_untrusted(oxm, 0, len(oxm)))
 
 
 def _items_untrusted(data: bytes, start: int, end: int) -> list[MatchItem]:

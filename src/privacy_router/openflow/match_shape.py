@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -82,3 +83,41 @@ def shape_of(names: tuple[str, ...]) -> Shape | None:
 
 def _complete(fields: list[Field], present: set[str]) -> bool:
     return all(need in present and values for f in fields for need, values in f.needs)
+
+
+# --- the other way ------------------------------------------------------------------------------
+
+_OXM_HEADER_BYTES = 4
+_OXM_LENGTH_AT = 3
+
+
+def is_plain_untrusted(oxm: bytes) -> bool:
+    """Whether these OXM fields are what `Match` would write itself, so that they can be kept.
+
+    False says nothing: not for masks, nor for fields that do not fill their bytes.
+    """
+    headers = []
+    position, end = 0, len(oxm)
+    while position + _OXM_HEADER_BYTES <= end:
+        headers.append(oxm[position : position + _OXM_HEADER_BYTES])
+        position += _OXM_HEADER_BYTES + oxm[position + _OXM_LENGTH_AT]
+    return position == end and _are_plain(tuple(headers))
+
+
+@lru_cache(maxsize=_REMEMBERED_SHAPES)
+def _are_plain(headers: tuple[bytes, ...]) -> bool:
+    fields = [_PLAIN_FIELDS.get(header) for header in headers]
+    ranks = [field.rank for field in fields if field is not None]
+    rising = all(one < other for one, other in pairwise(ranks))
+    return len(ranks) == len(fields) and rising
+
+
+def _fills_its_bytes(field: Field) -> bool:
+    return field.bits == 8 * field.byte_count and field.name not in WIDE_REGISTERS
+
+
+_PLAIN_FIELDS: Final[dict[bytes, Field]] = {
+    field.header: field
+    for field in FIELDS.values()
+    if field.experimenter is None and _fills_its_bytes(field)
+}

@@ -26,6 +26,7 @@ RESUBMIT_IN_PORT = 0xFFF8  # the 16-bit number of IN_PORT
 NO_TABLE = 0xFF
 _NOTE_HEAD_BYTES = 10  # what an action has before the data
 
+_LOAD_BITS = 64
 _SUBTYPE: Final = struct.Struct("!IH")
 _LOAD: Final = struct.Struct("!H4sQ")
 _CT: Final = struct.Struct("!H4sHB3xH")
@@ -95,6 +96,8 @@ class SetFieldMasked(Action):
 def load(field: str, value: FieldValue) -> Load:
     """`Load` for all bits of a field, its value as people write it. Raises ValueError."""
     known = field_named(field)
+    if known.bits > _LOAD_BITS:
+        raise ValueError(f"load takes at most {_LOAD_BITS} bits, {field} has {known.bits}")
     return Load(known.name, parse_value(known, value)[0], known.bits)
 
 

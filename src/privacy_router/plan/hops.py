@@ -62,8 +62,10 @@ def warp(chain: Chain, station: Station, tunnel: WarpTunnel) -> Items:
     space.device(WARP_TUNNEL, None, tunnel.mtu_bytes)
     for address in (tunnel.v4, tunnel.v6):
         if address is not None:
+            (own,) = networks_of([address.ip])
             space.address(WARP_TUNNEL, address)
             space.route(Route(anywhere(address.version), None, WARP_TUNNEL, table=OUT))
+            space.rule(Rule(130, OUT, FAMILY[address.version], own))
     if chain.gateway is not None:
         _turn(space, chain, station, chain.gateway)
     for number, sender in enumerate(senders):
