@@ -4,7 +4,7 @@
 #
 # In the environment: RUN (a scratch folder), WIREGUARD_GO, PYTHON, XRAY_CONFIG, GATEWAY_KEY (file),
 # CLIENT_PUBLIC, CLIENT_PSK (file), CLIENT_V4, CLIENT_V6, WARP_KEY (file), WARP_PUBLIC,
-# WARP_ENDPOINT, WARP_V4, WARP_V6, CLIENTS_V4, CLIENTS_V6, VPS_PORT, RESOLVER.
+# WARP_ENDPOINT, WARP_V4, WARP_V6, CLIENTS_V4, CLIENTS_V6.
 set -euo pipefail
 
 export OVS_RUNDIR=$RUN OVS_DBDIR=$RUN OVS_LOGDIR=$RUN OVS_SYSCONFDIR=$RUN
@@ -13,6 +13,8 @@ OF="ovs-ofctl -O OpenFlow13"
 
 until_exists() { for _ in $(seq 500); do [ -e "$1" ] && return; sleep 0.01; done; exit 1; }
 in_ns() { local ns=$1; shift; ip netns exec "$ns" "$@"; }
+
+mkdir -p "$RUN"
 
 # Open vSwitch
 ovsdb-tool create "$RUN/conf.db" /usr/share/openvswitch/vswitch.ovsschema

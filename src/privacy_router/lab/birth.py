@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from privacy_router.host import libc
 from privacy_router.host.libc import CloneFlag, MountFlag
@@ -76,9 +76,7 @@ def _deliver(spec: dict[str, Any], start: int, outcome: int, pid_writer: int) ->
     """In the middle process: the next child is PID 1 of the new namespaces."""
     try:
         os.setsid()
-        libc.unshare(
-            CloneFlag.NEWNET | CloneFlag.NEWNS | CloneFlag.NEWPID | CloneFlag.NEWUTS
-        )
+        libc.unshare(CloneFlag.NEWNET | CloneFlag.NEWNS | CloneFlag.NEWPID | CloneFlag.NEWUTS)
         child = os.fork()
         if child == 0:
             _live(spec, start, outcome)
@@ -142,7 +140,7 @@ class _Kept:
         covered = [p for p in needed if any(p.startswith(f"{tree}/") for tree in _OWN_TREES)]
         self._handles = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in covered}
 
-    def __enter__(self) -> _Kept:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

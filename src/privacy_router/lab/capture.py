@@ -67,7 +67,7 @@ class LinkCapture:
             deadline = time.monotonic() + _DRAIN_S
             while self._take_one() and time.monotonic() < deadline:
                 pass
-        except Exception as error:  # handed to whoever stops the capture  # noqa: BLE001
+        except Exception as error:  # handed to whoever stops the capture
             self._failure = error
 
     def _take_one(self) -> bool:

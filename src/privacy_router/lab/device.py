@@ -1,6 +1,6 @@
 """The client's phone: brings up the configuration that `client add` gave out, as an app would.
 
-    python -m privacy_router.lab.device CONFIGURATION_FILE
+python -m privacy_router.lab.device CONFIGURATION_FILE
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import struct
 import sys
 from typing import NoReturn
 
@@ -20,6 +22,7 @@ from privacy_router.host.libc import CloneFlag
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 GONE = 125
+_CREDENTIALS = struct.Struct("3i")
 _KINDS = {
     "net": CloneFlag.NEWNET,
     "uts": CloneFlag.NEWUTS,
@@ -57,19 +60,22 @@ def main(arguments: list[str]) -> int:
     if start_ticks(pid) != ticks or not _enter(pid):
         print("this host of the lab has ended: privacy-router lab up", file=sys.stderr)
         return GONE
+    if log is not None:
+        print(_leave_behind(argv, log))
+        return 0
     child = os.fork()
     if child == 0:
-        _become(argv, log)
-    if log is None:
-        return _wait(child)
-    print(child)
-    return 0
+        libc.die_with_parent(signal.SIGKILL)
+        _become(argv)
+    return _wait(child)
 
 
 def _enter(pid: int) -> bool:
     directory = os.getcwd()  # noqa: PTH109
     try:
-        handles = [(os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY), kind) for name, kind in _KINDS.items()]
+        handles = [
+            (os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY), kind) for name, kind in _KINDS.items()
+        ]
     except FileNotFoundError:
         return False
     for handle, kind in handles:
@@ -79,12 +85,8 @@ def _enter(pid: int) -> bool:
     return True
 
 
-def _become(argv: list[str], log: str | None) -> NoReturn:
+def _become(argv: list[str]) -> NoReturn:
     try:
-        if log is None:
-            libc.die_with_parent(signal.SIGKILL)
-        else:
-            _detach(log)
         os.execvp(argv[0], argv)  # noqa: S606
     except FileNotFoundError:
         print(f"{argv[0]}: command not found in this host", file=sys.stderr)
@@ -92,6 +94,27 @@ def _become(argv: list[str], log: str | None) -> NoReturn:
     except OSError as error:
         print(f"{argv[0]}: {error.strerror}", file=sys.stderr)
         os._exit(NOT_EXECUTABLE)
+
+
+def _leave_behind(argv: list[str], log: str) -> int:
+    """Start a command that is an orphan of the host, whose PID 1 will collect it.
+
+    Returns its process id as seen from here: the kernel translates it in what a socket tells of
+    its sender; unix(7).
+    """
+    here, there = socket.socketpair()
+    here.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    middle = os.fork()
+    if middle == 0:
+        if os.fork() == 0:
+            there.send(b"+")
+            _detach(log)
+            _become(argv)
+        os._exit(0)
+    os.waitpid(middle, 0)
+    _, extras, _, _ = here.recvmsg(1, socket.CMSG_SPACE(_CREDENTIALS.size))
+    pid, _, _ = _CREDENTIALS.unpack(extras[0][2][: _CREDENTIALS.size])
+    return int(pid)
 
 
 def _detach(log: str) -> None:

@@ -67,7 +67,7 @@ class LinkEvidence:
     of_isp: bool
     uplink: bool
     packets: int = 0
-    bytes: int = 0
+    bytes_seen: int = 0
     payload_packets: int = 0
     cleartext_packets: int = 0
     foreign_packets: int = 0
@@ -78,7 +78,7 @@ class LinkEvidence:
     def take(self, frame: bytes, rules: Rules, *, from_far_end: bool) -> frozenset[Finding]:
         """Count a frame and return what is wrong with it on this link."""
         self.packets += 1
-        self.bytes += len(frame)
+        self.bytes_seen += len(frame)
         self.payload_packets += rules.token in frame
         packet: Packet | None = None
         try:

@@ -69,6 +69,9 @@ class FrameError(Exception):
     """The frame ends before what it announces, or contradicts itself."""
 
 
+_NO_FLAGS = TcpFlag(0)
+
+
 @dataclass(frozen=True)
 class Packet:
     """An IP packet's outermost headers.
@@ -81,7 +84,7 @@ class Packet:
     protocol: int
     source_port: int | None = None
     destination_port: int | None = None
-    tcp_flags: TcpFlag = TcpFlag(0)
+    tcp_flags: TcpFlag = _NO_FLAGS
 
     @property
     def opens_connection(self) -> bool:
@@ -168,13 +171,11 @@ def _extension_bytes(kind: int, header: bytes) -> int:
     return (header[1] + 1) * 8
 
 
-def _with_transport(
-    source: Address, destination: Address, protocol: int, data: bytes
-) -> Packet:
+def _with_transport(source: Address, destination: Address, protocol: int, data: bytes) -> Packet:
     if protocol not in {Protocol.TCP, Protocol.UDP}:
         return Packet(source, destination, protocol)
     _require(data, 14 if protocol == Protocol.TCP else 8)
-    flags = TcpFlag(data[13] & 0x1F) if protocol == Protocol.TCP else TcpFlag(0)
+    flags = TcpFlag(data[13] & 0x1F) if protocol == Protocol.TCP else _NO_FLAGS
     return Packet(
         source,
         destination,

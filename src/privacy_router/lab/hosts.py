@@ -11,16 +11,17 @@ import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from privacy_router.errors import ConflictError, MissingPrerequisiteError, PrivacyRouterError
+from privacy_router.errors import MissingPrerequisiteError, PrivacyRouterError
 from privacy_router.lab import enter, internet
 from privacy_router.lab.birth import SCRATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 NODE_CONFIG = SCRATCH / "config.json"
 AUTHORITY = SCRATCH / "ca.pem"
@@ -61,13 +62,17 @@ class LabHost:
 
     def write(self, path: Path, data: bytes) -> None:
         """Write a file of the host that only root may read."""
-        with os.fdopen(os.open(self.file(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as f:
+        with os.fdopen(
+            os.open(self.file(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
+        ) as f:
             f.write(data)
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment of what runs in the host."""
-        kept = {k: os.environ[k] for k in ("TERM", "LANG", "COLUMNS", "NO_COLOR") if k in os.environ}
+        kept = {
+            k: os.environ[k] for k in ("TERM", "LANG", "COLUMNS", "NO_COLOR") if k in os.environ
+        }
         return {
             **kept,
             "HOME": "/root",
@@ -117,7 +122,10 @@ class LabHost:
                 process.kill()
                 raise
         return subprocess.CompletedProcess(
-            list(argv), process.returncode, output.decode(errors="replace"), errors.decode(errors="replace")
+            list(argv),
+            process.returncode,
+            output.decode(errors="replace"),
+            errors.decode(errors="replace"),
         )
 
     def spawn(self, name: str, argv: Sequence[str]) -> Service:
@@ -135,23 +143,6 @@ class LabHost:
             raise LabError(f"{self.name}: cannot start {name}: {started.stderr.strip()}")
         pid = int(started.stdout)
         return Service(self, name, pid, enter.start_ticks(pid) or 0, log)
-
-    def end(self) -> None:
-        """Kill its PID 1, and with it everything inside; returns when that is gone."""
-        try:
-            descriptor = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return
-        try:
-            if self.alive:
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-                poller = select.poll()
-                poller.register(descriptor, select.POLLIN)
-                poller.poll(_KILL_TIMEOUT_MS)
-        except ProcessLookupError:
-            return
-        finally:
-            os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -179,7 +170,10 @@ class Service:
 
 
 def give_birth(
-    names: Sequence[str], *, note: Callable[[list[LabHost]], None], state_size_bytes: int | None = None
+    names: Sequence[str],
+    *,
+    note: Callable[[list[LabHost]], None],
+    state_size_bytes: int | None = None,
 ) -> dict[str, LabHost]:
     """Make hosts of those names. `note` is called with them before they do anything.
 
@@ -205,9 +199,7 @@ def give_birth(
         outcome = _converse(midwife, "go")
     failures = [f"{name}: {error}" for name, error in outcome.items() if error]
     if failures:
-        for host in hosts:
-            if host.pid:
-                host.end()
+        end(host for host in hosts if host.pid)
         raise MissingPrerequisiteError(
             f"this machine does not allow the lab's namespaces ({failures[0]})",
             remedy="run it as root, outside of an unprivileged container",
@@ -227,10 +219,17 @@ def _converse(midwife: subprocess.Popen[str], line: str) -> dict[str, Any]:
     return answer
 
 
-def require(hosts: Mapping[str, LabHost]) -> None:
-    """Raise ConflictError unless every host lives."""
-    gone = [host.name for host in hosts.values() if not host.alive]
-    if gone:
-        raise ConflictError(
-            f"a host of the lab has ended: {', '.join(gone)}", remedy="privacy-router lab up"
-        )
+def end(hosts: Iterable[LabHost]) -> None:
+    """Kill each host's PID 1, and with it everything inside; returns when all are gone."""
+    descriptors = []
+    for host in hosts:
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(host.pid)
+            descriptors.append(descriptor)
+            if host.alive:  # the descriptor holds on to the process, so this cannot change under us
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    for descriptor in descriptors:
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        poller.poll(_KILL_TIMEOUT_MS)
+        os.close(descriptor)

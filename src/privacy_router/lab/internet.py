@@ -161,15 +161,14 @@ class SourceNat:
 
 def _source_nats() -> tuple[SourceNat, ...]:
     inside = (
-        SourceNat("cloudflare", network, address)
-        for network, address in zip(WARP_INSIDE, WARP_EGRESS, strict=True)
+        SourceNat("cloudflare", WARP_INSIDE[0], WARP_EGRESS[0]),
+        SourceNat("cloudflare", WARP_INSIDE[1], WARP_EGRESS[1]),
     )
     # the VPS has one public address, whichever of its links it uses
+    v4, v6 = cable("cloudflare", "vps").interfaces("vps")
     own = (
-        SourceNat("vps", ip_network(interface.ip), address)
-        for interface, address in zip(
-            cable("cloudflare", "vps").interfaces("vps"), VPS, strict=True
-        )
+        SourceNat("vps", ip_network(v4.ip), VPS[0]),
+        SourceNat("vps", ip_network(v6.ip), VPS[1]),
     )
     return (*inside, *own)
 

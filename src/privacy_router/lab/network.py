@@ -130,8 +130,9 @@ def _source_nat(rules: list[SourceNat]) -> list[dict[str, Any]]:
         place = {"family": "inet", "table": _NAT_TABLE}
         base = {"type": "nat", "hook": hook, "prio": _SOURCE_NAT_PRIORITY, "policy": "accept"}
         objects.append({"chain": {**place, "name": hook, **base}})
-        for rule in rules:
-            objects.append({"rule": {**place, "chain": hook, "expr": _translation(rule)}})
+        objects += [
+            {"rule": {**place, "chain": hook, "expr": _translation(rule)}} for rule in rules
+        ]
     return objects
 
 

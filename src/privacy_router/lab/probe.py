@@ -15,6 +15,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dns.exception
@@ -51,12 +52,11 @@ class Probe:
 
 def main(token: str) -> None:
     """Try everything."""
-    tries = [
-        (f"{name}{address.version}", address.version, lambda w=work, a=address: w(a, token))
-        for name, work in _WORKS.items()
-        for address in (internet.DNS if name.startswith("dns") else internet.WEB)
-    ]
-    tries.append(("system-dns", 4, _system_dns))
+    tries: list[tuple[str, int, Callable[[], str]]] = [("system-dns", 4, _system_dns)]
+    for name, work in _WORKS.items():
+        for address in internet.DNS if name.startswith("dns") else internet.WEB:
+            version = address.version
+            tries.append((f"{name}{version}", version, partial(work, address, token)))
     with ThreadPoolExecutor(len(tries)) as pool:
         probes = list(pool.map(lambda entry: _attempt(*entry), tries))
     print(json.dumps([asdict(probe) for probe in probes]))
@@ -78,9 +78,7 @@ def _http(address: Address, token: str) -> str:
 
 def _https(address: Address, token: str) -> str:
     context = ssl.create_default_context()
-    connection = http.client.HTTPSConnection(
-        str(address), 443, timeout=_TIMEOUT_S, context=context
-    )
+    connection = http.client.HTTPSConnection(str(address), 443, timeout=_TIMEOUT_S, context=context)
     return _ask(connection, token)
 
 

@@ -1,7 +1,7 @@
 """Build a lab, find one that is up, take it down.
 
-    with `up(...)` the hosts, links and services are there, the node runs and the client is
-    connected; the pieces (`build`, `start_node`, `connect_client`) can be had one by one.
+with `up(...)` the hosts, links and services are there, the node runs and the client is
+connected; the pieces (`build`, `start_node`, `connect_client`) can be had one by one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError
 from privacy_router.hops.xray.runner import command as xray_command
 from privacy_router.lab import internet, network, register
 from privacy_router.lab.birth import SCRATCH
-from privacy_router.lab.hosts import AUTHORITY, NODE_CONFIG, LabError, LabHost, Service, give_birth
+from privacy_router.lab.hosts import (
+    AUTHORITY,
+    NODE_CONFIG,
+    LabError,
+    LabHost,
+    Service,
+    end,
+    give_birth,
+)
 from privacy_router.lab.settings import node_document
 from privacy_router.lab.standins.certificates import Authority
 
@@ -152,8 +160,7 @@ def down(name: str = register.DEFAULT_NAME) -> bool:
 
 def _end(name: str) -> None:
     entry = register.read(name)
-    for host in entry.hosts if entry is not None else ():
-        host.end()
+    end(entry.hosts if entry is not None else ())
 
 
 def build(
@@ -190,9 +197,9 @@ def _hand_out_certificates(hosts: Mapping[str, LabHost]) -> None:
         "web": (internet.WEB_NAME, internet.REALITY_NAME, *internet.WEB),
         "cloudflare": (internet.API_NAME, internet.TRACE_NAME, *internet.WARP_API),
     }
-    for host, subjects in names.items():
+    for name, subjects in names.items():
         certificate = authority.issue(subjects)
-        hosts[host].write(_CERTIFICATE, certificate.chain_pem + certificate.key_pem)
+        hosts[name].write(_CERTIFICATE, certificate.chain_pem + certificate.key_pem)
 
 
 def _ready_file(host: LabHost) -> Path:
@@ -214,16 +221,19 @@ def _await(service: Service, is_ready: Callable[[], bool]) -> None:
 
 def _prepare_node(lab: Lab) -> None:
     """The node's own commands make its keys, the client's configuration and the VPS' settings."""
-    commands = [("client", "add", CLIENT_NAME, "--conf", str(CLIENT_FILE))]
-    hops = lab.config.chain_hops
-    if "xray" in hops:
-        commands.append(("vps", "export", "--output", str(_XRAY_FILE)))
-    with ThreadPoolExecutor(len(commands)) as pool:
-        list(pool.map(lambda arguments: node_command(lab, arguments), commands))
-    client = lab["node"].file(CLIENT_FILE).read_bytes()
-    lab["client"].write(CLIENT_FILE, client)
-    if "xray" in hops:
-        lab["vps"].write(_XRAY_FILE, lab["node"].file(_XRAY_FILE).read_bytes())
+    prepared = {
+        "gateway": ("client", CLIENT_FILE, ("client", "add", CLIENT_NAME, "--conf")),
+        "xray": ("vps", _XRAY_FILE, ("vps", "export", "--output")),
+    }
+    wanted = [work for hop, work in prepared.items() if hop in lab.config.chain_hops]
+
+    def prepare(work: tuple[str, Path, tuple[str, ...]]) -> None:
+        receiver, file, arguments = work
+        node_command(lab, (*arguments, str(file)))
+        lab[receiver].write(file, lab["node"].file(file).read_bytes())
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(prepare, wanted))
 
 
 def node_command(lab: Lab, arguments: Sequence[str]) -> str:
@@ -235,7 +245,9 @@ def node_command(lab: Lab, arguments: Sequence[str]) -> str:
     try:
         result = lab["node"].run(argv, _COMMAND_PATIENCE_S)
     except subprocess.TimeoutExpired as error:
-        raise LabError(f"the node's {' '.join(argv)} took over {_COMMAND_PATIENCE_S:g} s") from error
+        raise LabError(
+            f"the node's {' '.join(argv)} took over {_COMMAND_PATIENCE_S:g} s"
+        ) from error
     if result.returncode != 0:
         failure = LabError(f"the node's {' '.join(argv)} failed:\n{result.stderr.strip()}")
         failure.exit_code = _exit_code(result.returncode)
@@ -275,7 +287,9 @@ def start_node(lab: Lab, say: Say = lambda _: None) -> float:
 
 
 def connect_client(lab: Lab) -> None:
-    """Bring the client's tunnel up."""
+    """Bring the client's tunnel up, where the node has a gateway to connect to."""
+    if "gateway" not in lab.config.chain_hops:
+        return
     result = lab["client"].run((*_PYTHON, "privacy_router.lab.device", str(CLIENT_FILE)))
     if result.returncode != 0:
         raise PrivacyRouterError(f"the client cannot connect: {result.stderr.strip()}")

@@ -1,6 +1,9 @@
 """A client that never rests: sends a small request every few milliseconds, whatever becomes of it.
 
-    python -m privacy_router.lab.traffic TOKEN SECONDS [INTERVAL_MS] [udp|tcp|both]
+    python -m privacy_router.lab.traffic TOKEN SECONDS [INTERVAL_MS] [KIND,KIND…]
+
+Kinds are `udp` (an echo), `tcp` (an HTTP request on a new connection) and `page` (the same for a
+page of 128 KiB); udp and tcp where none are named.
 
 Prints a JSON line for each request when its fate is known: `kind`, `t_sent` (seconds since the
 epoch), `ok`, `rtt_ms` (null for one that failed). A request gets a second and does not wait for
@@ -25,6 +28,7 @@ _PATIENCE_S = 1.0
 _DEFAULT_INTERVAL_MS = 50
 _REQUEST_LIMIT = 100_000
 _ECHO_PORT = 7
+_PAGE_BYTES = 128 * 1024
 _WEB = str(internet.WEB[0])
 
 
@@ -36,7 +40,8 @@ def outages(lines: list[dict[str, Any]], kind: str) -> list[tuple[float, float]]
     found: list[tuple[float, float]] = []
     since: float | None = None
     broken = False
-    for line in sorted((l for l in lines if l["kind"] == kind), key=lambda l: float(l["t_sent"])):
+    fitting = (line for line in lines if line["kind"] == kind)
+    for line in sorted(fitting, key=lambda line: float(line["t_sent"])):
         if not line["ok"]:
             broken = True
             since = line["t_sent"] if since is None else since
@@ -58,7 +63,11 @@ async def run(token: str, seconds: float, interval_ms: float, kinds: list[str]) 
     """Send for that long; returns when the fate of every request is known."""
     loop = asyncio.get_running_loop()
     _, echo = await loop.create_datagram_endpoint(_Echo, remote_addr=(_WEB, _ECHO_PORT))
-    senders: dict[str, Callable[[str], Awaitable[None]]] = {"udp": echo.ask, "tcp": _ask_http}
+    senders: dict[str, Callable[[str], Awaitable[None]]] = {
+        "udp": echo.ask,
+        "tcp": lambda word: _ask_http(f"/echo?x={word}"),
+        "page": lambda word: _ask_http(f"/bytes?n={_PAGE_BYTES}&word={word}"),
+    }
     started = loop.time()
     tasks: set[asyncio.Task[None]] = set()
     for number in count():
@@ -78,7 +87,7 @@ async def _try(kind: str, send: Callable[[str], Awaitable[None]], word: str) -> 
     try:
         await asyncio.wait_for(send(word), _PATIENCE_S)
         rtt_ms: float | None = round((time.monotonic() - started) * 1000, 2)
-    except (OSError, ValueError, TimeoutError):
+    except (OSError, ValueError, TimeoutError, EOFError, asyncio.LimitOverrunError):
         rtt_ms = None
     line = {"kind": kind, "t_sent": t_sent, "ok": rtt_ms is not None, "rtt_ms": rtt_ms}
     sys.stdout.write(json.dumps(line) + "\n")
@@ -116,17 +125,16 @@ class _Echo(asyncio.DatagramProtocol):
             del self._waiting[word]
 
 
-async def _ask_http(word: str) -> None:
+async def _ask_http(target: str) -> None:
     reader, writer = await asyncio.open_connection(_WEB, 80)
     try:
-        request = f"GET /echo?x={word} HTTP/1.1\r\nHost: {internet.WEB_NAME}\r\nConnection: close\r\n\r\n"
-        writer.write(request.encode())
-        answer = await reader.read(65536)
-        while word.encode() not in answer:
-            piece = await reader.read(65536)
-            if not piece:
-                raise ValueError("the answer is not the echo of the question")
-            answer += piece
+        lines = (f"GET {target} HTTP/1.1", f"Host: {internet.WEB_NAME}", "Connection: close")
+        writer.write("\r\n".join((*lines, "", "")).encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise ValueError("the web site refuses the request")
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+        await reader.readexactly(length)
     finally:
         writer.close()
 
@@ -135,7 +143,7 @@ def main(arguments: list[str]) -> None:
     """Read the arguments and run."""
     token, seconds, *rest = arguments
     interval_ms = float(rest[0]) if rest else _DEFAULT_INTERVAL_MS
-    kinds = ["udp", "tcp"] if len(rest) < 2 or rest[1] == "both" else [rest[1]]
+    kinds = rest[1].split(",") if len(rest) > 1 else ["udp", "tcp"]
     asyncio.run(run(token, float(seconds), interval_ms, kinds))
 
 

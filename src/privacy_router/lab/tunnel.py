@@ -1,4 +1,4 @@
-"""WireGuard devices of the lab's own ends, Cloudflare's and the client's; runs inside their hosts."""
+"""The lab's own ends of WireGuard, Cloudflare's and the client's; this runs inside their hosts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The lab's Cloudflare: WARP's WireGuard peer, its account API and its trace page.
 
-    python -m privacy_router.lab.standins.cloudflare CERTIFICATE_FILE READY_FILE
+python -m privacy_router.lab.standins.cloudflare CERTIFICATE_FILE READY_FILE
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ import ssl
 import sys
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_network
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer
 from privacy_router.host.wireguard import generate_private_key, public_key_of
 from privacy_router.lab import internet
 from privacy_router.lab.standins.warp_api import Addresses, TunnelOffer, WarpApiStandIn
 from privacy_router.lab.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DEVICE = "warp"
 _MTU_BYTES = 1420  # the other end decides; its 1280 always fit
@@ -35,7 +39,8 @@ class _Devices:
         if public_key not in self._keys:
             self._keys.append(public_key)
         number = self._keys.index(public_key) + _FIRST_NUMBER
-        v4, v6 = (network.network_address + number for network in internet.WARP_INSIDE)
+        inside4, inside6 = internet.WARP_INSIDE
+        v4, v6 = inside4.network_address + number, inside6.network_address + number
         allowed = (IPv4Network(v4), IPv6Network(v6))
         self._tunnel.update_peer(WireGuardPeer(public_key=public_key, allowed_ips=allowed))
         return v4, v6
@@ -59,17 +64,17 @@ def main(certificate: Path, ready: Path) -> None:
     )
     egress = [ip_network(address) for address in internet.WARP_EGRESS]
     api = WarpApiStandIn(offer, egress, _Devices(tunnel).register)
-    asyncio.run(_serve(api, certificate, ready))
+    asyncio.run(_serve(api, certificate, ready.touch))
 
 
-async def _serve(api: WarpApiStandIn, certificate: Path, ready: Path) -> None:
+async def _serve(api: WarpApiStandIn, certificate: Path, on_ready: Callable[[], None]) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
     tls.load_cert_chain(certificate)
     tls.set_alpn_protocols(["http/1.1"])
     await api.listen(internet.WARP_API, 443, tls)
     await api.listen(internet.WARP_API, 80)
-    ready.touch()
+    on_ready()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()

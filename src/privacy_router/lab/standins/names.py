@@ -28,7 +28,9 @@ class QueryError(Exception):
     """What came is not a DNS query."""
 
 
-def answer_untrusted(query: bytes, querier: Address, *, limit_bytes: int = _UDP_LIMIT_BYTES) -> bytes:
+def answer_untrusted(
+    query: bytes, querier: Address, *, limit_bytes: int = _UDP_LIMIT_BYTES
+) -> bytes:
     """The answer to a query. Names below `whoami` have the querier's address as TXT.
 
     Raises QueryError.

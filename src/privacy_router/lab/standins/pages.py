@@ -1,8 +1,8 @@
 """The pages of the lab's web site (pure).
 
-    /ip         the visitor's address
-    /echo?x=…   the address, a blank, and x
-    /bytes?n=…  n bytes, up to 64 MiB
+/ip         the visitor's address
+/echo?x=…   the address, a blank, and x
+/bytes?n=…  n bytes, up to 64 MiB
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The lab's web host: HTTP, HTTPS, DNS and UDP echo on IPv4 and IPv6, in one process.
 
-    python -m privacy_router.lab.standins.web CERTIFICATE_FILE READY_FILE
+python -m privacy_router.lab.standins.web CERTIFICATE_FILE READY_FILE
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import sys
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import h11
 
 from privacy_router.lab import internet
 from privacy_router.lab.standins.names import QueryError, answer_untrusted
 from privacy_router.lab.standins.pages import Page, page_untrusted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Address = IPv4Address | IPv6Address
 
@@ -27,26 +30,32 @@ HTTPS_PORT = 443
 DNS_PORT = 53
 ECHO_PORTS = (7, 443)
 _DNS_MESSAGE_LIMIT_BYTES = 65535
-# A new XRay server leaves a TLS handshake with its target unfinished to see what that sends, for
-# 5 s or until the target hangs up, and serves nobody before.
-_TLS_PATIENCE_S = 1.0
+# A new XRay server opens connections to its REALITY target to see what that sends by itself, for
+# 5 s or until the target hangs up, and serves nobody before. This site hangs up early.
+_PATIENCE_S = 1.0
+_GOODBYE_S = 0.1
 
 
-async def serve(certificate: Path, ready: Path) -> None:
-    """Serve until SIGTERM."""
+async def serve(certificate: Path, on_ready: Callable[[], None]) -> None:
+    """Call `on_ready` once everything is served; go on until SIGTERM."""
     tls = _tls(certificate)
     loop = asyncio.get_running_loop()
     for address in internet.WEB:
         await asyncio.start_server(_talk_http, str(address), HTTP_PORT)
         await asyncio.start_server(
-            _talk_http, str(address), HTTPS_PORT, ssl=tls, ssl_handshake_timeout=_TLS_PATIENCE_S
+            _talk_https,
+            str(address),
+            HTTPS_PORT,
+            ssl=tls,
+            ssl_handshake_timeout=_PATIENCE_S,
+            ssl_shutdown_timeout=_GOODBYE_S,
         )
         for port in ECHO_PORTS:
             await loop.create_datagram_endpoint(_Echo, (str(address), port))
     for address in internet.DNS:
         await asyncio.start_server(_talk_dns, str(address), DNS_PORT)
         await loop.create_datagram_endpoint(_Names, (str(address), DNS_PORT))
-    ready.touch()
+    on_ready()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
@@ -104,18 +113,32 @@ async def _talk_dns(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         writer.close()
 
 
-async def _talk_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _talk_https(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The same behind TLS, where a visitor has to say at once what it wants."""
+    await _talk_http(reader, writer, first_within_s=_PATIENCE_S)
+
+
+async def _talk_http(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    first_within_s: float | None = None,
+) -> None:
     """HTTP/1.1 with connections that are kept; RFC 9112."""
+    patience_s = first_within_s
     peer = _peer(writer.get_extra_info("peername"))
     http = h11.Connection(h11.SERVER)
     try:
-        while (request := await _receive(http, reader)) is not None:
+        while True:
+            request = await asyncio.wait_for(_receive(http, reader), patience_s)
+            if request is None:
+                return
             page = page_untrusted(request.target.decode("latin-1"), peer)
             await _send(http, writer, page, body=request.method != b"HEAD")
             if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
                 return
             http.start_next_cycle()
-    except (h11.RemoteProtocolError, OSError):
+            patience_s = None
+    except (TimeoutError, h11.RemoteProtocolError, OSError):
         return
     finally:
         writer.close()
@@ -148,4 +171,4 @@ async def _send(
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), Path(sys.argv[2])))
+    asyncio.run(serve(Path(sys.argv[1]), Path(sys.argv[2]).touch))
