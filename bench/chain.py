@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 STATE = Path("/var/lib/privacy-router")
-KEYS = STATE / "by-hand"
+KEYS = STATE  # of the lab, gone with it
 RUN = "/run/by-hand"
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 IPERF_S = int(os.environ.get("BENCH_IPERF_S", "5"))
@@ -188,22 +188,22 @@ def by_hand_environment(lab: Lab) -> dict[str, str]:
         socks_listen=[interface.ip for interface in chain.xray.interfaces],
         socks_port=config.xray.socks_port,
     )
-    node.write(KEYS / "xray.json", json.dumps(settings).encode())
-    node.write(KEYS / "gateway.key", node.file(STATE / "gateway.key").read_bytes())
-    node.write(KEYS / "client.psk", client["preshared_key"].encode())
-    node.write(KEYS / "warp.key", profile.private_key.encode())
+    node.write(KEYS / "by-hand-xray.json", json.dumps(settings).encode())
+    node.write(KEYS / "by-hand-gateway.key", node.file(STATE / "gateway.key").read_bytes())
+    node.write(KEYS / "by-hand-client.psk", client["preshared_key"].encode())
+    node.write(KEYS / "by-hand-warp.key", profile.private_key.encode())
     v4, v6 = config.wireguard.client_subnet, config.wireguard.client_subnet6
     return {
         "RUN": RUN,
         "WIREGUARD_GO": "wireguard-go",
         "PYTHON": "python",
-        "XRAY_CONFIG": str(KEYS / "xray.json"),
-        "GATEWAY_KEY": str(KEYS / "gateway.key"),
+        "XRAY_CONFIG": str(KEYS / "by-hand-xray.json"),
+        "GATEWAY_KEY": str(KEYS / "by-hand-gateway.key"),
         "CLIENT_PUBLIC": client["public_key"],
-        "CLIENT_PSK": str(KEYS / "client.psk"),
+        "CLIENT_PSK": str(KEYS / "by-hand-client.psk"),
         "CLIENT_V4": str(client_v4),
         "CLIENT_V6": str(client_v6),
-        "WARP_KEY": str(KEYS / "warp.key"),
+        "WARP_KEY": str(KEYS / "by-hand-warp.key"),
         "WARP_PUBLIC": profile.peer_public_key,
         "WARP_ENDPOINT": f"{profile.endpoint_host}:{profile.endpoint_port}",
         "WARP_V4": str(profile.v4.ip),

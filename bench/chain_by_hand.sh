@@ -108,10 +108,12 @@ ip -n hand-xray -6 route add default via fd70:7276:6174::1 mtu 1280
 
 # Firewall, masquerade, TPROXY
 in_ns hand-gateway nft -f - <<EOF
-table inet hand { chain forward { type filter hook forward priority 0; policy drop;
-  iifname wg100 oifname internal_100 accept
-  iifname internal_100 oifname wg100 ct state established,related accept
-} }
+table inet hand {
+  chain forward { type filter hook forward priority 0; policy drop;
+    iifname wg100 oifname internal_100 accept
+    iifname internal_100 oifname wg100 ct state established,related accept
+  }
+}
 EOF
 in_ns hand-warp nft -f - <<EOF
 table inet hand {
@@ -125,10 +127,12 @@ table inet hand {
 }
 EOF
 in_ns hand-xray nft -f - <<EOF
-table inet hand { chain pre { type filter hook prerouting priority mangle;
-  iifname internal_101 ip saddr $CLIENTS_V4 meta l4proto { tcp, udp } meta mark set 1 tproxy ip to 127.0.0.1:12345
-  iifname internal_101 ip6 saddr $CLIENTS_V6 meta l4proto { tcp, udp } meta mark set 1 tproxy ip6 to [::1]:12345
-} }
+table inet hand {
+  chain pre { type filter hook prerouting priority mangle;
+    iifname internal_101 ip saddr $CLIENTS_V4 meta l4proto { tcp, udp } meta mark set 1 tproxy ip to 127.0.0.1:12345
+    iifname internal_101 ip6 saddr $CLIENTS_V6 meta l4proto { tcp, udp } meta mark set 1 tproxy ip6 to [::1]:12345
+  }
+}
 EOF
 
 # XRay
