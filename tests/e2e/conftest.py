@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from privacy_router.lab.stage import Lab
 
 
+@pytest.fixture(scope="module")
+def lab_prefix(request: pytest.FixtureRequest) -> str:
+    """For modules that build labs of their own."""
+    return lab_name(request)
+
+
 def lab_name(request: pytest.FixtureRequest) -> str:
     """A name that no other test process uses."""
     module = request.module.__name__.rpartition(".")[2].removeprefix("test_")

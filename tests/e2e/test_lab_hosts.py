@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from privacy_router.errors import ConflictError
+from privacy_router.errors import ConflictError, ExitCode
 from privacy_router.lab import internet, network, register, stage
 from privacy_router.lab.capture import Captures
 from privacy_router.lab.check import new_token, rules_for, run_check
-from privacy_router.lab.hosts import LabHost, end, give_birth
+from privacy_router.lab.hosts import LabError, LabHost, end, give_birth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ def cli(*arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[s
 def test_each_host_has_its_own_everything(hosts: dict[str, LabHost]) -> None:
     kinds = ("net", "mnt", "pid", "uts")
     seen = [
-        [os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds]
+        [Path(f"/proc/{pid}/ns/{kind}").readlink() for kind in kinds]
         for pid in ("self", *(host.pid for host in hosts.values()))
     ]
     for column in zip(*seen, strict=True):
@@ -267,17 +267,14 @@ def test_up_clears_away_what_a_crash_left() -> None:
     assert traces() == before
 
 
-def test_a_lab_whose_building_fails_is_gone() -> None:
-    name = own_name("fails")
-    with pytest.raises(ConflictError, match="full"):
-        stage.up(
-            name,
-            with_node=False,
-            overrides={
-                "plugins": {"privacy_router": {"wireguard": {"client_subnet": "10.9.0.0/31"}}}
-            },
-        )
+def test_a_lab_whose_node_has_no_room_for_its_keys_says_so_and_is_gone() -> None:
+    name = own_name("full")
+    before = traces()
+    with pytest.raises(LabError, match="free some space") as caught:
+        stage.up(name, state_size_bytes=4096)
+    assert caught.value.exit_code == ExitCode.STORAGE
     assert name not in register.names()
+    assert traces() == before
 
 
 def test_the_commands_build_check_enter_and_end_a_lab(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from privacy_router.plan import chain as chains
 from privacy_router.plan.compile import compile_node
-from privacy_router.plan.state import DesiredState, Kind
+from privacy_router.plan.state import HOST, DesiredState, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,9 +52,7 @@ def test_every_hop_refuses_what_it_has_no_way_for(state: DesiredState) -> None:
 def test_default_routes_lead_to_the_next_station_or_into_the_warp_tunnel(
     state: DesiredState, config: PrivacyRouterConfig
 ) -> None:
-    stations = {
-        interface.ip for s in chains.build(config).stations for interface in s.interfaces
-    }
+    stations = {interface.ip for s in chains.build(config).stations for interface in s.interfaces}
     for where, _, route in of_kind(state, Kind.ROUTE):
         if route.kind != "unicast" or route.destination.prefixlen:
             continue
@@ -73,7 +71,7 @@ def test_the_xray_hop_forwards_nothing(state: DesiredState) -> None:
 
 
 def test_every_firewall_drops_by_policy(state: DesiredState) -> None:
-    rulesets = of_kind(state, Kind.FIREWALL)
+    rulesets = [item for item in of_kind(state, Kind.FIREWALL) if item[0] != HOST]
     assert {where for where, _, _ in rulesets} == namespaces(state)
     for _, _, text in rulesets:
         policies = {
@@ -88,7 +86,8 @@ def test_every_neighbour_is_known_in_advance(
     state: DesiredState, config: PrivacyRouterConfig
 ) -> None:
     chain = chains.build(config)
-    found = {(where, n.address, n.mac) for where, _, n in of_kind(state, Kind.NEIGHBOUR)}
+    neighbours = [item for item in of_kind(state, Kind.NEIGHBOUR) if item[0] != HOST]
+    found = {(where, n.address, n.mac) for where, _, n in neighbours}
     wanted = {
         (station.namespace, interface.ip, peer.mac)
         for station in chain.stations
@@ -97,6 +96,32 @@ def test_every_neighbour_is_known_in_advance(
         for interface in peer.interfaces
     }
     assert found == wanted
+
+
+def test_the_host_forwards_nothing_but_xray_to_its_vps(
+    make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
+) -> None:
+    config = make_config(xray={"vps_address": "192.0.2.9"}, warp={"enabled": False})
+    state = compile_node(config, keys, facts)
+    ((_, _, text),) = [item for item in of_kind(state, Kind.FIREWALL) if item[0] == HOST]
+    accepted = [
+        json.dumps(item["rule"]["expr"])
+        for item in json.loads(text)
+        if "rule" in item
+        and item["rule"]["chain"] == "forward"
+        and {"accept": None} in item["rule"]["expr"]
+    ]
+    assert len(accepted) == 3
+    assert sum('"right": 443' in rule and "10.102.0.3" in rule for rule in accepted) == 1
+    assert sum('"right": 53' in rule and "1.1.1.1" in rule for rule in accepted) == 1
+    assert sum("established" in rule for rule in accepted) == 1
+
+
+def test_a_chain_with_warp_leaves_the_host_alone(
+    make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
+) -> None:
+    state = compile_node(make_config(xray={"vps_address": "192.0.2.9"}), keys, facts)
+    assert not [key for key in state.items if key.where == HOST]
 
 
 def test_no_item_holds_a_secret(state: DesiredState, keys: NodeKeys) -> None:

@@ -18,7 +18,7 @@ from privacy_router.hops.gateway import Client
 from privacy_router.host.files import write_private
 from privacy_router.host.wireguard import public_key_of
 from privacy_router.node import clients
-from privacy_router.node.lifecycle import tell_controller
+from privacy_router.node.lock import tell_controller
 from privacy_router.node.machine import require_root
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.secrets import gateway_key

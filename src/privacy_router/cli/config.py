@@ -90,7 +90,7 @@ def schema() -> None:
 
 def plan(config_file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Show what `up` would change on this machine, and change nothing."""
-    from privacy_router.node.lifecycle import pending_changes
+    from privacy_router.node.inspection import pending_changes
 
     changes = asyncio.run(pending_changes(load_config(config_file)))
     if as_json:

@@ -21,7 +21,7 @@ def _group() -> None:
 @app.command()
 def dump(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """Show the flows that are on the bridge now, with their counters and their reasons."""
-    from privacy_router.node.lifecycle import read_flows
+    from privacy_router.node.inspection import read_flows
 
     rows = asyncio.run(read_flows(load_config(config_file)))
     if as_json:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from privacy_router.config import PrivacyRouterConfig
     from privacy_router.host.wireguard import WireGuardBackend
     from privacy_router.node.controller import Controller
-    from privacy_router.node.lifecycle import NodeLock
+    from privacy_router.node.lock import NodeLock
 
 
 def register(app: typer.Typer) -> None:

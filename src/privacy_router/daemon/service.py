@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from privacy_router.config import load_document
-from privacy_router.node.lifecycle import NodeLock, prepare, run
+from privacy_router.node.lifecycle import prepare, run
+from privacy_router.node.lock import NodeLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

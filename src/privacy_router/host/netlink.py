@@ -153,6 +153,16 @@ class Netlink:
             if message["proto"] == _PROTOCOL_STATIC
         }
 
+    def default_device(self) -> str | None:
+        """The device of the IPv4 default route with the lowest metric, or None."""
+        found = [
+            (message.get_attr("RTA_PRIORITY") or 0, message.get_attr("RTA_OIF"))
+            for message in self._ip.get_routes(family=AF_INET, table=MAIN_TABLE)
+            if message["dst_len"] == 0 and message.get_attr("RTA_OIF") is not None
+        ]
+        names = {link.index: link.name for link in self.links().values()}
+        return names.get(min(found)[1]) if found else None
+
     def replace_route(self, route: Route) -> None:
         """Add a route or put it in the place of the one with its destination, table and metric."""
         self._ip.route("replace", **self._route_request(route))

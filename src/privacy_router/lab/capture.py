@@ -51,6 +51,7 @@ class LinkCapture:
             cable.name, of_isp=cable.of_isp, uplink="node" in (cable.first, cable.second)
         )
         self._rules = rules
+        self._buffer = bytearray(_FRAME_LIMIT_BYTES)
         self._failure: BaseException | None = None
         device = cable.device(cable.first)
         self._socket = run_in(hosts[cable.first].network, lambda: _open(device))
@@ -73,9 +74,10 @@ class LinkCapture:
     def _take_one(self) -> bool:
         """Take a frame; False when none came within a turn."""
         try:
-            frame, address = self._socket.recvfrom(_FRAME_LIMIT_BYTES)
+            length, address = self._socket.recvfrom_into(self._buffer)
         except TimeoutError:
             return False
+        frame = bytes(memoryview(self._buffer)[:length])
         outgoing = address[2] == socket.PACKET_OUTGOING
         self.evidence.take(frame, self._rules, from_far_end=not outgoing)
         if self._pcap is not None:

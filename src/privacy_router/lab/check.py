@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from privacy_router.lab import internet
 from privacy_router.lab.capture import Captures
 from privacy_router.lab.evidence import Rules
+from privacy_router.lab.hosts import PYTHON_MODULE
 from privacy_router.lab.report import Report
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def run_check(lab: Lab, pcap_dir: Path | None = None) -> Report:
 
 
 def _probe(client: LabHost, token: str) -> list[dict[str, Any]]:
-    argv = ("python", "-P", "-m", "privacy_router.lab.probe", token)
+    argv = (*PYTHON_MODULE, "privacy_router.lab.probe", token)
     try:
         result = client.run(argv, _PROBE_TIMEOUT_S)
         probes: list[dict[str, Any]] = json.loads(result.stdout)

@@ -16,6 +16,7 @@ from privacy_router.host.netlink import Netlink
 from privacy_router.lab import internet, stage
 from privacy_router.lab.capture import Captures
 from privacy_router.lab.check import new_token, rules_for, run_check
+from privacy_router.lab.hosts import PYTHON_MODULE
 from privacy_router.lab.picture import WIDTH, Meter, Scene, picture, proof
 from privacy_router.plan import chain as chains
 
@@ -96,7 +97,7 @@ def _screen(console: Console) -> Iterator[Callable[[Scene], None]]:
 
 
 def _browse(lab: Lab, token: str, seconds: float) -> subprocess.Popen[bytes]:
-    module = ("python", "-P", "-m", "privacy_router.lab.traffic")
+    module = (*PYTHON_MODULE, "privacy_router.lab.traffic")
     argv = (*module, token, str(seconds), str(_PAGE_INTERVAL_MS), "udp,page")
     return lab["client"].popen(argv, stdout=subprocess.PIPE)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NODE_CONFIG = SCRATCH / "config.json"
 AUTHORITY = SCRATCH / "ca.pem"
+PYTHON_MODULE = (sys.executable, "-P", "-m")
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KILL_TIMEOUT_MS = 5000
@@ -189,7 +190,7 @@ def give_birth(
         }
         for name in names
     ]
-    argv = [sys.executable, "-P", "-m", "privacy_router.lab.birth"]
+    argv = [*PYTHON_MODULE, "privacy_router.lab.birth"]
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as midwife:

@@ -22,6 +22,7 @@ from privacy_router.lab.birth import SCRATCH
 from privacy_router.lab.hosts import (
     AUTHORITY,
     NODE_CONFIG,
+    PYTHON_MODULE,
     LabError,
     LabHost,
     Service,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 CLIENT_NAME = "phone"
 XRAY_SERVER = "xray-server"
 CLIENT_FILE = SCRATCH / "phone.conf"
-_PYTHON = ("python", "-P", "-m")
 _CERTIFICATE = SCRATCH / "certificate.pem"
 _XRAY_FILE = SCRATCH / "xray.json"
 _SERVICE_PATIENCE_S = 10.0
@@ -208,7 +208,9 @@ def _ready_file(host: LabHost) -> Path:
 
 def _start_stand_in(host: LabHost) -> Service:
     module = f"privacy_router.lab.standins.{host.name}"
-    return host.spawn(host.name, (*_PYTHON, module, str(_CERTIFICATE), str(SCRATCH / "ready")))
+    return host.spawn(
+        host.name, (*PYTHON_MODULE, module, str(_CERTIFICATE), str(SCRATCH / "ready"))
+    )
 
 
 def _await(service: Service, is_ready: Callable[[], bool]) -> None:
@@ -290,6 +292,6 @@ def connect_client(lab: Lab) -> None:
     """Bring the client's tunnel up, where the node has a gateway to connect to."""
     if "gateway" not in lab.config.chain_hops:
         return
-    result = lab["client"].run((*_PYTHON, "privacy_router.lab.device", str(CLIENT_FILE)))
+    result = lab["client"].run((*PYTHON_MODULE, "privacy_router.lab.device", str(CLIENT_FILE)))
     if result.returncode != 0:
         raise PrivacyRouterError(f"the client cannot connect: {result.stderr.strip()}")

@@ -20,7 +20,7 @@ from privacy_router.host.netlink import Netlink
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
-from privacy_router.plan.state import Change, Device, Kind
+from privacy_router.plan.state import HOST, Change, Device, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,6 +76,7 @@ class Applier:
             Kind.BRIDGE: self._bridge,
             Kind.PORT: self._bridge,
             Kind.DEVICE: self._device,
+            Kind.DEVICE_SETTING: self._setting,
             Kind.ADDRESS: self._address,
             Kind.NEIGHBOUR: self._neighbour,
             Kind.ROUTE: self._route,
@@ -112,8 +113,11 @@ class Applier:
             namespaces.create(change.key.name)
 
     def _setting(self, change: Change) -> None:
-        if change.after is not None:
-            sysctl.write(self._path(change), {change.key.name: change.after})
+        if change.after is None:
+            return
+        if change.key.where == HOST:
+            self._machine.borrowed.note(change.key.name, change.before)
+        sysctl.write(self._path(change), {change.key.name: change.after})
 
     def _firewall(self, change: Change) -> None:
         if change.after is None:
@@ -128,8 +132,8 @@ class Applier:
         if change.after is not None:
             netlink.add_rule(change.after)
 
-    def _path(self, change: Change) -> Path:
-        return namespaces.path_of(change.key.where)
+    def _path(self, change: Change) -> Path | None:
+        return None if change.key.where == HOST else namespaces.path_of(change.key.where)
 
     # --- processes -------------------------------------------------------------------------------
 
@@ -180,10 +184,17 @@ class Applier:
         if wanted is None:
             inside.delete_link(name)
             return
-        if name != "lo":
+        if path is None:
+            self._bring_to_host(name)
+        elif name != "lo":
             self._bring_in(name, path, wanted)
         inside.set_link(name, mtu_bytes=wanted.mtu_bytes, mac=wanted.mac)
         inside.set_link(name, up=True)
+
+    def _bring_to_host(self, name: str) -> None:
+        self._settle_ports()
+        if not self._is_here(name):
+            self._remake_port(name)
 
     def _bring_in(self, name: str, path: Path, wanted: Device) -> None:
         """Have the device in its namespace, taking it from where it was born if need be."""

@@ -15,6 +15,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from privacy_router.errors import ConflictError, MissingPrerequisiteError, PrivilegeError
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import KernelWireGuard, UserspaceWireGuard
+from privacy_router.node.borrowed import BorrowedSettings
 from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.plan.compile import ovs_dir
 from privacy_router.plan.keys import NodeFacts
@@ -45,6 +46,11 @@ class Machine:
         return str(self.paths.run)
 
     @property
+    def borrowed(self) -> BorrowedSettings:
+        """The host's settings that were changed."""
+        return BorrowedSettings(self.paths.run / "borrowed.json")
+
+    @property
     def management_socket_dir(self) -> Path:
         """Where vswitchd puts `<bridge>.mgmt`."""
         return self.ovs_socket.parent
@@ -61,6 +67,7 @@ def inspect(config: PrivacyRouterConfig, paths: NodePaths) -> Machine:
         kernel_wireguard=kernel_wireguard,
         private_ovs=not system,
         run_dir=str(paths.run),
+        uplink=_uplink(),
     )
     return Machine(
         paths=paths,
@@ -87,6 +94,11 @@ def _use_system_ovs(config: PrivacyRouterConfig) -> bool:
             remedy='modprobe openvswitch and start openvswitch-switch, or set datapath to "auto"',
         )
     return available and config.datapath != "netdev"
+
+
+def _uplink() -> str | None:
+    with Netlink() as netlink:
+        return netlink.default_device()
 
 
 def _kernel_has_wireguard() -> bool:

@@ -12,7 +12,7 @@ from privacy_router.ovsdb.model import PortSpec
 from privacy_router.plan.chain import NAMESPACE_PREFIX
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.namespace import route_name, rule_name
-from privacy_router.plan.state import Device, Key, Kind, PeerState, TunnelState
+from privacy_router.plan.state import HOST, Device, Key, Kind, PeerState, TunnelState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,6 +33,7 @@ def observe(desired: DesiredState, machine: Machine) -> Items:
     items.update(_processes(machine))
     for name in namespaces.names(NAMESPACE_PREFIX):
         items.update(_namespace(name, desired))
+    items.update(_host(desired))
     items.update(_bridge(desired.bridge.name, machine))
     items.update(_tunnels(desired, machine))
     return items
@@ -64,19 +65,34 @@ def _namespace(name: str, desired: DesiredState) -> Items:
         items.update(_addresses(name, netlink))
         items.update((Key(Kind.ROUTE, name, route_name(r)), r) for r in netlink.routes())
         items.update((Key(Kind.RULE, name, rule_name(r)), r) for r in netlink.rules())
-        for neighbour in netlink.neighbours():
-            label = f"{neighbour.address} on {neighbour.device}"
-            items[Key(Kind.NEIGHBOUR, name, label)] = neighbour
+        items.update(_neighbours(name, netlink))
     return items
 
 
-def _settings(name: str, path: Path, desired: DesiredState) -> Iterator[tuple[Key, Any]]:
-    wanted = tuple(
-        key.name for key in desired.items if key.kind is Kind.SETTING and key.where == name
-    )
-    for setting, value in sysctl.read(path, wanted).items():
+def _host(desired: DesiredState) -> Items:
+    """The few items in the host's own namespace; all else there is none of the node's business."""
+    items: Items = dict(_settings(HOST, None, desired))
+    ruleset = nftables.read(None, TABLE)
+    if ruleset:
+        items[Key(Kind.FIREWALL, HOST, TABLE)] = nftables.canonical(ruleset)
+    if not any(key.where == HOST for key in desired.items):
+        return items
+    with Netlink() as netlink:
+        found: Items = dict(_devices(HOST, netlink.links(), desired))
+        found.update(_addresses(HOST, netlink))
+        found.update(_neighbours(HOST, netlink))
+    return items | {key: value for key, value in found.items() if key in desired.items}
+
+
+def _settings(name: str, path: Path | None, desired: DesiredState) -> Iterator[tuple[Key, Any]]:
+    wanted = {
+        key.name: key
+        for key in desired.items
+        if key.kind in (Kind.SETTING, Kind.DEVICE_SETTING) and key.where == name
+    }
+    for setting, value in sysctl.read(path, tuple(wanted)).items():
         if value is not None:
-            yield Key(Kind.SETTING, name, setting), value
+            yield wanted[setting], value
 
 
 def _devices(
@@ -96,6 +112,12 @@ def _addresses(name: str, netlink: Netlink) -> Iterator[tuple[Key, Any]]:
         for address in netlink.addresses(device):
             if not address.is_loopback:
                 yield Key(Kind.ADDRESS, name, f"{address} on {device}"), (device, address)
+
+
+def _neighbours(name: str, netlink: Netlink) -> Iterator[tuple[Key, Any]]:
+    for neighbour in netlink.neighbours():
+        label = f"{neighbour.address} on {neighbour.device}"
+        yield Key(Kind.NEIGHBOUR, name, label), neighbour
 
 
 def _bridge(name: str, machine: Machine) -> Items:

@@ -13,7 +13,8 @@ from privacy_router.host.netlink import Netlink
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import observe_all
 from privacy_router.node.flows import FlowTable
-from privacy_router.node.lifecycle import controller_pid, read_flows
+from privacy_router.node.inspection import read_flows
+from privacy_router.node.lock import controller_pid
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.probe import Trace, exit_trace, warp_trace
 from privacy_router.node.secrets import load_keys

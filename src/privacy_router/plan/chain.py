@@ -40,7 +40,7 @@ class Station:
 
     @property
     def namespace(self) -> str | None:
-        """The network namespace that holds the port; None for the host itself."""
+        """The network namespace that holds the port; None for the host's own."""
         return None if self.hop == "exit" else f"{NAMESPACE_PREFIX}{self.hop}"
 
     @property

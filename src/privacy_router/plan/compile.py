@@ -37,6 +37,7 @@ def compile_node(config: PrivacyRouterConfig, keys: NodeKeys, facts: NodeFacts) 
     processes = _processes(config, chain, keys, facts)
     items: Items = {
         **_hop_items(config, chain, keys),
+        **_exit_items(config, chain, facts),
         **_bridge_items(bridge),
         **_tunnel_items(chain, tunnels),
     }
@@ -69,6 +70,12 @@ def _hop_items(config: PrivacyRouterConfig, chain: Chain, keys: NodeKeys) -> Ite
     if chain.xray is not None:
         items |= hops.xray(config, chain, chain.xray)
     return items
+
+
+def _exit_items(config: PrivacyRouterConfig, chain: Chain, facts: NodeFacts) -> Items:
+    if chain.exit is None:
+        return {}
+    return hops.host_exit(config, chain, chain.exit, facts.uplink)
 
 
 def _tunnels(

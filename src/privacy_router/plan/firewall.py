@@ -105,6 +105,7 @@ def is_marked(mark: int) -> Expression:
 
 
 ACCEPT: Expression = {"accept": None}
+DROP: Expression = {"drop": None}
 MASQUERADE: Expression = {"masquerade": None}
 
 
@@ -198,20 +199,47 @@ def xray(
             )
             for protocol in ("tcp", "udp")
         ]
-    for resolver in resolvers:
-        field = {
-            "payload": {"protocol": "ip" if resolver.version == 4 else "ip6", "field": "daddr"}
-        }
-        objects.append(
-            rule(
-                "output",
-                goes_out_by(port),
-                _match(field, str(resolver)),
-                destination_port("udp", 53),
-                ACCEPT,
-            )
-        )
+    objects += [
+        rule("output", goes_out_by(port), _is_for(resolver), destination_port("udp", 53), ACCEPT)
+        for resolver in resolvers
+    ]
     return objects
+
+
+def exit_of_host(
+    port: str, xray: Iterable[Network], vps_port: int, resolvers: Iterable[Address]
+) -> Ruleset:
+    """The host's share where there is no WARP: XRay to its VPS and its name's lookup, else nothing.
+
+    These chains accept by policy: what does not concern the exit port is the host's own business.
+    """
+    objects = [
+        chain("input", "filter", "input", _FILTER_PRIORITY, "accept"),
+        chain("forward", "filter", "forward", _FILTER_PRIORITY, "accept"),
+        chain("postrouting", "nat", "postrouting", _SOURCE_NAT_PRIORITY, "accept"),
+        rule("input", came_in_by(port), DROP),
+    ]
+    for network in xray:
+        allowed = [destination_port("tcp", vps_port)]
+        objects += [
+            rule("forward", came_in_by(port), from_(network), *allowed, ACCEPT),
+            rule("postrouting", from_(network), MASQUERADE),
+        ]
+    objects += [
+        rule("forward", came_in_by(port), _is_for(resolver), destination_port("udp", 53), ACCEPT)
+        for resolver in resolvers
+    ]
+    return [
+        *objects,
+        rule("forward", came_in_by(port), DROP),
+        rule("forward", goes_out_by(port), is_reply(), ACCEPT),
+        rule("forward", goes_out_by(port), DROP),
+    ]
+
+
+def _is_for(address: Address) -> Expression:
+    field = {"payload": {"protocol": "ip" if address.version == 4 else "ip6", "field": "daddr"}}
+    return _match(field, str(address))
 
 
 def _tproxy(version: int, port: int) -> Expression:

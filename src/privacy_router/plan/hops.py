@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from privacy_router.host.topology import FAMILY, Route, Rule
+from privacy_router.host.topology import FAMILY, Neighbour, Route, Rule
 from privacy_router.plan import firewall
 from privacy_router.plan.chain import (
     GATEWAY_TUNNEL,
@@ -19,6 +19,7 @@ from privacy_router.plan.namespace import (
     networks_of,
     settings,
 )
+from privacy_router.plan.state import HOST
 
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
@@ -114,6 +115,28 @@ def xray(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Items:
     return space.items
 
 
+def host_exit(
+    config: PrivacyRouterConfig, chain: Chain, station: Station, uplink: str | None
+) -> Items:
+    """The host's share of a chain without WARP: XRay's connection to the VPS, over IPv4.
+
+    IPv6 is left out, since a host that forwards it stops listening to its router.
+    """
+    space = NamespaceItems(HOST)
+    xray_addresses = [chain.xray.v4.ip] if chain.xray else []
+    resolvers = [address for address in config.xray.dns if address.version == 4]
+    space.firewall(
+        firewall.exit_of_host(station.port, networks_of(xray_addresses), config.vps_port, resolvers)
+    )
+    space.device(station.port, station.mac, TRANSIT_MTU_BYTES)
+    space.address(station.port, station.v4)
+    for peer in chain.peers_of(station):
+        space.neighbour(Neighbour(peer.v4.ip, peer.mac, station.port))
+    for device in (station.port, *([uplink] if uplink else [])):
+        space.device_sysctl({f"ipv4/conf/{device}/forwarding": "1"})
+    return space.items
+
+
 def _ways_out(
     space: NamespaceItems, config: PrivacyRouterConfig, chain: Chain, station: Station
 ) -> None:
@@ -121,7 +144,7 @@ def _ways_out(
     for network in chain.clients:
         if chain.gateway is not None and chain.warp is None:
             space.route(Route(network, chain.gateway.address(network.version), station.port))
-    for version in (4, 6):
+    for version in (4, 6) if chain.warp else (4,):
         space.route(
             Route(
                 anywhere(version),

@@ -44,3 +44,4 @@ class NodeFacts:
     kernel_wireguard: bool
     private_ovs: bool
     run_dir: str
+    uplink: str | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from privacy_router.host import nftables
 from privacy_router.host.topology import FAMILY, MAIN_TABLE, Neighbour, Network, Route, Rule
 from privacy_router.plan.firewall import TABLE
-from privacy_router.plan.state import Device, Key, Kind
+from privacy_router.plan.state import HOST, Device, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,12 +47,14 @@ def settings(forwards: bool) -> dict[str, str]:
 
 
 class NamespaceItems:
-    """Collects the items of one hop namespace."""
+    """Collects the items of one hop namespace, or of the host's own."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.items: Items = {Key(Kind.NAMESPACE, name, name): True}
-        self.device("lo", None, LOOPBACK_MTU_BYTES)
+        self.items: Items = {}
+        if name != HOST:
+            self._put(Kind.NAMESPACE, name, True)
+            self.device("lo", None, LOOPBACK_MTU_BYTES)
 
     def _put(self, kind: Kind, name: str, value: Any) -> None:
         self.items[Key(kind, self.name, name)] = value
@@ -61,6 +63,11 @@ class NamespaceItems:
         """Add kernel settings."""
         for name, value in values.items():
             self._put(Kind.SETTING, name, value)
+
+    def device_sysctl(self, values: Mapping[str, str]) -> None:
+        """Add kernel settings that exist only once their device does."""
+        for name, value in values.items():
+            self._put(Kind.DEVICE_SETTING, name, value)
 
     def firewall(self, objects: Ruleset) -> None:
         """Add the nftables ruleset."""

@@ -34,11 +34,16 @@ class Kind(IntEnum):
     BRIDGE = 5
     PORT = 6
     DEVICE = 7
-    ADDRESS = 8
-    NEIGHBOUR = 9
-    ROUTE = 10
-    TUNNEL = 11
-    FLOW = 12
+    DEVICE_SETTING = 8
+    ADDRESS = 9
+    NEIGHBOUR = 10
+    ROUTE = 11
+    TUNNEL = 12
+    FLOW = 13
+
+
+HOST = "host"
+"""Where items are that live in the host's own namespace; only a chain without WARP has any."""
 
 
 @dataclass(frozen=True, order=True)

@@ -1,0 +1,72 @@
+"""Take a node off the machine and leave that as it was found."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from privacy_router.errors import PrivacyRouterError
+from privacy_router.host import namespaces, nftables, processes
+from privacy_router.node.machine import remove_leftover_devices
+from privacy_router.node.observe import read_bridge
+from privacy_router.ovsdb.client import OvsDatabase, OvsdbError
+from privacy_router.plan.chain import NAMESPACE_PREFIX
+from privacy_router.plan.firewall import TABLE
+
+if TYPE_CHECKING:
+    from privacy_router.node.machine import Machine
+
+_OVS_PROCESSES = ("ovs-vswitchd", "ovsdb-server")  # in the order in which they are stopped
+
+
+def tear_down(machine: Machine, bridge_name: str) -> None:
+    """Take processes, bridge, namespaces and run-time files away. Keys and clients stay.
+
+    The encrypted tunnels go first, so that nothing can leave while the rest is dismantled.
+    """
+    found = processes.running(machine.owner)
+    for process in found:
+        if process.name not in _OVS_PROCESSES:
+            processes.stop(process)
+    _delete_bridge(machine, bridge_name)
+    for name in _OVS_PROCESSES:
+        for process in found:
+            if process.name == name:
+                processes.stop(process)
+    for name in namespaces.names(NAMESPACE_PREFIX):
+        namespaces.delete(name)
+    _clear_host(machine, bridge_name)
+    _clear_files(machine)
+
+
+def _delete_bridge(machine: Machine, bridge_name: str) -> None:
+    if read_bridge(bridge_name, machine) is None:
+        return
+    try:
+        with OvsDatabase(machine.ovs_socket) as database:
+            database.delete_bridge(bridge_name)
+    except OvsdbError as error:
+        if machine.facts.private_ovs:
+            return  # its processes are stopped next, and the bridge goes with them
+        raise PrivacyRouterError(
+            f"the bridge {bridge_name} could not be removed: {error.message}",
+            remedy=f"ovs-vsctl del-br {bridge_name}",
+        ) from error
+
+
+def _clear_host(machine: Machine, bridge_name: str) -> None:
+    if nftables.read(None, TABLE):
+        nftables.delete(None, TABLE)
+    machine.borrowed.give_back()
+    remove_leftover_devices(bridge_name, private_ovs=machine.facts.private_ovs)
+
+
+def _clear_files(machine: Machine) -> None:
+    run = machine.paths.run
+    for entry in run.iterdir() if run.is_dir() else ():
+        if entry == machine.paths.lock:
+            continue  # whoever holds it notices that it is held
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()

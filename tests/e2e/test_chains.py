@@ -1,0 +1,78 @@
+"""Hops can be disabled one by one; the promises hold for each chain that is left."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from privacy_router.lab import internet, stage
+from privacy_router.lab.check import run_check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from privacy_router.lab.report import Report
+    from privacy_router.lab.stage import Lab
+
+pytestmark = pytest.mark.e2e
+
+
+def overrides(**sections: Any) -> dict[str, Any]:
+    return {"plugins": {"privacy_router": sections}}
+
+
+def checked(name: str, wishes: dict[str, Any]) -> Iterator[tuple[Lab, Report]]:
+    try:
+        lab = stage.up(name, overrides=wishes)
+        yield lab, run_check(lab)
+    finally:
+        stage.down(name)
+
+
+@pytest.fixture(scope="module")
+def without_xray(lab_prefix: str) -> Iterator[tuple[Lab, Report]]:
+    yield from checked(f"{lab_prefix}-nx", overrides(xray={"enabled": False, "vps_address": None}))
+
+
+@pytest.fixture(scope="module")
+def without_warp(lab_prefix: str) -> Iterator[tuple[Lab, Report]]:
+    yield from checked(f"{lab_prefix}-nw", overrides(warp={"enabled": False}))
+
+
+def test_without_xray_sites_see_cloudflare(without_xray: tuple[Lab, Report]) -> None:
+    _, report = without_xray
+    assert report.exit_ip == str(internet.WARP_EGRESS[0])
+    assert report.tcp
+    assert report.udp
+    assert report.dns
+    assert report.ipv6
+    assert report.cleartext_packets == 0, report.problems
+    assert report.foreign_packets == 0, report.problems
+
+
+def test_without_warp_the_isp_sees_the_vps_and_nothing_else(
+    without_warp: tuple[Lab, Report],
+) -> None:
+    lab, report = without_warp
+    assert report.exit_ip == str(internet.VPS[0])
+    assert report.tcp
+    assert report.udp
+    assert report.dns
+    assert report.ipv6
+    assert report.cleartext_packets == 0, report.problems
+    status = json.loads(lab["node"].run(("privacy-router", "status", "--json")).stdout)
+    assert status["ok"], status
+
+
+def test_without_warp_down_gives_the_hosts_settings_back(
+    without_warp: tuple[Lab, Report],
+) -> None:
+    lab, _ = without_warp
+    device = internet.cable("isp", "node").device("node")
+    setting = ("cat", f"/proc/sys/net/ipv4/conf/{device}/forwarding")
+    assert lab["node"].run(setting).stdout.strip() == "1"
+    stage.node_command(lab, ("down",))
+    assert lab["node"].run(setting).stdout.strip() == "0"
+    assert lab["node"].run(("nft", "list", "tables")).stdout.strip() == ""
