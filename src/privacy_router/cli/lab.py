@@ -124,7 +124,7 @@ def execute(
     """
     require_root()
     target = stage.find(name)[host]
-    argv = target.command(command)
+    argv = target.command(command[1:] if command[0] == "--" and command[1:] else command)
     sys.stdout.flush()
     os.execve(argv[0], argv, {**os.environ, **target.environment})  # noqa: S606
 

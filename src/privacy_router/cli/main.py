@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Annotated
+
 import typer
 
+from privacy_router import __version__
 from privacy_router.cli import clients, config, flows, node, vps
-from privacy_router.cli.output import complaints
+from privacy_router.cli.output import complaints, out
 
 app = typer.Typer(
     name="privacy-router",
@@ -25,10 +29,26 @@ app.add_typer(vps.app, name="vps")
 app.add_typer(flows.app, name="flows")
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"privacy-router {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, help="Show the version and exit.", is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """One JSON file turns this machine into a privacy router."""
+
+
 def _add_lab() -> None:
     # the lab's stand-ins need libraries that a node's own commands should not have to load
-    import sys
-
     if "lab" in sys.argv[1:2] or "--help" in sys.argv or "-h" in sys.argv or len(sys.argv) < 2:
         from privacy_router.cli import lab
 

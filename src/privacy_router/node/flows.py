@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.errors import PrivacyRouterError
-from privacy_router.openflow import FlowMod, FlowModCommand, OpenFlowError, connect_unix
+from privacy_router.openflow import FlowMod, FlowModCommand, OpenFlowError
+from privacy_router.openflow.channel import Channel, connect_unix
 from privacy_router.pipeline.cookies import OWNER, OWNER_MASK, Layer, layer_of
 from privacy_router.pipeline.flow import Flow, flow_key
 from privacy_router.pipeline.tables import name_of, number_of
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from privacy_router.node.machine import Machine
-    from privacy_router.openflow import Channel, FlowStats
+    from privacy_router.openflow import FlowStats
     from privacy_router.ovsdb.model import BridgeSpec
     from privacy_router.plan.state import Change
 

@@ -1,7 +1,8 @@
 """OpenFlow 1.3 with the extensions of Open vSwitch that matter here. Stands on its own.
 
-`Match`, actions and instructions make a `FlowMod`; `connect_unix` gives a `Channel` to send it
-through; `format_flow` puts it in words. Everything but the channel and its subscription is pure.
+`Match`, actions and instructions make a `FlowMod`; `channel.connect_unix` gives a `Channel` to
+send it through; `format_flow` puts it in words. All that this package exports is pure; the channel
+and its subscription, which are not, are imported by name.
 """
 
 from privacy_router.openflow.action import Action
@@ -18,7 +19,6 @@ from privacy_router.openflow.actions import (
     set_field,
     to_controller,
 )
-from privacy_router.openflow.channel import Channel, connect_unix
 from privacy_router.openflow.codec import decode_untrusted, encode
 from privacy_router.openflow.connection import Connection, Negotiated, Received
 from privacy_router.openflow.constants import (
@@ -96,7 +96,6 @@ from privacy_router.openflow.nicira import (
     load,
 )
 from privacy_router.openflow.ports import PortDesc, PortStatus
-from privacy_router.openflow.subscription import Lost, Subscription
 from privacy_router.openflow.text import (
     format_actions,
     format_flow,
@@ -112,7 +111,6 @@ __all__ = [
     "Band",
     "BarrierRequest",
     "Bucket",
-    "Channel",
     "ClearActions",
     "Connection",
     "ConnectionLostError",
@@ -144,7 +142,6 @@ __all__ = [
     "Instruction",
     "IpProtocol",
     "Load",
-    "Lost",
     "Match",
     "MatchItem",
     "Message",
@@ -183,7 +180,6 @@ __all__ = [
     "SetFieldMasked",
     "SetNwTtl",
     "SetQueue",
-    "Subscription",
     "SwitchError",
     "TableId",
     "TableStats",
@@ -191,7 +187,6 @@ __all__ = [
     "UnknownMessage",
     "WriteActions",
     "WriteMetadata",
-    "connect_unix",
     "decode_untrusted",
     "delete_group",
     "delete_meter",
