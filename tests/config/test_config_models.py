@@ -169,12 +169,15 @@ def test_every_key_is_described() -> None:
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        ({"openflow": {"obfuscation_level": 1}}, []),
-        ({}, ["packet padding and timing randomization"]),
-        ({"openflow": {"obfuscation_level": 3}}, ["padding", "morphing, protocol mimicry"]),
+        ({"openflow": {"obfuscation_level": 1, "enable_security_flows": False}}, []),
+        ({}, ["rate limits", "packet padding and timing randomization"]),
+        (
+            {"openflow": {"obfuscation_level": 3}},
+            ["connection tracking", "padding", "morphing, protocol mimicry"],
+        ),
         (
             {"openflow": {"obfuscation_level": 0}, "netmaker": {"enabled": True}},
-            ["joining a Netmaker network"],
+            ["fragments", "joining a Netmaker network"],
         ),
     ],
 )
@@ -188,8 +191,8 @@ def test_notes_say_what_is_not_in_force(part: dict[str, Any], words: list[str]) 
 
 def test_notes_on_the_seed(seed_text: str) -> None:
     sentences = notes(parse_document(seed_text, "seed.json").config)
-    assert len(sentences) == 3
-    assert "containers' services" in sentences[-1]
+    assert len(sentences) == 4
+    assert "function routing" in sentences[-1]
 
 
 @pytest.mark.parametrize("vps_address", [None, "vps.example.com", "2001:db8::1"])

@@ -19,7 +19,6 @@ from privacy_router.openflow import (
     ApplyActions,
     Band,
     Bucket,
-    Channel,
     ClearActions,
     ConnectionLostError,
     Ct,
@@ -52,7 +51,6 @@ from privacy_router.openflow import (
     TableId,
     WriteActions,
     WriteMetadata,
-    connect_unix,
     delete_group,
     delete_meter,
     format_flow,
@@ -61,6 +59,7 @@ from privacy_router.openflow import (
     set_field,
     to_controller,
 )
+from privacy_router.openflow.channel import Channel, connect_unix
 from privacy_router.openflow.fields import FIELDS
 
 if TYPE_CHECKING:

@@ -163,3 +163,17 @@ def test_the_rules_of_a_lab_come_from_its_nodes_configuration() -> None:
     assert {ip_address(CLIENT), ip_address(NODE6)} <= rules.askers
     assert {*internet.WARP_ENDPOINT, *internet.WARP_API, ip_address(CLIENT)} <= rules.known
     assert rules.known.isdisjoint({*internet.VPS, *internet.WEB, *internet.DNS})
+
+
+@pytest.mark.parametrize("filler", [b"", bytes(60)])
+def test_an_innocent_conversation_does_not_cover_up_for_what_comes_later(filler: bytes) -> None:
+    evidence = uplink()
+    innocent = frame(NODE, WARP, 17, udp(9, 2408, SECRET + filler))
+    guilty = frame(NODE, WARP, 17, udp(9, 2408, SECRET + TOKEN + filler))
+    for _ in range(3):
+        assert evidence.take(innocent, RULES, from_far_end=True) == frozenset()
+        assert evidence.take(guilty, RULES, from_far_end=True) == {Finding.PAYLOAD}
+    incoming = frame(WEB, NODE, 17, udp(9, 7, SECRET + filler))
+    assert evidence.take(incoming, RULES, from_far_end=False) == frozenset()
+    assert evidence.take(incoming, RULES, from_far_end=True) == {Finding.FOREIGN}
+    assert (evidence.packets, evidence.cleartext_packets, evidence.foreign_packets) == (8, 3, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -9,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lab_frames import ACK, SYN, ethernet, frame, ipv4, ipv6, tcp, udp
 
-from privacy_router.lab.frames import FrameError, Packet, decode_frame_untrusted
+from privacy_router.lab.frames import (
+    FrameError,
+    Packet,
+    TcpFlag,
+    conversation_of,
+    decode_frame_untrusted,
+)
 
 V4 = ("198.18.1.2", "198.18.100.80")
 V6 = ("2001:db8:1::2", "2001:db8:100::80")
@@ -113,3 +120,34 @@ def test_any_bytes_are_read_or_refused(kind: int, start: bytes, rest: bytes) -> 
 def test_a_packet_tells_who_talks_to_whom() -> None:
     packet = Packet(ip_address(V6[0]), ip_address(V6[1]), 6, 1, 443)
     assert str(packet) == f"[{V6[0]}]:1 → [{V6[1]}]:443 TCP"
+
+
+@given(st.sampled_from(sorted(READABLE)), st.binary(max_size=80), st.integers(0, 255))
+def test_frames_of_one_conversation_decode_alike(name: str, payload: bytes, flags: int) -> None:
+    frames = [
+        READABLE[name] + bytes(30),
+        frame(*V4, 17, udp(1000, 53, payload + bytes(30))),
+        frame(*V4, 6, tcp(1000, 53, flags, payload + bytes(30))),
+        frame(*V6, 6, tcp(1000, 53, ACK, payload)),
+    ]
+    by_conversation: dict[bytes, Packet] = {}
+    for data in frames:
+        key = conversation_of(data)
+        packet = decode_frame_untrusted(data)
+        if key is not None and packet is not None:
+            assert not packet.opens_connection
+            plain = replace(packet, tcp_flags=TcpFlag(0))
+            assert by_conversation.setdefault(key, plain) == plain
+
+
+@given(st.binary(max_size=120))
+def test_any_bytes_have_a_conversation_or_none(data: bytes) -> None:
+    for kind in (0x0800, 0x86DD, 0x0806):
+        conversation_of(ethernet(kind, data))
+
+
+def test_what_needs_a_closer_look_has_no_conversation() -> None:
+    closer = ("options", "first fragment", "vlan", "hop by hop", "first fragment 6")
+    assert all(conversation_of(READABLE[name] + bytes(60)) is None for name in closer)
+    assert conversation_of(frame(*V4, 6, tcp(1, 2, SYN, bytes(60)))) is None
+    assert conversation_of(frame(*V4, 1, bytes(60))) is None

@@ -90,6 +90,7 @@ async def test_devices_on_one_connection(stand_in: WarpApiStandIn) -> None:
         (json.dumps({**REGISTRATION, "key": "short"}).encode(), 1001),
         (json.dumps({"key": REGISTRATION["key"]}).encode(), 1000),
     ],
+    ids=["empty", "no JSON", "a list", "short key", "key alone"],
 )
 async def test_bad_registrations(stand_in: WarpApiStandIn, body: bytes, code: int) -> None:
     port = await stand_in.listen(LOOPBACKS[:1], 0)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from privacy_router.openflow import (
-    Channel,
     ConnectionLostError,
     DecodeError,
     ErrorMessage,
@@ -16,7 +15,6 @@ from privacy_router.openflow import (
     FlowStats,
     GotoTable,
     Hello,
-    Lost,
     Match,
     Message,
     MeterMod,
@@ -27,13 +25,14 @@ from privacy_router.openflow import (
     PortStatusReason,
     RequestTimeoutError,
     SwitchError,
-    connect_unix,
     encode,
 )
 from privacy_router.openflow.bundle import BundleAdd, BundleControl
+from privacy_router.openflow.channel import Channel, connect_unix
 from privacy_router.openflow.constants import BundleControlType as Control
 from privacy_router.openflow.messages import BarrierReply, BarrierRequest, EchoRequest
 from privacy_router.openflow.multipart import MultipartReply, MultipartRequest
+from privacy_router.openflow.subscription import Lost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

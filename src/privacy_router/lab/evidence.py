@@ -16,6 +16,7 @@ from privacy_router.lab.frames import (
     FrameError,
     Packet,
     Protocol,
+    conversation_of,
     decode_frame_untrusted,
     ether_type_untrusted,
 )
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 DNS_PORT = 53
 _EXAMPLES = 10
+_MEMORY = 65536
 
 
 class Finding(StrEnum):
@@ -39,6 +41,9 @@ class Finding(StrEnum):
 
 CLEARTEXT = frozenset({Finding.CLIENT_ADDRESS, Finding.PLAIN_DNS, Finding.PAYLOAD})
 STRANGERS = frozenset({Finding.FOREIGN, Finding.UNREADABLE})
+
+
+_NOTHING: frozenset[Finding] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,29 @@ class LinkEvidence:
     findings: Counter[Finding] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     openers: dict[tuple[Address, int], set[Address]] = field(default_factory=dict)
+    # what was found in order once need not be taken apart again: captures have to keep up
+    _innocent: set[tuple[bytes | None, bool]] = field(default_factory=set, repr=False)
 
     def take(self, frame: bytes, rules: Rules, *, from_far_end: bool) -> frozenset[Finding]:
-        """Count a frame and return what is wrong with it on this link."""
+        """Count a frame and return what is wrong with it on this link. One link, one `rules`."""
         self.packets += 1
         self.bytes_seen += len(frame)
-        self.payload_packets += rules.token in frame
+        has_payload = rules.token in frame
+        self.payload_packets += has_payload
+        conversation = None if has_payload else conversation_of(frame)
+        if (conversation, from_far_end) in self._innocent:
+            return _NOTHING
+        found = self._examine(frame, rules, from_far_end=from_far_end)
+        if conversation is not None and not found:
+            self._remember_innocent(conversation, from_far_end=from_far_end)
+        return found
+
+    def _remember_innocent(self, conversation: bytes, *, from_far_end: bool) -> None:
+        if len(self._innocent) >= _MEMORY:
+            self._innocent.clear()
+        self._innocent.add((conversation, from_far_end))
+
+    def _examine(self, frame: bytes, rules: Rules, *, from_far_end: bool) -> frozenset[Finding]:
         packet: Packet | None = None
         try:
             packet = decode_frame_untrusted(frame)

@@ -16,6 +16,10 @@ _VLAN_TAG_BYTES = 4
 _IPV4_BYTES = 20
 _IPV6_BYTES = 40
 _FRAGMENT_OFFSET_MASK = 0x1FFF
+_IPV4_WITHOUT_OPTIONS = 0x45
+_IPV4_TYPE, _IPV6_TYPE = b"\x08\x00", b"\x86\xdd"
+_TCP, _UDP = b"\x06", b"\x11"
+_CONVERSATION_BYTES = _ETHERNET_BYTES + _IPV6_BYTES + 14  # up to the TCP flags
 
 
 class EtherType(IntEnum):
@@ -113,6 +117,30 @@ def decode_frame_untrusted(frame: bytes) -> Packet | None:
     if kind == EtherType.IPV6:
         return _decode_ipv6(frame[start:])
     return None
+
+
+def conversation_of(frame: bytes) -> bytes | None:
+    """Protocol, addresses and ports of a plain TCP or UDP packet, as they are in the frame.
+
+    Two frames with the same answer decode to the same `Packet`, TCP flags apart. None where there
+    is more to it: tags, options, extension headers, fragments, the opening of a connection.
+    """
+    if len(frame) < _CONVERSATION_BYTES:
+        return None
+    start, key = _plain_ipv4(frame) if frame[12:14] == _IPV4_TYPE else _plain_ipv6(frame)
+    if key[:1] == _TCP and not frame[start + 13] & TcpFlag.SYN:
+        return key
+    return key if key[:1] == _UDP else None
+
+
+def _plain_ipv4(frame: bytes) -> tuple[int, bytes]:
+    is_plain = frame[14] == _IPV4_WITHOUT_OPTIONS and not (frame[20] & 0x3F or frame[21])
+    return 34, frame[23:24] + frame[26:38] if is_plain else b""
+
+
+def _plain_ipv6(frame: bytes) -> tuple[int, bytes]:
+    is_plain = frame[12:14] == _IPV6_TYPE and frame[14] >> 4 == 6
+    return 54, frame[20:21] + frame[22:58] if is_plain else b""
 
 
 def ether_type_untrusted(frame: bytes) -> int:
