@@ -161,3 +161,18 @@ def test_what_dies_while_there_is_no_controller_stays_closed_and_is_repaired_lat
     assert_nothing_leaked(captures)
     assert_recovered(results)
     assert node_status(lab)["ok"]
+
+
+def test_going_down_and_coming_up_under_traffic_leaks_nothing(lab: Lab) -> None:
+    token = new_token()
+    with (
+        Captures(lab.hosts, rules_for(lab.config, token)) as captures,
+        Sender(lab, token) as sender,
+    ):
+        sender.wait_until_warm()
+        stage.node_command(lab, ("down",))
+        stage.node_command(lab, ("up", "--detach", "--wait", "0"))
+        results = sender.results()
+    assert_nothing_leaked(captures)
+    assert any(not line["ok"] for line in results), "while it was down nothing came through"
+    assert node_status(lab)["ok"]

@@ -14,6 +14,9 @@ from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_
 from privacy_router.cli.output import err, out, print_json, say
 from privacy_router.config import ConfigError, load_document, notes
 from privacy_router.errors import ConflictError, ExitCode
+from privacy_router.openflow.text import format_instructions, format_match
+from privacy_router.pipeline.flow import Flow
+from privacy_router.pipeline.tables import name_of
 from privacy_router.plan.state import Change
 
 
@@ -42,14 +45,14 @@ def init(
 ) -> None:
     """Write a configuration to start from."""
     from privacy_router.config import default_document
-    from privacy_router.host.files import write_atomic
+    from privacy_router.host.files import make_directory, write_atomic
 
     if path.exists() and not force:
         raise ConflictError(
             f"{path} is there already", remedy="edit it, or replace it with --force"
         )
     text = default_document(vps, endpoint=endpoint, accept_terms=accept_warp_terms)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent, 0o755)
     write_atomic(path, text.encode(), 0o644)
     say(f"wrote {path}")
     if not accept_warp_terms:
@@ -92,34 +95,45 @@ def plan(config_file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> N
     """Show what `up` would change on this machine, and change nothing."""
     from privacy_router.node.inspection import pending_changes
 
-    changes = asyncio.run(pending_changes(load_config(config_file)))
+    pending = asyncio.run(pending_changes(load_config(config_file)))
+    changes = pending.changes
     if as_json:
-        print_json({"changes": [_as_dict(change) for change in changes]})
+        print_json({"changes": [_as_dict(change, pending.port_names) for change in changes]})
         return
     for change in changes:
-        out.print(_as_line(change))
+        out.print(_as_line(change, pending.port_names))
     out.print(f"{len(changes)} change(s)" if changes else "[green]✓[/] nothing to change")
 
 
-def _as_dict(change: Change) -> dict[str, str | None]:
+def _as_dict(change: Change, port_names: dict[int, str]) -> dict[str, str | None]:
     key = change.key
     return {
         "verb": change.verb,
         "kind": key.kind.name.lower(),
         "where": key.where,
-        "name": key.name,
+        "name": _name(change, port_names),
         "before": None if change.before is None else describe(change.before),
         "after": None if change.after is None else describe(change.after),
     }
 
 
+def _name(change: Change, port_names: dict[int, str]) -> str:
+    flow = change.after or change.before
+    if not isinstance(flow, Flow):
+        return change.key.name
+    match = format_match(flow.match, port_names.get)
+    does = format_instructions(flow.instructions, port_names.get, name_of)
+    return f"{flow.table} priority={flow.priority}{match and ','}{match} → {does}"
+
+
 _SIGNS = {"add": ("+", "green"), "remove": ("-", "red"), "change": ("~", "yellow")}
 
 
-def _as_line(change: Change) -> Text:
+def _as_line(change: Change, port_names: dict[int, str]) -> Text:
     sign, colour = _SIGNS[change.verb]
     key = change.key
-    line = Text(f"{sign} {key.kind.name.lower():<10} {key.where:<12} {key.name}", style=colour)
+    name = _name(change, port_names)
+    line = Text(f"{sign} {key.kind.name.lower():<10} {key.where:<12} {name}", style=colour)
     if change.verb == "change":
         line.append(f"  ({describe(change.before)} → {describe(change.after)})", style="dim")
     return line

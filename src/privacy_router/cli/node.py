@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
-from privacy_router.cli.output import complaints, err, print_json, say
+from privacy_router.cli.output import complaints, out, print_json, say
 from privacy_router.errors import ExitCode, RemoteServiceError
 from privacy_router.node.paths import NodePaths
 
@@ -48,7 +50,9 @@ def up(
     background. If it is killed, the tunnel works on, and another `up` takes over where it was.
     """
     from privacy_router.daemon.service import lock_and_prepare, set_up_logging
+    from privacy_router.node.machine import require_root
 
+    require_root()
     started = time.monotonic()
     set_up_logging(verbose=verbose)
     paths = NodePaths.from_environment()
@@ -76,10 +80,15 @@ def _detach(lock: NodeLock, controller: Controller, log_file: Path) -> None:
         os.close(reader)
         _as_daemon(lock, controller, log_file, writer)
     os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        if pipe.read(1):
-            return
-    _, result = os.waitpid(child, 0)
+    try:
+        with os.fdopen(reader, "rb") as pipe:
+            if pipe.read(1):
+                return
+        _, result = os.waitpid(child, 0)
+    except KeyboardInterrupt:
+        os.kill(child, signal.SIGINT)  # it has a session of its own; it takes down what it did
+        os.waitpid(child, 0)
+        raise
     raise SystemExit(os.waitstatus_to_exitcode(result) or ExitCode.FAILURE)
 
 
@@ -91,7 +100,8 @@ def _as_daemon(lock: NodeLock, controller: Controller, log_file: Path, ready: in
 
     def on_ready() -> None:
         _redirect(log_file)
-        os.write(ready, b"+")
+        with contextlib.suppress(BrokenPipeError):  # whoever waited for it was killed
+            os.write(ready, b"+")
         os.close(ready)
 
     code = 0
@@ -137,7 +147,9 @@ def _await_chain(
 def down(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """Take the node down and leave the machine as it was found. Keys and clients are kept."""
     from privacy_router.node import lifecycle
+    from privacy_router.node.machine import require_root
 
+    require_root()
     was_up = lifecycle.down(load_config(config_file), NodePaths.from_environment())
     say("[green]✓[/] the node is down" if was_up else "the node was not up")
 
@@ -173,6 +185,6 @@ def status(
 
 def _watch(draw: Callable[[], None]) -> None:
     while True:
-        err.clear()
+        out.clear()
         draw()
         time.sleep(1)

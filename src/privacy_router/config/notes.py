@@ -18,8 +18,10 @@ def notes(config: PrivacyRouterConfig) -> list[str]:
     cases = (
         (
             config.openflow.enable_security_flows,
-            "openflow.enable_security_flows, beyond port scans and spoofed MACs (fragments, bad"
-            " sources, rate limits, connection tracking)",
+            (
+                "openflow.enable_security_flows, beyond port scans and spoofed MACs (fragments, bad"
+                " sources, rate limits, connection tracking)"
+            ),
         ),
         (
             level >= PATTERN_HIDING_LEVEL,

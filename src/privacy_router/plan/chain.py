@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from privacy_router.host.topology import Address, Interface
 
 NAMESPACE_PREFIX = "pr-"
+GATEWAY_NAMESPACE = f"{NAMESPACE_PREFIX}gateway"
 GATEWAY_TUNNEL = "wg100"
 WARP_TUNNEL = "wgcf"
 EXIT_PORT = "pr-exit"
