@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 PROBE = ("python", "-P", "-m", "privacy_router.lab.probe")
+FURNISHED = {"/proc", "/sys", "/run", "/var/lib", "/etc/hosts", "/etc/resolv.conf"}
 CLI = (sys.executable, "-P", "-m", "privacy_router.cli.main", "lab")
 
 
@@ -45,14 +46,16 @@ def hosts() -> Iterator[dict[str, LabHost]]:
         end(born.values())
 
 
+def mount_points() -> list[str]:
+    return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+
+
 def traces() -> dict[str, object]:
     """What a lab might leave on the machine."""
     links = json.loads(subprocess.run(["ip", "-j", "link"], check=True, capture_output=True).stdout)
     return {
         "links": sorted(link["ifname"] for link in links),
-        "mounts": sorted(
-            line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()
-        ),
+        "mounts": sorted(point for point in mount_points() if point in FURNISHED),
         "wireguard": sorted(Path("/run/wireguard").glob("*")),
         "state": sorted(Path("/var/lib").glob("privacy-router*")),
         "run": sorted(

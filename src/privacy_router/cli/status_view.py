@@ -31,7 +31,8 @@ def show(status: NodeStatus) -> None:
     out.print(_hops(status.hops))
     if status.clients:
         out.print(_clients(status.clients))
-    out.print(f"sites see {status.exit_ip or 'nothing: no request came back'}")
+    if status.probed:
+        out.print(f"sites see {status.exit_ip or 'nothing: no request came back'}")
     for difference in status.pending:
         out.print(Text(f"  not as configured: {difference}", style="yellow"))
 
@@ -55,7 +56,7 @@ def _hops(hops: list[HopStatus]) -> Table:
             hop.port,
             in_bytes(hop.rx_bytes),
             in_bytes(hop.tx_bytes),
-            _age(hop.handshake_age_s),
+            "–" if hop.name == "xray" else _age(hop.handshake_age_s),
             "–" if hop.rtt_ms is None else f"{hop.rtt_ms:.0f} ms",
         )
     return table

@@ -24,10 +24,19 @@ _REMEDIES = {
     errno.EPERM: "run as root, or give this user access to the directory",
     errno.ENOENT: "check the path",
     errno.ENOTDIR: "check the path: a part of it is a file",
+    errno.EEXIST: "check the path: there is a file of that name",
     errno.EISDIR: "check the path: it is a directory",
     errno.EIO: "check the disk: it reports errors",
 }
 _MAY_PASS = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def make_directory(path: Path, mode: int = PRIVATE_DIRECTORY_MODE) -> None:
+    """Have the directory and those above it. Raises StorageError."""
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _storage_error("make", path, error) from error
 
 
 def write_private(path: Path, data: bytes) -> None:

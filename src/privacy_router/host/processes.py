@@ -76,6 +76,8 @@ def start(spec: ProcessSpec, owner: str, log_file: Path) -> Process:
     try:
         child = run_in(spec.namespace, lambda: _spawn(spec, environment, log))
     except FileNotFoundError as error:
+        if error.filename != spec.argv[0]:
+            raise  # it is the namespace that is not there
         raise MissingPrerequisiteError(
             f"the program {spec.argv[0]} is not installed",
             remedy=f"install it (Debian: apt-get install {_package_of(spec.argv[0])})",

@@ -17,6 +17,7 @@ from privacy_router.errors import MissingPrerequisiteError, PrivacyRouterError
 from privacy_router.host import namespaces, nftables, processes, sysctl
 from privacy_router.host.files import write_private
 from privacy_router.host.netlink import Netlink
+from privacy_router.host.uapi import UapiError
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
@@ -85,7 +86,7 @@ class Applier:
         for change in self._ordered(changes):
             try:
                 steps[change.key.kind](change)
-            except (OSError, NetlinkError, nftables.NftablesError) as error:
+            except (OSError, NetlinkError, nftables.NftablesError, UapiError) as error:
                 raise ApplyError(
                     f"could not {change.verb} {change.key.kind.name.lower()} {change.key.name}"
                     f" in {change.key.where}: {error}",

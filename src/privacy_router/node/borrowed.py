@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from privacy_router.errors import StorageError
 from privacy_router.host import sysctl
 from privacy_router.host.files import write_private
 
@@ -39,4 +40,9 @@ class BorrowedSettings:
             known: dict[str, str] = json.loads(self._path.read_bytes())
         except FileNotFoundError:
             return {}
+        except ValueError as error:
+            raise StorageError(
+                f"the note of the host's settings {self._path} is damaged",
+                remedy="remove it; what was changed is net.*.forwarding of the uplink",
+            ) from error
         return known

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
-from privacy_router.errors import ConflictError, PrivacyRouterError, StorageError
+from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError, StorageError
 from privacy_router.hops.gateway import Client, ClientSettings, render_client
-from privacy_router.host.files import write_private
+from privacy_router.host.files import make_directory, read_bounded, write_private
 from privacy_router.host.uapi import format_endpoint
 from privacy_router.host.wireguard import generate_private_key, public_key_of
 from privacy_router.plan.chain import client_addresses, client_mtu_bytes
@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     from privacy_router.node.paths import NodePaths
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+_REGISTER_LIMIT_BYTES = 16 * 1024 * 1024
+_KEY_BYTES = 32
 _FIRST_NUMBER = 2  # the gateway itself has number 1
+
+
+class ClientNameError(PrivacyRouterError):
+    """That cannot be a client's name."""
+
+    exit_code = ExitCode.INVALID_CONFIG
 
 
 @dataclass(frozen=True)
@@ -43,11 +51,11 @@ class NewClient:
 
 def load(config: PrivacyRouterConfig, paths: NodePaths) -> tuple[Client, ...]:
     """Every client, by number. Raises StorageError for a register that cannot be read."""
-    try:
-        entries = json.loads(paths.clients.read_bytes())
-        return tuple(_client(config, entry) for entry in entries)
-    except FileNotFoundError:
+    if not paths.clients.exists():
         return ()
+    try:
+        entries = json.loads(read_bounded(paths.clients, _REGISTER_LIMIT_BYTES))
+        return tuple(_client(config, entry) for entry in _list(entries))
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(
             f"the register of clients {paths.clients} is damaged",
@@ -55,12 +63,24 @@ def load(config: PrivacyRouterConfig, paths: NodePaths) -> tuple[Client, ...]:
         ) from error
 
 
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return value
+
+
+def _key(value: Any) -> str:
+    if len(base64.b64decode(value, validate=True)) != _KEY_BYTES:
+        raise ValueError("not a WireGuard key")
+    return str(value)
+
+
 def _client(config: PrivacyRouterConfig, entry: dict[str, Any]) -> Client:
     v4, v6 = client_addresses(config, int(entry["number"]))
     return Client(
         name=str(entry["name"]),
-        public_key=str(entry["public_key"]),
-        preshared_key=str(entry["preshared_key"]),
+        public_key=_key(entry["public_key"]),
+        preshared_key=_key(entry["preshared_key"]),
         number=int(entry["number"]),
         v4=v4,
         v6=v6,
@@ -73,11 +93,11 @@ def add(
 ) -> NewClient:
     """Register a new client and make its keys.
 
-    Raises ConflictError for a name that is taken or a subnet that is full, PrivacyRouterError for
-    a name that is not allowed.
+    Raises ConflictError for a name that is taken or a subnet that is full, ClientNameError for
+    one that is not allowed, StorageError.
     """
     if not _NAME.fullmatch(name):
-        raise PrivacyRouterError(
+        raise ClientNameError(
             f"{name!r} cannot be a client's name",
             remedy="use up to 32 letters, digits, dots, dashes and underscores",
         )
@@ -100,7 +120,7 @@ def add(
         client = Client(
             name=name,
             public_key=public_key_of(private_key),
-            preshared_key=base64.b64encode(secrets.token_bytes(32)).decode(),
+            preshared_key=base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode(),
             number=number,
             v4=v4,
             v6=v6,
@@ -157,8 +177,14 @@ def _store(paths: NodePaths, known: tuple[Client, ...]) -> None:
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     """Two commands at once must not give two clients one number."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(directory / "clients.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    make_directory(directory)
+    path = directory / "clients.lock"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror}", remedy="make room there, or make it writable"
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

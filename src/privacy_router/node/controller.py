@@ -16,15 +16,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
+from pyroute2.netlink.exceptions import NetlinkError
 
 from privacy_router.errors import PrivacyRouterError, VerificationError
 from privacy_router.host import namespaces, processes
+from privacy_router.host.nftables import NftablesError
+from privacy_router.host.uapi import UapiError
 from privacy_router.node.apply import Applier
 from privacy_router.node.flows import FlowTable
 from privacy_router.node.observe import observe
 from privacy_router.node.tunnels import EndpointMemory
 from privacy_router.ovsdb import client as ovsdb
-from privacy_router.plan.chain import GATEWAY_TUNNEL
+from privacy_router.plan.chain import GATEWAY_NAMESPACE
 from privacy_router.plan.state import Kind, diff
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ _ENDPOINT_PERIOD_S = 2.0
 _CALL_PERIOD_S = 0.3
 _RETRY_FIRST_S = 0.2
 _RETRY_MOST_S = 5.0
+_FAILURES = (PrivacyRouterError, OSError, NetlinkError, NftablesError, UapiError)
 _LOG_LIMIT_BYTES = 4 * 1024 * 1024
 
 
@@ -95,6 +99,7 @@ class Controller:
     reload: Callable[[], DesiredState]
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: bool = False
+    _reload_asked: bool = True  # clients may have come since `desired` was worked out
     _watched: dict[int, int] = field(default_factory=dict)
     tear_down_asked: bool = False
 
@@ -132,30 +137,36 @@ class Controller:
     def _handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_signal_handler(signal.SIGTERM, self._stop, False)
         loop.add_signal_handler(signal.SIGINT, self._stop, True)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self._ask_reload)
 
     def _stop(self, tear_down: bool) -> None:
         self._stopping = True
         self.tear_down_asked = tear_down
         self._wake.set()
 
-    def _reload(self) -> None:
-        try:
-            self.desired = self.reload()
-            _log.info("configuration read again")
-        except PrivacyRouterError as error:
-            _log.error("configuration not read again, the old one stays", reason=error.message)
+    def _ask_reload(self) -> None:
+        _log.info("asked to read the configuration again")
+        self._reload_asked = True
         self._wake.set()
+
+    async def _reload(self) -> None:
+        self._reload_asked = False
+        try:
+            self.desired = await asyncio.to_thread(self.reload)
+        except _FAILURES as error:
+            _log.error("configuration not read again, the old one stays", reason=str(error))
 
     async def _keep(self, flows: FlowTable, loop: asyncio.AbstractEventLoop) -> None:
         delay_s = _RETRY_FIRST_S
         while not self._stopping:
             self._wake.clear()
+            if self._reload_asked:
+                await self._reload()
             try:
                 await self._repair(flows)
                 delay_s = _RETRY_FIRST_S
                 timeout_s = _FULL_PASS_S
-            except (PrivacyRouterError, OSError) as error:
+            except _FAILURES as error:
                 _log.error("repair failed, trying again", reason=str(error), in_s=delay_s)
                 timeout_s = delay_s
                 delay_s = min(delay_s * 2, _RETRY_MOST_S)
@@ -202,21 +213,11 @@ class Controller:
 
     async def _keep_endpoints(self) -> None:
         """Note down where clients are, and call those that a restarted gateway lost."""
-        home = next(
-            (
-                key.where
-                for key in self.desired.items
-                if key.kind is Kind.TUNNEL and key.name == GATEWAY_TUNNEL
-            ),
-            None,
-        )
-        if home is None:
-            return
-        memory = EndpointMemory(self.machine, namespaces.path_of(home))
+        memory = EndpointMemory(self.machine, namespaces.path_of(GATEWAY_NAMESPACE))
         while True:
             try:
                 lost = await asyncio.to_thread(memory.refresh)
-            except (OSError, PrivacyRouterError) as error:
+            except _FAILURES as error:
                 lost = False
                 _log.debug("the gateway does not answer", reason=str(error))
             await asyncio.sleep(_CALL_PERIOD_S if lost else _ENDPOINT_PERIOD_S)

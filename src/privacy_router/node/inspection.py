@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.node import machine as machines
@@ -19,14 +20,23 @@ if TYPE_CHECKING:
     from privacy_router.plan.state import Change
 
 
-async def pending_changes(config: PrivacyRouterConfig) -> list[Change]:
+@dataclass(frozen=True)
+class Pending:
+    """What `up` would change, and the names of the port numbers in it."""
+
+    changes: list[Change]
+    port_names: dict[int, str]
+
+
+async def pending_changes(config: PrivacyRouterConfig) -> Pending:
     """What `up` would change now. Makes no keys and touches nothing."""
     paths = NodePaths.from_environment()
     machine = machines.inspect(config, paths)
     desired = compile_node(config, load_keys(config, paths, make=False), machine.facts)
     flows = FlowTable(desired.bridge, machine, lambda: None)
     try:
-        return await observe_all(desired, machine, flows)
+        changes = await observe_all(desired, machine, flows)
+        return Pending(changes, {port.ofport: port.name for port in desired.bridge.ports})
     finally:
         await flows.close()
 

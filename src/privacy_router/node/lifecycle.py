@@ -10,13 +10,15 @@ import time
 from typing import TYPE_CHECKING
 
 from privacy_router.config import ConfigError, check_host
+from privacy_router.errors import ConflictError
 from privacy_router.host import namespaces, processes
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import Controller
-from privacy_router.node.lock import controller_pid
+from privacy_router.node.lock import NodeLock, controller_pid
 from privacy_router.node.observe import read_bridge
 from privacy_router.node.secrets import load_keys
 from privacy_router.node.teardown import tear_down
+from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import GATEWAY_TUNNEL, NAMESPACE_PREFIX, WARP_TUNNEL
 from privacy_router.plan.compile import compile_node
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from privacy_router.plan.state import DesiredState
 
 _STOP_TIMEOUT_S = 10.0
+_POLL_S = 0.02
 
 
 def prepare(load_config: Callable[[], PrivacyRouterConfig], paths: NodePaths) -> Controller:
@@ -38,7 +41,7 @@ def prepare(load_config: Callable[[], PrivacyRouterConfig], paths: NodePaths) ->
     ConfigError, StorageError, RemoteServiceError.
     """
     config = load_config()
-    machine = machines.inspect(config, paths)
+    machine = machines.inspect(config, paths, to_run=True)
     _require_room(config, machine)
 
     def desired() -> DesiredState:
@@ -53,16 +56,15 @@ def _require_room(config: PrivacyRouterConfig, machine: Machine) -> None:
     problems = check_host(config, machines.host_networks())
     if problems:
         raise ConfigError("the configuration", problems)
-    running = {process.name for process in processes.running(machine.owner)}
-    if running:
+    if processes.running(machine.owner) or namespaces.names(NAMESPACE_PREFIX):
         return
     if "gateway" in config.chain_hops:
         machines.require_free_port(config.wireguard.listen_port)
-    machines.require_free_names(
-        [config.bridge_name, GATEWAY_TUNNEL, WARP_TUNNEL]
-        if read_bridge(config.bridge_name, machine) is None
-        else [GATEWAY_TUNNEL, WARP_TUNNEL]
-    )
+    names = [GATEWAY_TUNNEL, WARP_TUNNEL]
+    if read_bridge(config.bridge_name, machine) is None:
+        ports = [station.port for station in chains.build(config).stations]
+        names += [config.bridge_name, *ports]
+    machines.require_free_names(names)
 
 
 async def run(controller: Controller, on_ready: Callable[[], None]) -> None:
@@ -89,21 +91,31 @@ def down(config: PrivacyRouterConfig, paths: NodePaths) -> bool:
     """Stop the controller and take everything off the machine; False when there was nothing."""
     machines.require_root()
     machine = machines.inspect(config, paths)
-    pid = controller_pid(paths)
-    if pid is not None:
-        _end_controller(pid, paths)
+    had_controller = _end_controller(paths)
+    lock = NodeLock(paths)
+    lock.take(as_controller=False)  # nobody brings it up while it is dismantled
     there = bool(processes.running(machine.owner) or namespaces.names(NAMESPACE_PREFIX))
     tear_down(machine, config.bridge_name)
-    return there or pid is not None
+    return there or had_controller
 
 
-def _end_controller(pid: int, paths: NodePaths) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_TIMEOUT_S
-    while controller_pid(paths) is not None:
-        if time.monotonic() > deadline:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            deadline = time.monotonic() + _STOP_TIMEOUT_S
-        time.sleep(0.02)
+def _end_controller(paths: NodePaths) -> bool:
+    """End whoever keeps the node; False when nobody does. Raises ConflictError when it stays."""
+    found = False
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        told: set[int] = set()  # an `up --detach` hands over to a child while this goes on
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        while time.monotonic() < deadline:
+            pid = controller_pid(paths)
+            if pid is None:
+                return found
+            found = True
+            if pid not in told:
+                told.add(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            time.sleep(_POLL_S)
+    raise ConflictError(
+        f"the controller (process {controller_pid(paths)}) does not end",
+        remedy="see what it waits for; if it hangs in the kernel, restart the machine",
+    )

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 from privacy_router.errors import ConflictError, StorageError
+from privacy_router.host.files import make_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.node.paths import NodePaths
+
+
+_TRIES = 5
+_PAUSE_S = 0.02
 
 
 class NodeLock:
@@ -23,10 +28,13 @@ class NodeLock:
         self._path = paths.lock
         self._handle: int | None = None
 
-    def take(self) -> None:
-        """Hold the lock. Raises ConflictError naming the process that has it."""
+    def take(self, *, as_controller: bool = True) -> None:
+        """Hold the lock, and as the controller be the one that is told of changes.
+
+        Raises ConflictError naming the process that has it, StorageError.
+        """
+        make_directory(self._path.parent)
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StorageError(
@@ -34,22 +42,46 @@ class NodeLock:
                 remedy="make room there, or set PRIVACY_ROUTER_RUN to another directory",
             ) from error
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            _lock_patiently(handle)
+        except BlockingIOError as error:
             os.close(handle)
-            if error.errno != errno.EWOULDBLOCK:
-                raise
-            raise ConflictError(
-                f"the node is up already (controller process {read_controller_pid(self._path)})",
-                remedy="privacy-router status; to start anew: privacy-router down",
-            ) from error
+            raise _taken(read_controller_pid(self._path)) from error
         self._handle = handle
+        os.ftruncate(handle, 0)  # an earlier controller's number may be another process' by now
+        if as_controller:
+            # it means "read again" and would end a process that does not handle it yet
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            self.note_pid()
 
     def note_pid(self) -> None:
         """Write the caller's process id into the lock file."""
         if self._handle is not None:
             os.ftruncate(self._handle, 0)
             os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+
+
+def _lock_patiently(handle: int) -> None:
+    """Take the lock, or raise BlockingIOError; a glance of `controller_pid` is waited for."""
+    for _ in range(_TRIES - 1):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE_S)
+        else:
+            return
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _taken(pid: int | None) -> ConflictError:
+    if pid is None:
+        return ConflictError(
+            "the node is being taken down by another command",
+            remedy="wait for that one, then try again",
+        )
+    return ConflictError(
+        f"the node is up already (controller process {pid})",
+        remedy="privacy-router status; to start anew: privacy-router down",
+    )
 
 
 def read_controller_pid(lock: Path) -> int | None:
@@ -67,8 +99,9 @@ def controller_pid(paths: NodePaths) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        # shared: two that only look must not take each other for a controller
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return read_controller_pid(paths.lock)
     else:
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
 import socket
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 
 _SYSTEM_OVS_SOCKET = Path("/run/openvswitch/db.sock")
 _KERNEL_DATAPATH = Path("/sys/module/openvswitch")
+_WIREGUARD_MODULE = Path("/sys/module/wireguard")
 _TUN = Path("/dev/net/tun")
+_TUNGETFEATURES = 0x800454CF  # linux/if_tun.h; no other device knows it
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,16 @@ class Machine:
         return self.ovs_socket.parent
 
 
-def inspect(config: PrivacyRouterConfig, paths: NodePaths) -> Machine:
-    """Find out what there is. Raises PrivilegeError, MissingPrerequisiteError."""
+def inspect(config: PrivacyRouterConfig, paths: NodePaths, *, to_run: bool = False) -> Machine:
+    """Find out what there is; `to_run`: what is missing for running a node is an error.
+
+    Raises PrivilegeError, MissingPrerequisiteError.
+    """
     require_root()
     system = _use_system_ovs(config)
     kernel_wireguard = _kernel_has_wireguard()
-    _require_programs(system_ovs=system, kernel_wireguard=kernel_wireguard)
+    if to_run:
+        _require_programs(system_ovs=system, kernel_wireguard=kernel_wireguard)
     facts = NodeFacts(
         datapath_type="system" if system else "netdev",
         kernel_wireguard=kernel_wireguard,
@@ -102,7 +110,9 @@ def _uplink() -> str | None:
 
 
 def _kernel_has_wireguard() -> bool:
-    probe = "pr-probe"
+    if _WIREGUARD_MODULE.exists():
+        return True
+    probe = "pr-probe"  # asking for a device makes the kernel load the module
     with Netlink() as netlink:
         try:
             netlink.add_wireguard(probe)
@@ -138,7 +148,11 @@ def _find(program: str) -> str | None:
 
 def _require_tun() -> None:
     try:
-        os.close(os.open(_TUN, os.O_RDWR))
+        descriptor = os.open(_TUN, os.O_RDWR)
+        try:
+            fcntl.ioctl(descriptor, _TUNGETFEATURES, bytes(4))
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise MissingPrerequisiteError(
             f"the TUN device {_TUN} cannot be opened ({error.strerror})",
@@ -162,10 +176,14 @@ def host_networks() -> list[Network]:
 def require_free_port(port: int) -> None:
     """Raise ConflictError when somebody else listens on that UDP port."""
     for family, any_address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        if family == socket.AF_INET6 and not socket.has_dualstack_ipv6():
+            continue
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
                 probe.bind((any_address, port))
             except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    continue  # this machine does without that version of IP
                 raise ConflictError(
                     f"UDP port {port} is already in use on this machine",
                     remedy="stop the program that holds it, or set wireguard.listen_port",

@@ -63,11 +63,13 @@ class ClientStatus:
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """The whole node. `pending` are differences from the configuration, in words."""
+    """The whole node. `probed`: the outside was asked. `pending` are differences
+    from the configuration, in words."""
 
     ok: bool
     state: str
     controller_pid: int | None
+    probed: bool
     hops: list[HopStatus]
     clients: list[ClientStatus]
     exit_ip: str | None
@@ -105,6 +107,7 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
         ok=ok,
         state="up" if ok else "degraded" if up else "down",
         controller_pid=pid,
+        probed=probes.asked,
         hops=hops,
         clients=_clients(keys.clients, devices.get("gateway")),
         exit_ip=probes.exit.address if probes.exit else None,

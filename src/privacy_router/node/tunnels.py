@@ -78,7 +78,7 @@ def load_endpoints(path: Path) -> dict[str, Endpoint]:
     try:
         found = json.loads(path.read_bytes())
         return {key: uapi.parse_endpoint(text) for key, text in found.items()}
-    except (FileNotFoundError, ValueError, AttributeError):
+    except (FileNotFoundError, ValueError, AttributeError, TypeError):
         return {}
 
 
@@ -97,6 +97,8 @@ class EndpointMemory:
 
     def refresh(self) -> bool:
         """Note new endpoints down, call lost clients; True while one has not answered yet."""
+        if not self._namespace.exists():
+            return False
         status = self._machine.wireguard.read(GATEWAY_TUNNEL, self._namespace)
         if status is None:
             return False

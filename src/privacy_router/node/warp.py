@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address
 from typing import TYPE_CHECKING
 
+import structlog
+
 from privacy_router.errors import ConflictError, RemoteServiceError
 from privacy_router.host.files import read_bounded, write_private
 from privacy_router.host.uapi import format_endpoint, parse_endpoint
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from privacy_router.host.uapi import Endpoint
     from privacy_router.node.paths import NodePaths
 
+_log = structlog.get_logger()
+
 _PROFILE_LIMIT_BYTES = 64 * 1024
 _TERMS_URL = "https://www.cloudflare.com/application/terms/"
 
@@ -32,7 +36,7 @@ def load_tunnel(config: PrivacyRouterConfig, paths: NodePaths, *, make: bool) ->
     Raises ConflictError while Cloudflare's terms are not accepted, RemoteServiceError when the
     account service or the endpoint's name cannot be reached, StorageError, ProfileError.
     """
-    from privacy_router.hops.warp.profile import parse_profile_untrusted
+    from privacy_router.hops.warp.profile import ProfileError, parse_profile_untrusted
 
     path = config.warp.wgcf_config or paths.warp_profile
     if config.warp.wgcf_config is None and not path.exists():
@@ -40,7 +44,10 @@ def load_tunnel(config: PrivacyRouterConfig, paths: NodePaths, *, make: bool) ->
             return _stand_in(config)
         _register(config, paths)
     text = read_bounded(path, _PROFILE_LIMIT_BYTES).decode(errors="replace")
-    profile = parse_profile_untrusted(text)
+    try:
+        profile = parse_profile_untrusted(text)
+    except ProfileError as error:
+        raise ProfileError(str(path), error.problems) from None
     return WarpTunnel(
         private_key=profile.private_key,
         peer_public_key=profile.peer_public_key,
@@ -64,6 +71,8 @@ def _register(config: PrivacyRouterConfig, paths: NodePaths) -> None:
             remedy=f"read {_TERMS_URL}, then set warp.accept_terms to true; or import a profile"
             " with warp.wgcf_config; or set warp.enabled to false",
         )
+
+    _log.info("asking Cloudflare for a WARP account", at=config.warp.api_url)
 
     async def ask() -> None:
         files = {"account_file": paths.warp_account, "profile_file": paths.warp_profile}
@@ -100,9 +109,9 @@ def _endpoint(profile: WarpProfile, cache: Path) -> Endpoint:
     except ValueError:
         pass
     wanted = f"{profile.endpoint_host}:{profile.endpoint_port} "
-    known = cache.read_text() if cache.exists() else ""
-    if known.startswith(wanted):
-        return parse_endpoint(known.removeprefix(wanted))
+    known = _remembered(cache, wanted)
+    if known is not None:
+        return known
     try:
         found = socket.getaddrinfo(
             profile.endpoint_host, profile.endpoint_port, type=socket.SOCK_DGRAM
@@ -116,3 +125,13 @@ def _endpoint(profile: WarpProfile, cache: Path) -> Endpoint:
     endpoint = (ip_address(found[0][4][0]), profile.endpoint_port)
     write_private(cache, (wanted + format_endpoint(endpoint)).encode())
     return endpoint
+
+
+def _remembered(cache: Path, wanted: str) -> Endpoint | None:
+    text = cache.read_text(errors="replace") if cache.exists() else ""
+    if not text.startswith(wanted):
+        return None
+    try:
+        return parse_endpoint(text.removeprefix(wanted))
+    except ValueError:
+        return None  # damaged: it is looked up anew
