@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,7 +34,9 @@ def checked(name: str, wishes: dict[str, Any]) -> Iterator[tuple[Lab, Report]]:
 
 @pytest.fixture(scope="module")
 def without_xray(lab_prefix: str) -> Iterator[tuple[Lab, Report]]:
-    yield from checked(f"{lab_prefix}-nx", overrides(xray={"enabled": False, "vps_address": None}))
+    # an MTU that is too large for WARP, so that path MTU discovery has to work
+    no_xray = {"enabled": False, "vps_address": None}
+    yield from checked(f"{lab_prefix}-nx", overrides(xray=no_xray, wireguard={"mtu": 1420}))
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,18 @@ def test_without_xray_sites_see_cloudflare(without_xray: tuple[Lab, Report]) -> 
     assert report.ipv6
     assert report.cleartext_packets == 0, report.problems
     assert report.foreign_packets == 0, report.problems
+
+
+def test_without_xray_large_uploads_find_the_mtu_of_warp(
+    without_xray: tuple[Lab, Report],
+) -> None:
+    lab, _ = without_xray
+    with lab["web"].popen(("iperf3", "--server", "--one-off"), stdout=subprocess.DEVNULL) as server:
+        argv = ("iperf3", "--client", str(internet.WEB[0]), "--time", "2", "--json")
+        result = lab["client"].run(argv, 20)
+        server.kill()
+    answer = json.loads(result.stdout)
+    assert answer["end"]["sum_received"]["bytes"] > 500_000, answer.get("error")
 
 
 def test_without_warp_the_isp_sees_the_vps_and_nothing_else(

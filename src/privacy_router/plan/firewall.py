@@ -149,6 +149,8 @@ def warp(
         rule("input", came_in_by(tunnel), is_reply(), ACCEPT),
         rule("output", goes_out_by("lo"), ACCEPT),
         rule("output", goes_out_by(tunnel), ACCEPT),
+        # "packet too big", without which whoever sends large packets waits for ever
+        rule("output", goes_out_by(port), is_reply(), ACCEPT),
         rule("postrouting", goes_out_by(tunnel), MASQUERADE),
         rule("forward", came_in_by(tunnel), goes_out_by(port), is_reply(), ACCEPT),
     ]
