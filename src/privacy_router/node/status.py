@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from privacy_router.errors import RemoteServiceError
 from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
+from privacy_router.host.ping import echo_rtt_ms
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import observe_all
 from privacy_router.node.flows import FlowTable
@@ -19,7 +20,7 @@ from privacy_router.node.paths import NodePaths
 from privacy_router.node.probe import Trace, exit_trace, warp_trace
 from privacy_router.node.secrets import load_keys
 from privacy_router.plan import chain as chains
-from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
+from privacy_router.plan.chain import GATEWAY_NAMESPACE, GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.plan.compile import XRAY_PROCESS, compile_node
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from privacy_router.plan.state import Change
 
 _HANDSHAKE_FRESH_S = 180.0
+_PING_TIMEOUT_S = 1.0
 _PROCESS_OF = {"gateway": GATEWAY_TUNNEL, "warp": WARP_TUNNEL, "xray": XRAY_PROCESS}
 
 
@@ -93,9 +95,9 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
     changes = asyncio.run(_changes(desired, machine, flow_table))
     running = {process.name: process.pid for process in processes.running(machine.owner)}
     up = bool(running) or bool(namespaces.names(chains.NAMESPACE_PREFIX))
-    probes = _Probes(config, chain, asked=probe and up)
-    flows = asyncio.run(read_flows(config)) if up else []
     devices = _devices(machine, chain)
+    probes = _Probes(config, chain, devices, asked=probe and up)
+    flows = asyncio.run(read_flows(config)) if up else []
     hops = [
         _hop(station, changes, probes, devices, flows)
         for station in chain.stations
@@ -127,14 +129,43 @@ async def _changes(desired: Any, machine: Machine, flows: FlowTable) -> list[Cha
 class _Probes:
     """What the outside answered; None where it was not asked or said nothing."""
 
-    def __init__(self, config: PrivacyRouterConfig, chain: Chain, *, asked: bool) -> None:
+    def __init__(
+        self,
+        config: PrivacyRouterConfig,
+        chain: Chain,
+        devices: dict[str, DeviceStatus],
+        *,
+        asked: bool,
+    ) -> None:
         self.warp = _try(lambda: warp_trace(config)) if asked and chain.warp else None
         self.exit = _try(lambda: exit_trace(config)) if asked else None
+        self.client_rtt_ms = _client_rtt_ms(devices.get("gateway")) if asked else None
         self.asked = asked
 
-    def of(self, hop: str) -> Trace | None:
-        """The probe that ends at this hop's far side."""
-        return {"warp": self.warp, "xray": self.exit}.get(hop)
+    def rtt_ms(self, hop: str) -> float | None:
+        """How long an answer takes from the hop's far side: a client, Cloudflare, a web site."""
+        if hop == "gateway":
+            return self.client_rtt_ms
+        trace = {"warp": self.warp, "xray": self.exit}.get(hop)
+        return trace.rtt_ms if trace is not None else None
+
+
+def _client_rtt_ms(device: DeviceStatus | None) -> float | None:
+    """A ping of the client that was there last; some devices do not answer."""
+    fresh = [
+        peer
+        for peer in (device.peers if device is not None else ())
+        if time.time() - peer.last_handshake < _HANDSHAKE_FRESH_S
+    ]
+    if not fresh:
+        return None
+    last = max(fresh, key=lambda peer: peer.last_handshake)
+    address = next((str(n.network_address) for n in last.allowed_ips if n.version == 4), None)
+    if address is None:
+        return None
+    namespace = namespaces.path_of(GATEWAY_NAMESPACE)
+    rtt_ms = namespaces.run_in(namespace, lambda: echo_rtt_ms(address, _PING_TIMEOUT_S))
+    return None if rtt_ms is None else round(rtt_ms, 1)
 
 
 def _try(ask: Callable[[], Trace]) -> Trace | None:
@@ -171,7 +202,6 @@ def _hop(
     age_s = round(time.time() - max(handshakes), 1) if handshakes else None
     if not trouble and station.hop == "warp" and (age_s is None or age_s > _HANDSHAKE_FRESH_S):
         trouble = "no handshake with Cloudflare"
-    answer = probes.of(station.hop)
     return HopStatus(
         name=station.hop,
         state="down" if trouble else "up",
@@ -180,7 +210,7 @@ def _hop(
         rx_bytes=rx_bytes,
         tx_bytes=tx_bytes,
         handshake_age_s=age_s,
-        rtt_ms=answer.rtt_ms if answer else None,
+        rtt_ms=probes.rtt_ms(station.hop),
         flows=[
             f"{row['match']} → {row['actions']}"
             for row in flows

@@ -116,6 +116,7 @@ def gateway(tunnel: str, port: str, clients: Iterable[Network]) -> Ruleset:
         chain("forward", "filter", "forward", _FILTER_PRIORITY, "drop"),
         chain("output", "filter", "output", _FILTER_PRIORITY, "drop"),
         rule("input", came_in_by("lo"), ACCEPT),
+        rule("input", came_in_by(tunnel), is_reply(), ACCEPT),
         rule("output", goes_out_by("lo"), ACCEPT),
         rule("output", goes_out_by(tunnel), ACCEPT),
     ]
