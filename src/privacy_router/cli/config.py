@@ -94,7 +94,9 @@ def schema() -> None:
 def plan(config_file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Show what `up` would change on this machine, and change nothing."""
     from privacy_router.node.inspection import pending_changes
+    from privacy_router.node.machine import require_root
 
+    require_root()
     pending = asyncio.run(pending_changes(load_config(config_file)))
     changes = pending.changes
     if as_json:

@@ -22,7 +22,9 @@ def _group() -> None:
 def dump(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """Show the flows that are on the bridge now, with their counters and their reasons."""
     from privacy_router.node.inspection import read_flows
+    from privacy_router.node.machine import require_root
 
+    require_root()
     rows = asyncio.run(read_flows(load_config(config_file)))
     if as_json:
         print_json(rows)

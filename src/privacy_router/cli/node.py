@@ -7,20 +7,22 @@ import os
 import signal
 import sys
 import time
+import traceback
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import complaints, out, print_json, say
-from privacy_router.errors import ExitCode, RemoteServiceError
+from privacy_router.config import ConfigError, PrivacyRouterConfig
+from privacy_router.errors import ExitCode, RemoteServiceError, StorageError
 from privacy_router.node.paths import NodePaths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from privacy_router.config import PrivacyRouterConfig
     from privacy_router.host.wireguard import WireGuardBackend
     from privacy_router.node.controller import Controller
     from privacy_router.node.lock import NodeLock
@@ -104,12 +106,15 @@ def _as_daemon(lock: NodeLock, controller: Controller, log_file: Path, ready: in
             os.write(ready, b"+")
         os.close(ready)
 
-    code = 0
+    code = int(ExitCode.FAILURE)
     try:
         with complaints():
             serve(lock, controller, on_ready)
+        code = 0
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else ExitCode.FAILURE
+        code = end.code if isinstance(end.code, int) else code
+    except BaseException:
+        traceback.print_exc()  # nobody else would: this process ends without returning
     finally:
         sys.stderr.flush()
         os._exit(code)
@@ -150,7 +155,13 @@ def down(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     from privacy_router.node.machine import require_root
 
     require_root()
-    was_up = lifecycle.down(load_config(config_file), NodePaths.from_environment())
+    try:
+        config = load_config(config_file)
+    except (ConfigError, StorageError) as error:
+        say(f"[yellow]the configuration cannot be used ({escape(error.message.splitlines()[0])});")
+        say("[yellow]taking down what is there all the same[/]")
+        config = PrivacyRouterConfig()
+    was_up = lifecycle.down(config, NodePaths.from_environment())
     say("[green]✓[/] the node is down" if was_up else "the node was not up")
 
 

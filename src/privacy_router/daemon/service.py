@@ -13,6 +13,7 @@ import structlog
 from privacy_router.config import load_document
 from privacy_router.node.lifecycle import prepare, run
 from privacy_router.node.lock import NodeLock
+from privacy_router.node.machine import require_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,7 @@ def lock_and_prepare(config_file: Path, paths: NodePaths) -> tuple[NodeLock, Con
     def load() -> PrivacyRouterConfig:
         return load_document(config_file).config
 
+    require_root()
     load()  # a broken file is reported before anything is locked or looked for
     lock = NodeLock(paths)
     lock.take()

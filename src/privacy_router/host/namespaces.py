@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from concurrent.futures import Future
@@ -12,7 +13,7 @@ from privacy_router.host import libc
 from privacy_router.host.libc import CloneFlag, MountFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 NETNS_DIR = Path("/run/netns")
 
@@ -32,11 +33,9 @@ def exists(name: str) -> bool:
         return False
 
 
-def names(prefix: str) -> list[str]:
-    """The names in use that begin with `prefix`, sorted."""
-    if not NETNS_DIR.is_dir():
-        return []
-    return sorted(entry.name for entry in NETNS_DIR.iterdir() if entry.name.startswith(prefix))
+def bound(names: Iterable[str]) -> list[str]:
+    """Those of the names that are taken, by a live namespace or by a left-over file."""
+    return [name for name in names if path_of(name).exists()]
 
 
 def create(name: str) -> Path:
@@ -44,7 +43,7 @@ def create(name: str) -> Path:
 
     Raises OSError when the kernel refuses.
     """
-    NETNS_DIR.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _prepare_directory()
     target = path_of(name)
     target.unlink(missing_ok=True)
     target.touch(mode=0o600, exist_ok=False)
@@ -55,6 +54,31 @@ def create(name: str) -> Path:
 
     _in_thread(bind)
     return target
+
+
+def _prepare_directory() -> None:
+    """Have the directory, and have it as `ip netns` wants it: a shared mount of its own.
+
+    If that came later, the namespaces bound by then would be held by the mount below, which nobody
+    could reach any more.
+    """
+    NETNS_DIR.mkdir(mode=0o755, parents=True, exist_ok=True)
+    try:
+        libc.mount("", NETNS_DIR, "none", MountFlag.SHARED | MountFlag.RECURSIVE)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        libc.mount(str(NETNS_DIR), NETNS_DIR, "none", MountFlag.BIND | MountFlag.RECURSIVE)
+        libc.mount("", NETNS_DIR, "none", MountFlag.SHARED | MountFlag.RECURSIVE)
+
+
+def remove_directory() -> None:
+    """Take the directory away if no namespace is bound in it."""
+    if not NETNS_DIR.is_dir() or any(NETNS_DIR.iterdir()):
+        return
+    if os.path.ismount(NETNS_DIR):
+        libc.unmount(NETNS_DIR)
+    NETNS_DIR.rmdir()
 
 
 def delete(name: str) -> None:

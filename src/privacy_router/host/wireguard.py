@@ -10,12 +10,14 @@ import base64
 import errno
 import socket
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pyroute2 import WireGuard as WireGuardNetlink
+from pyroute2.netlink.exceptions import NetlinkError
 
 from privacy_router.host import uapi
 from privacy_router.host.namespaces import run_in
@@ -24,6 +26,7 @@ from privacy_router.host.uapi import DeviceStatus, PeerStatus, WireGuardConfig, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_HERE = Path("/proc/self/ns/net")  # named, so that the work gets a thread of its own
 UAPI_DIR = Path("/var/run/wireguard")
 _UAPI_TIMEOUT_S = 3.0
 _ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
@@ -38,6 +41,22 @@ def public_key_of(private_key: str) -> str:
     """The public half of a base64 private key."""
     key = X25519PrivateKey.from_private_bytes(base64.b64decode(private_key))
     return base64.b64encode(key.public_key().public_bytes_raw()).decode()
+
+
+def kernel_has_wireguard() -> bool:
+    """Whether the kernel has WireGuard; asking loads its module where there is one.
+
+    Nothing is made for that, so that two commands which ask at once do not meet.
+    """
+
+    def work() -> bool:
+        try:
+            with WireGuardNetlink():
+                return True
+        except NetlinkError:
+            return False
+
+    return run_in(_HERE, work)
 
 
 class WireGuardBackend(ABC):
@@ -173,12 +192,21 @@ def _peer_request(peer: WireGuardPeer) -> dict[str, Any]:
 
 
 def _device_status(messages: Sequence[Any]) -> DeviceStatus:
-    peers = [peer for message in messages for peer in (message.get_attr("WGDEVICE_A_PEERS") or ())]
+    """What a dump says. A long one comes in several messages, cut even within a peer's networks;
+    the next message then begins with the same peer's key and the rest of them."""
+    peers: dict[str, PeerStatus] = {}
+    for message in messages:
+        for part in message.get_attr("WGDEVICE_A_PEERS") or ():
+            peer = _peer_status(part)
+            known = peers.get(peer.public_key)
+            peers[peer.public_key] = (
+                replace(known, allowed_ips=known.allowed_ips | peer.allowed_ips) if known else peer
+            )
     first = messages[0]
     return DeviceStatus(
         private_key=_text(first.get_attr("WGDEVICE_A_PRIVATE_KEY")),
         listen_port=int(first.get_attr("WGDEVICE_A_LISTEN_PORT") or 0),
-        peers=tuple(_peer_status(peer) for peer in peers),
+        peers=tuple(peers.values()),
     )
 
 

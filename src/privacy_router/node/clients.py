@@ -148,6 +148,17 @@ def find(known: tuple[Client, ...], name: str) -> Client:
     raise ConflictError(f"there is no client named {name}", remedy=f"clients: {names}")
 
 
+def require_room(config: PrivacyRouterConfig, known: tuple[Client, ...]) -> None:
+    """Raise ConflictError when the client subnets became too small for a client that there is."""
+    subnet, subnet6 = config.wireguard.client_subnet, config.wireguard.client_subnet6
+    outside = [c.name for c in known if c.v4 not in subnet or c.v6 not in subnet6]
+    if outside:
+        raise ConflictError(
+            f"the client subnet {subnet} has no place for: {', '.join(outside)}",
+            remedy="make wireguard.client_subnet larger, or remove these clients",
+        )
+
+
 def _free_number(config: PrivacyRouterConfig, known: tuple[Client, ...]) -> int:
     taken = {client.number for client in known}
     last = config.wireguard.client_subnet.num_addresses - 2

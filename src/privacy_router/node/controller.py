@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 from pyroute2.netlink.exceptions import NetlinkError
 
-from privacy_router.errors import PrivacyRouterError, VerificationError
+from privacy_router.errors import ConflictError, PrivacyRouterError, VerificationError
 from privacy_router.host import namespaces, processes
 from privacy_router.host.nftables import NftablesError
 from privacy_router.host.uapi import UapiError
@@ -152,7 +152,10 @@ class Controller:
     async def _reload(self) -> None:
         self._reload_asked = False
         try:
-            self.desired = await asyncio.to_thread(self.reload)
+            desired = await asyncio.to_thread(self.reload)
+            if desired.bridge.name != self.desired.bridge.name:
+                raise ConflictError("another bridge_name takes a `down` and an `up`")
+            self.desired = desired
         except _FAILURES as error:
             _log.error("configuration not read again, the old one stays", reason=str(error))
 

@@ -19,7 +19,7 @@ from privacy_router.node.observe import read_bridge
 from privacy_router.node.secrets import load_keys
 from privacy_router.node.teardown import tear_down
 from privacy_router.plan import chain as chains
-from privacy_router.plan.chain import GATEWAY_TUNNEL, NAMESPACE_PREFIX, WARP_TUNNEL
+from privacy_router.plan.chain import GATEWAY_TUNNEL, NAMESPACES, WARP_TUNNEL
 from privacy_router.plan.compile import compile_node
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _require_room(config: PrivacyRouterConfig, machine: Machine) -> None:
     problems = check_host(config, machines.host_networks())
     if problems:
         raise ConfigError("the configuration", problems)
-    if processes.running(machine.owner) or namespaces.names(NAMESPACE_PREFIX):
+    if processes.running(machine.owner) or namespaces.bound(NAMESPACES):
         return
     if "gateway" in config.chain_hops:
         machines.require_free_port(config.wireguard.listen_port)
@@ -94,7 +94,7 @@ def down(config: PrivacyRouterConfig, paths: NodePaths) -> bool:
     had_controller = _end_controller(paths)
     lock = NodeLock(paths)
     lock.take(as_controller=False)  # nobody brings it up while it is dismantled
-    there = bool(processes.running(machine.owner) or namespaces.names(NAMESPACE_PREFIX))
+    there = bool(processes.running(machine.owner) or namespaces.bound(NAMESPACES))
     tear_down(machine, config.bridge_name)
     return there or had_controller
 

@@ -16,7 +16,11 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from privacy_router.errors import ConflictError, MissingPrerequisiteError, PrivilegeError
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.wireguard import KernelWireGuard, UserspaceWireGuard
+from privacy_router.host.wireguard import (
+    KernelWireGuard,
+    UserspaceWireGuard,
+    kernel_has_wireguard,
+)
 from privacy_router.node.borrowed import BorrowedSettings
 from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.plan.compile import ovs_dir
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
 
 _SYSTEM_OVS_SOCKET = Path("/run/openvswitch/db.sock")
 _KERNEL_DATAPATH = Path("/sys/module/openvswitch")
-_WIREGUARD_MODULE = Path("/sys/module/wireguard")
 _TUN = Path("/dev/net/tun")
 _TUNGETFEATURES = 0x800454CF  # linux/if_tun.h; no other device knows it
 
@@ -67,7 +70,7 @@ def inspect(config: PrivacyRouterConfig, paths: NodePaths, *, to_run: bool = Fal
     """
     require_root()
     system = _use_system_ovs(config)
-    kernel_wireguard = _kernel_has_wireguard()
+    kernel_wireguard = kernel_has_wireguard()
     if to_run:
         _require_programs(system_ovs=system, kernel_wireguard=kernel_wireguard)
     facts = NodeFacts(
@@ -107,19 +110,6 @@ def _use_system_ovs(config: PrivacyRouterConfig) -> bool:
 def _uplink() -> str | None:
     with Netlink() as netlink:
         return netlink.default_device()
-
-
-def _kernel_has_wireguard() -> bool:
-    if _WIREGUARD_MODULE.exists():
-        return True
-    probe = "pr-probe"  # asking for a device makes the kernel load the module
-    with Netlink() as netlink:
-        try:
-            netlink.add_wireguard(probe)
-        except OSError:
-            return False
-        netlink.delete_link(probe)
-        return True
 
 
 def _require_programs(*, system_ovs: bool, kernel_wireguard: bool) -> None:

@@ -9,7 +9,7 @@ from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import public_key_of
 from privacy_router.ovsdb.client import OvsDatabase, OvsdbError
 from privacy_router.ovsdb.model import PortSpec
-from privacy_router.plan.chain import NAMESPACE_PREFIX
+from privacy_router.plan.chain import NAMESPACES
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.namespace import route_name, rule_name
 from privacy_router.plan.state import HOST, Device, Key, Kind, PeerState, TunnelState
@@ -31,7 +31,7 @@ def observe(desired: DesiredState, machine: Machine) -> Items:
     """Everything that the node consists of now, except its flows (those come over OpenFlow)."""
     items: Items = {}
     items.update(_processes(machine))
-    for name in namespaces.names(NAMESPACE_PREFIX):
+    for name in namespaces.bound(NAMESPACES):
         items.update(_namespace(name, desired))
     items.update(_host(desired))
     items.update(_bridge(desired.bridge.name, machine))

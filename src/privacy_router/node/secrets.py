@@ -27,11 +27,13 @@ def load_keys(config: PrivacyRouterConfig, paths: NodePaths, *, make: bool = Tru
     Raises StorageError, RemoteServiceError, ConflictError.
     """
     hops = config.chain_hops
+    known = clients.load(config, paths)
+    clients.require_room(config, known)
     return NodeKeys(
         gateway_private_key=gateway_key(config, paths, make=make) if "gateway" in hops else None,
         warp=warp.load_tunnel(config, paths, make=make) if "warp" in hops else None,
         xray=xray_identity(paths, make=make) if "xray" in hops else None,
-        clients=clients.load(config, paths),
+        clients=known,
     )
 
 
@@ -63,7 +65,11 @@ def xray_identity(paths: NodePaths, *, make: bool = True) -> XrayIdentity:
     """Who this node is to its VPS; made on first use."""
     if paths.xray_identity.exists():
         text = read_bounded(paths.xray_identity, _KEY_FILE_LIMIT_BYTES).decode(errors="replace")
-        return XrayIdentity.from_json_untrusted(text)
+        try:
+            return XrayIdentity.from_json_untrusted(text)
+        except StorageError as error:
+            message = f"{paths.xray_identity}: {error.message}"
+            raise StorageError(message, remedy=error.remedy) from error
     identity = XrayIdentity.generate()
     if make:
         write_private(paths.xray_identity, identity.to_json().encode())

@@ -94,7 +94,7 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
     flow_table = FlowTable(desired.bridge, machine, lambda: None)
     changes = asyncio.run(_changes(desired, machine, flow_table))
     running = {process.name: process.pid for process in processes.running(machine.owner)}
-    up = bool(running) or bool(namespaces.names(chains.NAMESPACE_PREFIX))
+    up = bool(running) or bool(namespaces.bound(chains.NAMESPACES))
     devices = _devices(machine, chain)
     probes = _Probes(config, chain, devices, asked=probe and up)
     flows = asyncio.run(read_flows(config)) if up else []

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host import namespaces, nftables, processes
+from privacy_router.host.netlink import Netlink
+from privacy_router.host.wireguard import UAPI_DIR
 from privacy_router.node.machine import remove_leftover_devices
 from privacy_router.node.observe import read_bridge
 from privacy_router.ovsdb.client import OvsDatabase, OvsdbError
-from privacy_router.plan.chain import NAMESPACE_PREFIX
+from privacy_router.plan.chain import GATEWAY_TUNNEL, NAMESPACES, WARP_TUNNEL
 from privacy_router.plan.firewall import TABLE
 
 if TYPE_CHECKING:
@@ -28,15 +30,43 @@ def tear_down(machine: Machine, bridge_name: str) -> None:
     for process in found:
         if process.name not in _OVS_PROCESSES:
             processes.stop(process)
-    _delete_bridge(machine, bridge_name)
+    _delete_tunnels()
+    bridges = {bridge_name, *_our_bridges(machine)}
+    for bridge in bridges:
+        _delete_bridge(machine, bridge)
     for name in _OVS_PROCESSES:
         for process in found:
             if process.name == name:
                 processes.stop(process)
-    for name in namespaces.names(NAMESPACE_PREFIX):
+    for name in namespaces.bound(NAMESPACES):
         namespaces.delete(name)
-    _clear_host(machine, bridge_name)
+    for bridge in bridges:
+        _clear_host(machine, bridge)
     _clear_files(machine)
+    _remove_empty_directories()
+
+
+def _delete_tunnels() -> None:
+    """The kernel's WireGuard devices, which no process holds.
+
+    They would go with their namespaces, but only some time later, and keep their UDP ports so long.
+    """
+    for name in namespaces.bound(NAMESPACES):
+        if namespaces.exists(name):
+            with Netlink(namespaces.path_of(name)) as netlink:
+                for tunnel in (GATEWAY_TUNNEL, WARP_TUNNEL):
+                    netlink.delete_link(tunnel)
+
+
+def _our_bridges(machine: Machine) -> list[str]:
+    """Also one that the configuration called by another name when it was made."""
+    if not machine.ovs_socket.is_socket():
+        return []
+    try:
+        with OvsDatabase(machine.ovs_socket) as database:
+            return database.our_bridges()
+    except OvsdbError:
+        return []  # a socket that a killed server left behind
 
 
 def _delete_bridge(machine: Machine, bridge_name: str) -> None:
@@ -52,6 +82,13 @@ def _delete_bridge(machine: Machine, bridge_name: str) -> None:
             f"the bridge {bridge_name} could not be removed: {error.message}",
             remedy=f"ovs-vsctl del-br {bridge_name}",
         ) from error
+
+
+def _remove_empty_directories() -> None:
+    """Those of namespaces and of wireguard-go's sockets, unless somebody else uses them."""
+    namespaces.remove_directory()
+    if UAPI_DIR.is_dir() and not any(UAPI_DIR.iterdir()):
+        UAPI_DIR.rmdir()
 
 
 def _clear_host(machine: Machine, bridge_name: str) -> None:

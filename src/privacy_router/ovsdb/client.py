@@ -75,6 +75,12 @@ class OvsDatabase:
         row = self._bridge(name)
         return _bridge_row(row) if row is not None else None
 
+    def our_bridges(self) -> list[str]:
+        """The names of the bridges that this program made."""
+        self._idl.run()
+        rows = self._idl.tables["Bridge"].rows.values()
+        return sorted(row.name for row in rows if _is_ours(row))
+
     # --- changing --------------------------------------------------------------------------------
 
     def ensure_bridge(self, spec: BridgeSpec) -> None:

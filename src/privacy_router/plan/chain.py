@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 NAMESPACE_PREFIX = "pr-"
 GATEWAY_NAMESPACE = f"{NAMESPACE_PREFIX}gateway"
+NAMESPACES = tuple(f"{NAMESPACE_PREFIX}{hop}" for hop in ("gateway", "warp", "xray"))
+"""Every namespace that a node may have; others of that prefix are none of its business."""
 GATEWAY_TUNNEL = "wg100"
 WARP_TUNNEL = "wgcf"
 EXIT_PORT = "pr-exit"

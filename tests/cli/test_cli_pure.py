@@ -1,0 +1,210 @@
+"""Commands that need neither root nor a network: init, check, schema, and every --help."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+
+from privacy_router.cli import lab
+from privacy_router.cli.main import app
+from privacy_router.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+SEED = Path(__file__).parents[2] / "examples/seed.json"
+FAULTY = {
+    "version": 1,
+    "plugins": {
+        "privacy_router": {
+            "wireguard": {"listen_prot": 51820},
+            "warp": {"mtu": "large"},
+            "xray": {"vps_address": "not an address"},
+        }
+    },
+}
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The real command, in a process of its own and without a terminal."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "privacy_router.cli.main", *arguments],
+        env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> str:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(FAULTY))
+    return str(path)
+
+
+def test_the_seeds_example_is_valid() -> None:
+    result = run("check", str(SEED))
+    assert result.returncode == 0, result.stderr
+    assert "valid" in result.stdout
+
+
+def test_check_names_every_problem_at_once(faulty: str) -> None:
+    result = run("check", faulty)
+    assert result.returncode == ExitCode.INVALID_CONFIG
+    for word in ("listen_prot", "listen_port", "mtu", "vps_address", faulty):
+        assert word in result.stderr
+
+
+def test_check_names_every_problem_for_scripts(faulty: str) -> None:
+    result = run("check", faulty, "--json")
+    assert result.returncode == ExitCode.INVALID_CONFIG
+    assert result.stderr == ""
+    report = json.loads(result.stdout)
+    assert not report["ok"]
+    places = json.dumps(report["problems"])
+    assert len(report["problems"]) == 3
+    assert all(word in places for word in ("listen_prot", "mtu", "vps_address"))
+
+
+def test_check_of_a_good_file_for_scripts() -> None:
+    report = json.loads(run("check", str(SEED), "--json").stdout)
+    assert report["ok"]
+    assert report["problems"] == []
+    assert all(isinstance(note, str) for note in report["notes"])
+
+
+@pytest.mark.parametrize("name", ["missing.json", "."])
+def test_check_of_what_cannot_be_read(tmp_path: Path, name: str) -> None:
+    result = run("check", str(tmp_path / name))
+    assert result.returncode == ExitCode.STORAGE
+    assert "remedy:" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_schema_is_json_and_knows_the_sections() -> None:
+    result = run("schema")
+    assert result.returncode == 0
+    document = json.loads(result.stdout)
+    assert document["$schema"].startswith("https://json-schema.org/")
+    assert all(word in result.stdout for word in ("wireguard", "warp", "xray"))
+
+
+def test_init_writes_what_check_accepts_and_keeps_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "config.json"
+    options = ("--vps", "vps.example.com", "--accept-warp-terms")
+    written = run("init", str(path), *options)
+    assert written.returncode == 0, written.stderr
+    assert run("check", str(path)).returncode == 0
+    before = path.read_bytes()
+    again = run("init", str(path))
+    assert again.returncode == ExitCode.CONFLICT
+    assert "--force" in again.stderr
+    assert path.read_bytes() == before
+    assert run("init", str(path), "--force").returncode == 0
+    assert path.read_bytes() != before
+
+
+def test_init_where_no_file_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run("init", str(tmp_path / "file" / "config.json"))
+    assert result.returncode == ExitCode.STORAGE
+    assert "remedy:" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def every_command() -> Iterator[tuple[str, ...]]:
+    app.add_typer(lab.app, name="lab")
+    root: Any = typer.main.get_command(app)
+
+    def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        yield path
+        for name, child in getattr(command, "commands", {}).items():
+            yield from walk(child, (*path, name))
+
+    yield from walk(root, ())
+
+
+def test_every_command_explains_itself() -> None:
+    from typer.testing import CliRunner
+
+    runner = CliRunner()
+    commands = list(every_command())
+    assert len(commands) > 20
+    for command in commands:
+        result = runner.invoke(app, [*command, "--help"])
+        assert result.exit_code == 0, command
+        usage, _, rest = result.stdout.partition("\n\n")
+        assert "Usage:" in result.stdout, command
+        assert len((usage + rest).split()) > 8, f"{command} says next to nothing"
+
+
+def test_a_command_that_is_not_there_is_a_matter_of_usage() -> None:
+    result = run("frobnicate")
+    assert result.returncode == ExitCode.INVALID_CONFIG
+    assert "frobnicate" in result.stderr
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1", "TERM": "xterm-256color"}])
+def test_no_escape_codes_without_a_terminal(faulty: str, environment: dict[str, str]) -> None:
+    for arguments in (("check", str(SEED)), ("check", faulty), ("--help",), ("--version",)):
+        result = run(*arguments, **environment)
+        assert "\x1b" not in result.stdout + result.stderr, arguments
+
+
+def test_the_exit_codes_are_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs/commands.md").read_text()
+    for code in ExitCode:
+        assert f"\n| {int(code)} |" in text, code.name
+
+
+FAILING_DETACHED = """
+import sys
+from pathlib import Path
+from privacy_router.cli import node
+from privacy_router.daemon import service
+from privacy_router.errors import ConflictError
+
+def serve(lock, controller, on_ready):
+    if sys.argv[1] == "later":
+        on_ready()
+    raise {"known": ConflictError("that is taken")}.get(sys.argv[1], RuntimeError("bang"))
+
+service.serve = serve
+node._detach(None, None, Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "code", "word"),
+    [("known", ExitCode.CONFLICT, "that is taken"), ("unknown", ExitCode.FAILURE, "bang")],
+)
+def test_what_fails_in_the_background_is_told_in_the_foreground(
+    tmp_path: Path, when: str, code: ExitCode, word: str
+) -> None:
+    argv = [sys.executable, "-c", FAILING_DETACHED, when, str(tmp_path / "log")]
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == code
+    assert word in result.stderr
+
+
+def test_what_fails_in_the_background_later_is_in_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "controller.log"
+    argv = [sys.executable, "-c", FAILING_DETACHED, "later", str(log)]
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0
+    deadline, pause = time.monotonic() + 10, threading.Event()
+    while "RuntimeError: bang" not in (log.read_text() if log.exists() else ""):
+        assert time.monotonic() < deadline, "the log says nothing"
+        pause.wait(0.01)
+    assert log.stat().st_mode & 0o777 == 0o600
