@@ -13,10 +13,10 @@ UNIT_TESTS := $(PYTEST) -n 2 tests -m "not e2e"
 E2E_TESTS := $(PYTEST) -n 2 --dist loadfile tests/e2e -m e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-e2e check bench bench-chain lock clean
+.PHONY: help setup demo test test-unit test-e2e test-vm check bench bench-chain bench-openflow fuzz lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what the others need, and nothing twice (root, when Debian packages are missing)
 	@$(BOOTSTRAP) setup
@@ -38,6 +38,10 @@ test-e2e: ## the tests that build the lab (root)
 	@$(BOOTSTRAP) test-e2e
 	$(E2E_TESTS)
 
+test-vm: ## the node on the kernel's Open vSwitch and WireGuard, in an emulated machine (root, slow)
+	@$(BOOTSTRAP) test-e2e
+	tests/vm/run
+
 check: ## ruff, mypy --strict and the import contracts
 	@$(BOOTSTRAP) check
 	$(BIN)/ruff check
@@ -45,11 +49,19 @@ check: ## ruff, mypy --strict and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-chain ## all benchmarks, against their peers; adds rows to build/bench.json (root)
+bench: bench-chain bench-openflow ## all benchmarks, against their peers; adds rows to build/bench.json (root)
 
 bench-chain: ## the chain against one built by hand (root)
 	@$(BOOTSTRAP) bench
 	$(BIN)/python bench/chain.py
+
+bench-openflow: ## OpenFlow against ovs-ofctl and os-ken (root)
+	@$(BOOTSTRAP) bench
+	$(BIN)/python bench/openflow.py
+
+fuzz: ## feed OpenFlow damaged messages for FUZZ_SECONDS (60); needs atheris, and says how to get it
+	@$(BOOTSTRAP) test-unit
+	$(BIN)/python fuzz/openflow.py
 
 lock: ## write requirements.lock anew (LOCK_FLAGS=--upgrade takes newer versions)
 	@$(BOOTSTRAP) lock

@@ -115,7 +115,9 @@ def first_byte_s(lab: Lab, way: Way) -> float:
 
 def throughput_mbps(lab: Lab, *, reverse: bool) -> float:
     """iperf3 over one TCP connection from the client to the web host, or back."""
-    server = lab["web"].popen(("iperf3", "--server", "--one-off"), stdout=subprocess.DEVNULL)
+    server = lab["web"].popen(
+        ("iperf3", "--server", "--one-off", "--forceflush"), stdout=subprocess.PIPE
+    )
     argv = ["iperf3", "--client", str(internet.WEB[0]), "--time", str(IPERF_S), "--json"]
     try:
         result = lab["client"].run([*argv, *(["--reverse"] if reverse else [])], IPERF_S + 30)

@@ -55,11 +55,19 @@ def test_without_xray_sites_see_cloudflare(without_xray: tuple[Lab, Report]) -> 
     assert report.foreign_packets == 0, report.problems
 
 
+def _await_listening(server: subprocess.Popen[bytes]) -> None:
+    assert server.stdout is not None
+    while b"listening" not in server.stdout.readline():
+        assert server.poll() is None
+
+
 def test_without_xray_large_uploads_find_the_mtu_of_warp(
     without_xray: tuple[Lab, Report],
 ) -> None:
     lab, _ = without_xray
-    with lab["web"].popen(("iperf3", "--server", "--one-off"), stdout=subprocess.DEVNULL) as server:
+    serve = ("iperf3", "--server", "--one-off", "--forceflush")
+    with lab["web"].popen(serve, stdout=subprocess.PIPE) as server:
+        _await_listening(server)
         argv = ("iperf3", "--client", str(internet.WEB[0]), "--time", "2", "--json")
         result = lab["client"].run(argv, 20)
         server.kill()

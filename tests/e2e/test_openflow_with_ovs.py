@@ -5,6 +5,7 @@ The switch is private: its own database, run directory and network namespace, du
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import signal
@@ -20,6 +21,8 @@ from privacy_router.openflow import (
     Band,
     Bucket,
     ClearActions,
+    Clone,
+    Conjunction,
     ConnectionLostError,
     Ct,
     DecNwTtl,
@@ -31,6 +34,8 @@ from privacy_router.openflow import (
     Group,
     GroupMod,
     GroupType,
+    Learn,
+    Learned,
     Load,
     Match,
     MatchItem,
@@ -43,6 +48,7 @@ from privacy_router.openflow import (
     PopVlan,
     PortNumber,
     PushVlan,
+    RequestTimeoutError,
     Resubmit,
     SetFieldMasked,
     SetNwTtl,
@@ -60,10 +66,16 @@ from privacy_router.openflow import (
     to_controller,
 )
 from privacy_router.openflow.channel import Channel, connect_unix
+from privacy_router.openflow.constants import FlowEventKind, FlowRemovedReason, MonitorFlag
 from privacy_router.openflow.fields import FIELDS
+from privacy_router.openflow.listening import serve_unix
+from privacy_router.openflow.monitor import CancelMonitor, FlowEvent, OwnChange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from privacy_router.openflow.exchange import MonitorWord
+    from privacy_router.openflow.subscription import Subscription
 
 pytestmark = pytest.mark.e2e
 
@@ -271,6 +283,20 @@ async def test_a_match_reads_back_as_it_was_meant(
             assert format_match(observed.match) == words
 
 
+LEARN = Learn(
+    1,
+    (
+        Learned(48, "eth_src", "eth_dst"),
+        Learned(16, 0x800, "eth_type"),
+        Learned(16, "reg0", "reg1", 16, 8, loads=True),
+        Learned(17, 1 << 16, "reg2", loads=True),
+        Learned(16, "reg0", None, 16),
+    ),
+    priority=7,
+    cookie=9,
+    idle_timeout_s=30,
+    flags=FlowModFlag.SEND_FLOW_REM,
+)
 INSTRUCTIONS = [
     *(
         (ApplyActions((action,)),)
@@ -293,6 +319,8 @@ INSTRUCTIONS = [
             Ct(1, 5, 3, (set_field("ct_mark", 3), load("ct_mark", 1))),
             Ct(1, 5, 3, (Nat(1, ADDRESS, ADDRESS + 3, 1000, 2000),)),
             Ct(1, 15, 3, (Nat(),), zone_field="reg0"),
+            Clone((DecNwTtl(), Output(1))),
+            LEARN,
         )
     ),
     (ApplyActions((PushVlan(), set_field("vlan_vid", 0x1005), PopVlan(), Output(1), Output(2))),),
@@ -300,6 +328,7 @@ INSTRUCTIONS = [
     (GotoTable(3), ApplyActions((DecNwTtl(),))),  # out of order, as sent
     (WriteMetadata(5, 15), GotoTable(1)),
     (ClearActions(), WriteActions((Output(1), SetNwTtl(3)))),
+    (ApplyActions((Conjunction(7, 0, 2), Conjunction(9, 2, 3))),),
     (ApplyActions(()), GotoTable(2)),  # reads back without the empty list
     (Meter(9), ApplyActions((Output(2),))),
     (),
@@ -354,6 +383,24 @@ async def test_flows_are_found_by_cookie_and_table(channel: Channel) -> None:
     assert len(await channel.dump_flows(match=Match(in_port=3))) == 1
 
 
+async def test_flows_that_others_made_are_understood(ovs: Ovs, channel: Channel) -> None:
+    words = (
+        "learn(table=1,hard_timeout=10,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],"
+        "load:NXM_OF_IN_PORT[]->NXM_NX_REG0[0..15])"
+    )
+    ovs.ofctl("add-flow", f"in_port=1,actions={words}")
+    ovs.ofctl("add-flow", "in_port=2,actions=conjunction(7,1/2),conjunction(9,2/3)")
+    ovs.ofctl("add-flow", "in_port=3,actions=clone(output:1)")
+    flows = {flow.match.value("in_port"): flow for flow in await channel.dump_flows()}
+    kinds = {
+        port: [type(action) for part in flow.instructions for action in part.actions]
+        for port, flow in flows.items()
+    }
+    assert kinds == {1: [Learn], 2: [Conjunction] * 2, 3: [Clone]}
+    again = [FlowMod(flow.match, flow.instructions) for flow in flows.values()]
+    assert not await channel.compare_flows(again)
+
+
 # --- all or nothing -----------------------------------------------------------------------------
 
 
@@ -361,7 +408,10 @@ def forged_without_prerequisite() -> Match:
     return Match.of_items([MatchItem(FIELDS["tcp_dst"], 80, None)])
 
 
+LONELY = Conjunction(7, 0, 1)  # there must be two at least
+
 BAD = {
+    "BAD_ACTION.BAD_CONJUNCTION": FlowMod(Match(), (ApplyActions((LONELY,)),)),
     "BAD_MATCH.BAD_PREREQ": FlowMod(forged_without_prerequisite()),
     "BAD_ACTION.BAD_OUT_GROUP": FlowMod(Match(), (ApplyActions((Group(77),)),)),
     "METER_MOD_FAILED.INVALID_METER": FlowMod(Match(), (Meter(77),)),
@@ -431,6 +481,93 @@ async def test_events_come_once_they_are_asked_for(ovs: Ovs, channel: Channel) -
         removed = await events.get(timeout_s=5)
         assert isinstance(removed, FlowRemoved)
         assert (removed.cookie, removed.match) == (5, flow.match)
+
+
+# --- comparing and monitoring -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("instructions", INSTRUCTIONS, ids=str)
+async def test_what_was_installed_is_no_difference(channel: Channel, instructions: tuple) -> None:
+    await channel.apply([MeterMod(0, 9, bands=(Band(100, 10),))])
+    group = GroupMod(0, 5, GroupType.ALL, (Bucket((Output(1),)),))
+    flow = FlowMod(Match(**TCP), instructions, 0, 100, 0x5052 << 48, idle_timeout_s=600)
+    await channel.apply_bundle([group, flow])
+    found = await channel.compare_flows([flow])
+    assert (found.messages(), found.unchanged) == ([], 1)
+
+
+async def test_the_difference_makes_the_switch_as_desired(ovs: Ovs, channel: Channel) -> None:
+    before = [FlowMod(Match(in_port=n), (GotoTable(1),), 0, 5, 7) for n in range(3000)]
+    others = FlowMod(Match(in_port=1), (), 9, cookie=0xABC)
+    await channel.apply_bundle([*before, others])
+    changed = [FlowMod(Match(in_port=n), (GotoTable(2),), 0, 5, 7) for n in range(10)]
+    desired = [*changed, *before[20:], FlowMod(Match(in_port=7000), (), 3, cookie=7)]
+    found = await channel.compare_flows(desired, cookie=7, cookie_mask=0xFFF)
+    counts = (len(found.added), len(found.changed), len(found.removed), found.unchanged)
+    assert counts == (1, 10, 10, 2980)
+    await channel.apply_bundle(found.messages())
+    assert not await channel.compare_flows([*desired, others])
+
+
+async def next_flow_event(events: Subscription[MonitorWord]) -> FlowEvent:
+    event = await events.get(timeout_s=5)
+    assert isinstance(event, FlowEvent)
+    return event
+
+
+async def test_a_monitor_hears_of_what_others_do_at_once(ovs: Ovs, channel: Channel) -> None:
+    flow = FlowMod(Match(in_port=1), (GotoTable(2),), 1, 7, 5)
+    await channel.apply_bundle([flow])
+    with await channel.monitor_flows() as events:
+        there = await next_flow_event(events)
+        assert (there.kind, there.key()) == (FlowEventKind.ADDED, flow.key())
+        assert (there.instructions, there.cookie) == (flow.instructions, 5)
+        ovs.ofctl("add-flow", "cookie=6,priority=9,in_port=2,actions=output:1")
+        added = await next_flow_event(events)
+        assert (added.kind, added.cookie, added.priority) == (FlowEventKind.ADDED, 6, 9)
+        ovs.ofctl("mod-flows", "in_port=2,actions=drop")
+        modified = await next_flow_event(events)
+        assert (modified.kind, modified.instructions) == (FlowEventKind.MODIFIED, ())
+        ovs.ofctl("del-flows", "table=1")
+        before = time.monotonic()
+        deleted = await next_flow_event(events)
+        assert time.monotonic() - before < 0.1
+        assert (deleted.kind, deleted.key()) == (FlowEventKind.DELETED, flow.key())
+        assert deleted.reason == FlowRemovedReason.DELETE
+        await channel.apply_bundle([flow])
+        own = await next_flow_event(events)
+        assert (own.kind, own.key()) == (FlowEventKind.ADDED, flow.key())
+
+
+async def test_a_monitor_that_knows_our_own_changes_by_number(channel: Channel) -> None:
+    flags = MonitorFlag.ADD | MonitorFlag.DELETE
+    with await channel.monitor_flows(Match(in_port=1), flags=flags) as events:
+        xid = channel.send(FlowMod(Match(in_port=1)))
+        assert await events.get(timeout_s=5) == OwnChange(xid)
+    await channel.apply([FlowMod(Match(in_port=1), priority=3)])
+    with pytest.raises(RequestTimeoutError):
+        await events.get(timeout_s=0.05)
+
+
+async def test_what_a_monitor_cannot_do_is_an_error(channel: Channel) -> None:
+    with pytest.raises(SwitchError, match=r"FLOW_MONITOR_FAILED\.UNKNOWN_MONITOR"):
+        await channel.request(CancelMonitor(77))
+
+
+# --- switches that connect to us ----------------------------------------------------------------
+
+
+async def test_a_switch_connects_to_us(ovs: Ovs) -> None:
+    path = ovs.directory / "controller.sock"
+    async with await serve_unix(path) as listening, asyncio.timeout(20):
+        ovs.vsctl("set-controller", "br0", f"unix:{path}")
+        try:
+            async with await listening.accept() as channel:
+                assert (await channel.features()).tables == 254
+                await channel.apply_bundle([DELETE_ALL])
+                assert await channel.dump_flows() == []
+        finally:
+            ovs.vsctl("del-controller", "br0")
 
 
 async def test_a_switch_that_is_killed_ends_the_channel(tmp_path: Path) -> None:

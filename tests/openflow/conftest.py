@@ -22,6 +22,7 @@ from privacy_router.openflow.messages import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from pathlib import Path
 
 Handler = Callable[["FakeSwitch", int, Message], Awaitable[bool]]
@@ -40,16 +41,22 @@ class FakeSwitch:
         self.refuse_commit = False
         self._staged: list[tuple[int, Message]] = []
         self._writers: list[asyncio.StreamWriter] = []
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
     async def start(self) -> None:
-        self._server = await asyncio.start_unix_server(self._serve, str(self.path))
+        self._servers.append(await asyncio.start_unix_server(self._serve, str(self.path)))
+
+    async def also_on_tcp(self, tls: ssl.SSLContext | None = None) -> int:
+        """Listen on a TCP port of the loopback as well; returns the port."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
         self.die()
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
+        for server in self._servers:
+            server.close()
+            await server.wait_closed()
 
     def die(self) -> None:
         for writer in self._writers:
@@ -81,6 +88,7 @@ class FakeSwitch:
                 if self.handler is None or not await self.handler(self, xid, message):
                     self._answer(xid, message)
         except (asyncio.IncompleteReadError, ConnectionError):
+            self._writers.remove(writer)
             writer.close()
 
     def _answer(self, xid: int, message: Message) -> None:

@@ -30,7 +30,15 @@ from privacy_router.openflow import (
 from privacy_router.openflow.bundle import BundleAdd, BundleControl
 from privacy_router.openflow.channel import Channel, connect_unix
 from privacy_router.openflow.constants import BundleControlType as Control
+from privacy_router.openflow.constants import FlowEventKind, MonitorFlag
 from privacy_router.openflow.messages import BarrierReply, BarrierRequest, EchoRequest
+from privacy_router.openflow.monitor import (
+    CancelMonitor,
+    FlowEvent,
+    FlowEvents,
+    MonitorPaused,
+    MonitorResumed,
+)
 from privacy_router.openflow.multipart import MultipartReply, MultipartRequest
 from privacy_router.openflow.subscription import Lost
 
@@ -315,6 +323,66 @@ async def test_messages_outside_a_bundle_are_confirmed_by_a_barrier(
     with pytest.raises(SwitchError, match=r"METER_MOD_FAILED\.METER_EXISTS") as caught:
         await channel.apply(meters)
     assert caught.value.message == meters[1]
+
+
+# --- comparing and monitoring -------------------------------------------------------------------
+
+
+async def test_flows_are_compared_as_they_come(switch: FakeSwitch, channel: Channel) -> None:
+    installed = [FlowStats(0, 0x8000, f.match, f.instructions, duration_s=9) for f in FLOWS[1:]]
+
+    async def answer(switch: FakeSwitch, xid: int, message: Message) -> bool:
+        for flow in installed:
+            switch.say(MultipartReply(1, (flow,), more=True), xid)
+        switch.say(MultipartReply(1, ()), xid)
+        return True
+
+    switch.handler = answer
+    found = await channel.compare_flows(FLOWS)
+    assert (found.added, found.unchanged, bool(found)) == ((FLOWS[0],), 4, True)
+    assert await channel.dump_flows() == installed
+
+
+def event(priority: int) -> FlowEvent:
+    return FlowEvent(FlowEventKind.DELETED, 0, priority, Match(), (GotoTable(1),))
+
+
+async def test_a_monitor_tells_first_what_is_there_then_what_changes(
+    switch: FakeSwitch, channel: Channel
+) -> None:
+    async def answer(switch: FakeSwitch, xid: int, message: Message) -> bool:
+        if isinstance(message, MultipartRequest):
+            switch.say(MultipartReply(0xFFFF, (FlowEvents((event(1), event(2))),)), xid)
+            switch.say(MultipartReply(0xFFFF, (FlowEvents((event(3),)),)))
+            switch.say(MonitorPaused())
+        return False
+
+    switch.handler = answer
+    with await channel.monitor_flows(limit=2) as events:
+        told = [await events.get(timeout_s=1) for _ in range(4)]
+        assert told == [event(1), event(2), event(3), MonitorPaused()]
+        switch.say(MonitorResumed())
+        assert await events.get(timeout_s=1) == MonitorResumed()
+    await channel.barrier()
+    assert [m for _, m in switch.received if isinstance(m, CancelMonitor)] == [CancelMonitor(1)]
+
+
+async def test_a_monitor_ends_with_the_connection(switch: FakeSwitch, channel: Channel) -> None:
+    async def answer(switch: FakeSwitch, xid: int, message: Message) -> bool:
+        switch.say(MultipartReply(0xFFFF, (FlowEvents(()),)), xid)
+        return True
+
+    switch.handler = answer
+    with await channel.monitor_flows() as events:
+        switch.die()
+        with pytest.raises(ConnectionLostError):
+            await events.get(timeout_s=1)
+
+
+@pytest.mark.parametrize("flags", [0, MonitorFlag.OWN | MonitorFlag.ACTIONS, 0x41])
+async def test_a_monitor_that_would_tell_nothing_is_refused(channel: Channel, flags: int) -> None:
+    with pytest.raises(ValueError, match="flags"):
+        await channel.monitor_flows(flags=flags)
 
 
 # --- events, keepalive, closing -----------------------------------------------------------------

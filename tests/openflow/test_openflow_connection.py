@@ -21,6 +21,7 @@ from privacy_router.openflow import (
     encode,
 )
 from privacy_router.openflow.connection import State
+from privacy_router.openflow.error_names import error_name
 from privacy_router.openflow.messages import EchoReply, EchoRequest, HelloElement
 from privacy_router.openflow.multipart import MultipartReply
 
@@ -175,3 +176,19 @@ def test_transaction_ids_do_not_repeat_and_wrap_around() -> None:
     connection._next_xid = 0xFFFFFFFF
     assert connection.send(BarrierRequest()) == 0xFFFFFFFF
     assert list(connection.reserve_xids(2)) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        ((5, 1, None), "FLOW_MOD_FAILED.TABLE_FULL"),
+        ((0xFFFF, 2313, 0x4F4E4600), "BUNDLE_FAILED.MSG_FAILED"),
+        ((0xFFFF, 15, 0x2320), "BAD_ACTION.BAD_CONJUNCTION"),
+        ((0xFFFF, 99, 0x2320), "NICIRA.99"),
+        ((0xFFFF, 99, 0x4F4E4600), "ONF.99"),
+        ((0xFFFF, 99, 7), "EXPERIMENTER.99"),
+        ((77, 3, None), "UNKNOWN_0x4d.3"),
+    ],
+)
+def test_errors_have_names(error: tuple[int, int, int | None], name: str) -> None:
+    assert error_name(*error) == name

@@ -69,6 +69,7 @@ from privacy_router.openflow import (
 from privacy_router.openflow import multipart as mp
 from privacy_router.openflow.bundle import BundleAdd, BundleControl
 from privacy_router.openflow.entries import GroupFeatures, RawEntry
+from privacy_router.openflow.learn import Learn, Learned
 from privacy_router.openflow.messages import (
     EchoReply,
     Experimenter,
@@ -76,10 +77,33 @@ from privacy_router.openflow.messages import (
     GetConfigRequest,
     HelloElement,
 )
+from privacy_router.openflow.monitor import (
+    CancelMonitor,
+    FlowEvent,
+    FlowEvents,
+    FlowMonitor,
+    MonitorPaused,
+    MonitorResumed,
+    OwnChange,
+    UnknownEvent,
+)
+from privacy_router.openflow.nicira import Clone, Conjunction
 
 V4, V6 = ipaddress.ip_address("192.0.2.1"), ipaddress.ip_address("2001:db8::1")
 MATCH = Match(
     in_port=1, eth_type=0x800, ip_proto=6, tcp_dst=443, tcp_flags="+syn", ct_state="+trk", reg3=1
+)
+LEARN = Learn(
+    1,
+    (
+        Learned(48, "eth_src", "eth_dst"),
+        Learned(16, 0x800, "eth_type"),
+        Learned(16, "reg0", "reg1", 16, 8, loads=True),
+        Learned(17, 1 << 16, "reg2", loads=True),
+        Learned(16, "reg0", None, 16),
+    ),
+    7,
+    *(8, 9, 10, 1, 11, 12),
 )
 ACTIONS = (
     Output(3),
@@ -104,6 +128,10 @@ ACTIONS = (
     Ct(1, 5, 3, (Nat(1, V4, V4 + 3, 1000, 2000), SetField("ct_mark", 1)), 21),
     Ct(1, 15, zone_field="reg0", actions=(Nat(2, V6),)),
     Nat(),
+    Conjunction(7, 1, 3),
+    Clone((DecNwTtl(), Output(1))),
+    LEARN,
+    Learn(3, ()),
 )
 INSTRUCTIONS = (
     Meter(1),
@@ -116,6 +144,7 @@ INSTRUCTIONS = (
 )
 BUCKETS = (Bucket((Output(1),), 10), Bucket(ACTIONS[:3], 0, 1, 2))
 FLOW = FlowStats(1, 2, MATCH, INSTRUCTIONS, 3, 4, 5, 6, 7, 8, 9, 10)
+EVENT = FlowEvent(1, 2, 3, MATCH, INSTRUCTIONS, 4, 5, 6, 7)
 PORT = PortDesc(1, 2, "internal_100", 1, 4, 5, 6, 7, 8, 9, 10)
 
 MESSAGES: list[Message] = [
@@ -148,6 +177,10 @@ MESSAGES: list[Message] = [
     mp.meter_config_request(),
     mp.meter_features_request(),
     mp.MultipartRequest(12, RawEntry(b"features"), more=True),
+    mp.monitor_request(FlowMonitor(1, 0x3F, MATCH, 2, 3)),
+    CancelMonitor(1),
+    MonitorPaused(),
+    MonitorResumed(),
     mp.MultipartReply(0, (Desc("Nicira", "Open vSwitch", "3.1.0", "None", "br0"),)),
     mp.MultipartReply(1, (FLOW, FLOW), more=True),
     mp.MultipartReply(2, (Aggregate(1, 2, 3),)),
@@ -161,6 +194,8 @@ MESSAGES: list[Message] = [
     mp.MultipartReply(10, (MeterConfig(1, 2, (Band(3),)),)),
     mp.MultipartReply(11, (MeterFeatures(1, 2, 3, 4, 5),)),
     mp.MultipartReply(12, (RawEntry(b"features"),)),
+    mp.MultipartReply(0xFFFF, (FlowEvents((EVENT, OwnChange(7), UnknownEvent(9, b"abcd"))),)),
+    mp.MultipartReply(0xFFFF, (RawEntry(b"another experimenter"),)),
 ]
 
 

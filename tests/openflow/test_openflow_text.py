@@ -10,11 +10,15 @@ from privacy_router.openflow import (
     Action,
     ApplyActions,
     ClearActions,
+    Clone,
+    Conjunction,
     Ct,
     DecNwTtl,
     FlowMod,
     GotoTable,
     Group,
+    Learn,
+    Learned,
     Load,
     Match,
     Meter,
@@ -94,6 +98,19 @@ def test_matches(fields: dict, text: str) -> None:
         (Resubmit(3), "resubmit(,privacy)"),
         (Note(b"\1"), "note:01.00.00.00.00.00"),
         (Ct(), "ct"),
+        (Conjunction(7, 0, 2), "conjunction(7,1/2)"),
+        (Clone((DecNwTtl(), Output(4))), "clone(dec_ttl,output:warp0)"),
+        (
+            Learn(3, (Learned(48, "eth_src", "eth_dst"), Learned(16, "reg0", None, 16))),
+            "learn(table=privacy,eth_dst[0..47]=eth_src[0..47],output:reg0[16..31])",
+        ),
+        (
+            Learn(0, (Learned(8, 5, "reg1", 0, 4, loads=True),), 7, 9, 30, 60, 1),
+            (
+                "learn(table=classify,idle_timeout=30,hard_timeout=60,priority=7,send_flow_rem,"
+                "cookie=0x9,load:0x5->reg1[4..11])"
+            ),
+        ),
         (
             Ct(1, 5, 3, (Nat(1, ipaddress.ip_address("10.0.0.1")), set_field("ct_mark", 1))),
             "ct(commit,table=privacy,zone=5,nat(src=10.0.0.1),exec(set_field:0x1->ct_mark))",

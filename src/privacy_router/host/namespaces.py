@@ -76,8 +76,11 @@ def remove_directory() -> None:
     """Take the directory away if no namespace is bound in it."""
     if not NETNS_DIR.is_dir() or any(NETNS_DIR.iterdir()):
         return
-    if os.path.ismount(NETNS_DIR):
+    try:
         libc.unmount(NETNS_DIR)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # it is not a mount
+            raise
     NETNS_DIR.rmdir()
 
 

@@ -29,4 +29,6 @@ def frame_action(action_type: int, body: bytes) -> bytes:
 
 def encode_actions(actions: tuple[Action, ...]) -> bytes:
     """The actions one after the other."""
+    if len(actions) == 1:
+        return actions[0].encode()
     return b"".join([action.encode() for action in actions])

@@ -17,11 +17,14 @@ from privacy_router.openflow.actions import (
     SetNwTtl,
     SetQueue,
 )
-from privacy_router.openflow.constants import CtFlag, NatFlag, PortNumber
+from privacy_router.openflow.constants import CtFlag, FlowModFlag, NatFlag, PortNumber
 from privacy_router.openflow.fields import Form, field_named
+from privacy_router.openflow.learn import Learn, Learned
 from privacy_router.openflow.nicira import (
     NO_TABLE,
     RESUBMIT_IN_PORT,
+    Clone,
+    Conjunction,
     Ct,
     Load,
     Move,
@@ -65,6 +68,7 @@ _NAT_OPTIONS: Final = {
     NatFlag.PROTO_HASH: "hash",
     NatFlag.PROTO_RANDOM: "random",
 }
+_DEFAULT_PRIORITY = 0x8000
 _ALGORITHMS: Final = {21: "ftp", 69: "tftp"}
 
 
@@ -125,6 +129,12 @@ def _rare(action: Action, names: Names) -> str:
             return f"move:{source}{_bits(source_offset, bits)}->{destination}{there}"
         case SetFieldMasked(field, value, mask):
             return f"set_field:{_value(field, value, mask, names)}->{_WORDS.get(field, field)}"
+        case Conjunction(conjunction_id, dimension, count):
+            return f"conjunction({conjunction_id},{dimension + 1}/{count})"
+        case Clone(actions):
+            return f"clone({','.join(format_action(each, names) for each in actions)})"
+        case Learn():
+            return _learn(action, names)
         case Note(data):
             return f"note:{data.hex('.')}"
         case NiciraAction(subtype, body):
@@ -132,6 +142,33 @@ def _rare(action: Action, names: Names) -> str:
         case RawAction(action_type, body):
             return f"action_{action_type}({body.hex()})"
     return repr(action)
+
+
+def _learn(learn: Learn, names: Names) -> str:
+    words = [f"table={names.of_table(learn.table_id)}"]
+    for word, number in (
+        ("idle_timeout", learn.idle_timeout_s),
+        ("hard_timeout", learn.hard_timeout_s),
+        ("fin_idle_timeout", learn.fin_idle_timeout_s),
+        ("fin_hard_timeout", learn.fin_hard_timeout_s),
+    ):
+        words += [f"{word}={number}"] if number else []
+    words += [f"priority={learn.priority}"] if learn.priority != _DEFAULT_PRIORITY else []
+    words += ["send_flow_rem"] if learn.flags & FlowModFlag.SEND_FLOW_REM else []
+    words += [f"cookie={learn.cookie:#x}"] if learn.cookie else []
+    return f"learn({','.join([*words, *map(_learned, learn.parts)])})"
+
+
+def _learned(part: Learned) -> str:
+    source = (
+        f"{part.source:#x}"
+        if isinstance(part.source, int)
+        else (part.source + _bits(part.source_offset, part.bits))
+    )
+    if part.destination is None:
+        return f"output:{source}"
+    destination = part.destination + _bits(part.destination_offset, part.bits)
+    return f"load:{source}->{destination}" if part.loads else f"{destination}={source}"
 
 
 def _bits(offset: int, bits: int) -> str:

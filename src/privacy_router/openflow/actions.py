@@ -6,9 +6,15 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.openflow.action import ACTION_HEADER, Action, frame_action
-from privacy_router.openflow.constants import NICIRA_EXPERIMENTER, ActionType, PortNumber
+from privacy_router.openflow.constants import (
+    NICIRA_EXPERIMENTER,
+    ActionType,
+    NiciraActionType,
+    PortNumber,
+)
 from privacy_router.openflow.errors import DecodeError
 from privacy_router.openflow.fields import field_named
+from privacy_router.openflow.learn import decode_learn_untrusted
 from privacy_router.openflow.match import decode_oxm_untrusted, encode_oxm
 from privacy_router.openflow.nicira import decode_nicira_untrusted
 from privacy_router.openflow.notation import parse_value
@@ -163,6 +169,9 @@ def _decode_experimenter_untrusted(reader: Reader, depth: int) -> Action:
     if reader.peek("I")[0] != NICIRA_EXPERIMENTER or reader.left() < 6:
         return RawAction(ActionType.EXPERIMENTER, reader.rest())
     reader.unpack("I")
+    if reader.peek("H")[0] == NiciraActionType.LEARN:
+        reader.unpack("H")
+        return decode_learn_untrusted(reader)
     return decode_nicira_untrusted(
         reader, lambda nested: decode_actions_untrusted(nested, depth + 1)
     )

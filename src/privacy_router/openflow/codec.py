@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.openflow import bundle, flows, groups, messages, meters, multipart, ports
+from privacy_router.openflow import (
+    bundle,
+    flows,
+    groups,
+    messages,
+    meters,
+    monitor,
+    multipart,
+    ports,
+)
 from privacy_router.openflow.constants import (
     ONF_EXPERIMENTER,
     VERSION,
     BundleMessageType,
     MessageType,
+    MonitorMessageType,
 )
 from privacy_router.openflow.errors import DecodeError
 from privacy_router.openflow.message import HEADER, Message, UnknownMessage, encode
@@ -20,9 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["decode_untrusted", "encode"]
 
-_BUNDLE: Final[dict[int, Callable[[Reader], Message]]] = {
+_ONF: Final[dict[int, Callable[[Reader], Message]]] = {
     BundleMessageType.CONTROL: bundle.decode_control_untrusted,
     BundleMessageType.ADD: bundle.decode_add_untrusted,
+    MonitorMessageType.MONITOR: monitor.decode_cancel_untrusted,
+    MonitorMessageType.PAUSED: lambda _: monitor.MonitorPaused(),
+    MonitorMessageType.RESUMED: lambda _: monitor.MonitorResumed(),
 }
 
 
@@ -48,8 +61,8 @@ def decode_untrusted(data: bytes) -> tuple[int, Message]:
 
 def _decode_experimenter_untrusted(reader: Reader) -> Message:
     experimenter, experimenter_type = reader.unpack("II")
-    if experimenter == ONF_EXPERIMENTER and experimenter_type in _BUNDLE:
-        return _BUNDLE[experimenter_type](reader)
+    if experimenter == ONF_EXPERIMENTER and experimenter_type in _ONF:
+        return _ONF[experimenter_type](reader)
     return messages.Experimenter(experimenter, experimenter_type, reader.rest())
 
 

@@ -10,12 +10,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.openflow.codec import decode_untrusted, encode
-from privacy_router.openflow.constants import VERSION
+from privacy_router.openflow.constants import VERSION, MessageType
 from privacy_router.openflow.error_names import ErrorType, error_name
 from privacy_router.openflow.errors import DecodeError, NegotiationError, OpenFlowError
 from privacy_router.openflow.message import HEADER, Message
 from privacy_router.openflow.messages import EchoReply, EchoRequest, ErrorMessage, Hello
-from privacy_router.openflow.multipart import Entry, MultipartReply
+from privacy_router.openflow.multipart import Entry, MultipartReply, decode_raw_reply_untrusted
 from privacy_router.openflow.wire import value_class
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 _MAX_UNFINISHED_ANSWERS = 256
 _LAST_XID = 0xFFFFFFFF
 _INCOMPATIBLE = 0
+_MULTIPART_REPLY: Final = (VERSION, int(MessageType.MULTIPART_REPLY))
 
 
 class State(Enum):
@@ -74,6 +75,7 @@ class Connection:
         self._next_xid = 1
         self._unfinished: dict[int, _Unfinished] = {}
         self._unfinished_bytes = 0
+        self._kept_raw: set[int] = set()
         self._max_answer_bytes = max_answer_bytes
         self._failure: OpenFlowError | None = None
 
@@ -100,6 +102,10 @@ class Connection:
         first = self._next_xid
         self._next_xid += count
         return range(first, first + count)
+
+    def keep_raw(self, xid: int) -> None:
+        """Leave the answer to that multipart request undecoded: a `RawEntry` for each part."""
+        self._kept_raw.add(xid)
 
     def data_to_send(self) -> bytes:
         """Take all queued bytes."""
@@ -144,7 +150,7 @@ class Connection:
         return events
 
     def _handle_untrusted(self, data: bytes) -> list[Event]:
-        xid, message = decode_untrusted(data)
+        xid, message = self._decode_untrusted(data)
         if self.state is State.GREETING:
             return [self._greeted(message)]
         if isinstance(message, EchoRequest):
@@ -152,9 +158,17 @@ class Connection:
             return []
         if isinstance(message, ErrorMessage):
             self._unfinished.pop(xid, None)
+            self._kept_raw.discard(xid)
         if isinstance(message, MultipartReply):
             return self._collect(xid, message, len(data))
         return [Received(xid, message)]
+
+    def _decode_untrusted(self, data: bytes) -> tuple[int, Message]:
+        if self._kept_raw:
+            version, message_type, _, xid = HEADER.unpack_from(data)
+            if xid in self._kept_raw and (version, message_type) == _MULTIPART_REPLY:
+                return xid, decode_raw_reply_untrusted(data[HEADER.size :])
+        return decode_untrusted(data)
 
     def _greeted(self, message: Message) -> Event:
         if isinstance(message, ErrorMessage):
@@ -171,6 +185,8 @@ class Connection:
 
     def _collect(self, xid: int, part: MultipartReply, size: int) -> list[Event]:
         begun = self._unfinished.get(xid)
+        if not part.more:
+            self._kept_raw.discard(xid)
         if begun is None and not part.more:
             return [Received(xid, part)]
         if begun is None:

@@ -254,8 +254,10 @@ class NiciraActionType(OpenEnum):
     RESUBMIT_TABLE = 14
     LEARN = 16
     REG_LOAD2 = 33
+    CONJUNCTION = 34
     CT = 35
     NAT = 36
+    CLONE = 42
 
 
 class MultipartType(OpenEnum):
@@ -303,6 +305,34 @@ class BundleMessageType(OpenEnum):
 
     CONTROL = 2300
     ADD = 2301
+
+
+class MonitorMessageType(OpenEnum):
+    """ONF extension of OpenFlow 1.3: experimenter types of flow monitoring."""
+
+    MONITOR = 1870
+    PAUSED = 1871
+    RESUMED = 1872
+
+
+class MonitorFlag(IntFlag):
+    """What a flow monitor tells, ovs-ofctl(8), `monitor`."""
+
+    INITIAL = 1 << 0
+    ADD = 1 << 1
+    DELETE = 1 << 2
+    MODIFY = 1 << 3
+    ACTIONS = 1 << 4
+    OWN = 1 << 5
+
+
+class FlowEventKind(OpenEnum):
+    """What a flow monitor tells of."""
+
+    ADDED = 0
+    DELETED = 1
+    MODIFIED = 2
+    ABBREVIATED = 3
 
 
 class CtFlag(IntFlag):

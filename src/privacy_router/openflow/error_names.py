@@ -77,24 +77,56 @@ _CODES: Final[dict[int, tuple[str, ...]]] = {
     ),
 }
 
-# ONF EXT-230, section 7.4.4: experimenter error types.
-_BUNDLE_CODES: Final[dict[int, str]] = {
-    2300: "UNKNOWN",
-    2301: "EPERM",
-    2302: "BAD_ID",
-    2303: "BUNDLE_EXIST",
-    2304: "BUNDLE_CLOSED",
-    2305: "OUT_OF_BUNDLES",
-    2306: "BAD_TYPE",
-    2307: "BAD_FLAGS",
-    2308: "MSG_BAD_LEN",
-    2309: "MSG_BAD_XID",
-    2310: "MSG_UNSUP",
-    2311: "MSG_CONFLICT",
-    2312: "MSG_TOO_MANY",
-    2313: "MSG_FAILED",
-    2314: "TIMEOUT",
-    2315: "BUNDLE_IN_PROGRESS",
+# Experimenter error types of ONF extensions: EXT-230 (bundles), EXT-260 and EXT-425.
+_ONF_CODES: Final[dict[int, str]] = {
+    2300: "BUNDLE_FAILED.UNKNOWN",
+    2301: "BUNDLE_FAILED.EPERM",
+    2302: "BUNDLE_FAILED.BAD_ID",
+    2303: "BUNDLE_FAILED.BUNDLE_EXIST",
+    2304: "BUNDLE_FAILED.BUNDLE_CLOSED",
+    2305: "BUNDLE_FAILED.OUT_OF_BUNDLES",
+    2306: "BUNDLE_FAILED.BAD_TYPE",
+    2307: "BUNDLE_FAILED.BAD_FLAGS",
+    2308: "BUNDLE_FAILED.MSG_BAD_LEN",
+    2309: "BUNDLE_FAILED.MSG_BAD_XID",
+    2310: "BUNDLE_FAILED.MSG_UNSUP",
+    2311: "BUNDLE_FAILED.MSG_CONFLICT",
+    2312: "BUNDLE_FAILED.MSG_TOO_MANY",
+    2313: "BUNDLE_FAILED.MSG_FAILED",
+    2314: "BUNDLE_FAILED.TIMEOUT",
+    2315: "BUNDLE_FAILED.BUNDLE_IN_PROGRESS",
+    2600: "BAD_INSTRUCTION.DUP_INST",
+    4250: "BAD_ACTION.BAD_SET_MASK",
+}
+
+# What Open vSwitch says with Nicira's number since OpenFlow 1.2, by `exp_type`.
+_NICIRA_CODES: Final[dict[int, str]] = {
+    2: "BAD_REQUEST.NXM_INVALID",
+    3: "BAD_REQUEST.NXM_BAD_TYPE",
+    4: "BAD_REQUEST.MUST_BE_ZERO",
+    5: "BAD_REQUEST.BAD_REASON",
+    6: "FLOW_MONITOR_FAILED.MONITOR_EXISTS",
+    7: "FLOW_MONITOR_FAILED.BAD_FLAGS",
+    8: "FLOW_MONITOR_FAILED.UNKNOWN_MONITOR",
+    9: "BAD_REQUEST.FM_BAD_EVENT",
+    10: "BAD_REQUEST.UNENCODABLE_ERROR",
+    11: "BAD_ACTION.MUST_BE_ZERO",
+    12: "FLOW_MOD_FAILED.HARDWARE",
+    13: "FLOW_MOD_FAILED.BAD_TABLE_ID",
+    15: "BAD_ACTION.BAD_CONJUNCTION",
+    16: "TLV_TABLE_MOD_FAILED.BAD_COMMAND",
+    17: "TLV_TABLE_MOD_FAILED.BAD_OPT_LEN",
+    18: "TLV_TABLE_MOD_FAILED.BAD_FIELD_IDX",
+    19: "TLV_TABLE_MOD_FAILED.TABLE_FULL",
+    20: "TLV_TABLE_MOD_FAILED.ALREADY_MAPPED",
+    21: "TLV_TABLE_MOD_FAILED.DUP_ENTRY",
+    34: "RESUME_FAILED.NOT_SUPPORTED",
+    35: "RESUME_FAILED.STALE",
+    36: "STATS_FAILED.NOT_CONFIGURED",
+}
+_EXPERIMENTERS: Final = {
+    ONF_EXPERIMENTER: ("ONF", _ONF_CODES),
+    NICIRA_EXPERIMENTER: ("NICIRA", _NICIRA_CODES),
 }
 
 
@@ -103,10 +135,9 @@ def error_name(error_type: int, code: int, experimenter: int | None = None) -> s
 
     For an experimenter error, `code` is its `exp_type` and `experimenter` says whose.
     """
-    if experimenter == ONF_EXPERIMENTER and code in _BUNDLE_CODES:
-        return f"BUNDLE_FAILED.{_BUNDLE_CODES[code]}"
-    if experimenter == NICIRA_EXPERIMENTER:
-        return f"NICIRA.{code}"
+    if experimenter in _EXPERIMENTERS:
+        whose, named = _EXPERIMENTERS[experimenter]
+        return named.get(code, f"{whose}.{code}")
     kind = ErrorType(error_type)
     codes = _CODES.get(error_type, ())
     return f"{kind.name}.{codes[code] if code < len(codes) else code}"

@@ -212,6 +212,8 @@ WIDE_REGISTERS: Final = {
 FIELDS: Final[dict[str, Field]] = {}
 _BY_HEADER: Final[dict[tuple[int, int, int | None], Field]] = {}
 
+_NXM_HEADERS: Final[dict[str, bytes]] = {}
+
 
 def _register_all() -> None:
     for rank, declared in enumerate(_DECLARED):
@@ -220,6 +222,9 @@ def _register_all() -> None:
         _BY_HEADER[declared.oxm_class, declared.number, declared.experimenter] = declared
     for key, name in _ALSO_ON_WIRE.items():
         _BY_HEADER[key] = FIELDS[name]
+        if key[0] in (OxmClass.NXM_0, OxmClass.NXM_1):
+            header = struct.pack("!HBB", key[0], key[1] << 1, FIELDS[name].byte_count)
+            _NXM_HEADERS.setdefault(name, header)
     _register_wide()
 
 
@@ -247,6 +252,11 @@ def field_named(name: str) -> Field:
         raise ValueError(f"there is no match field {name!r}")
     whose = int(parts[2], 16) if parts[2] else None
     return _unknown(int(parts[1], 16), int(parts[3]), whose, int(parts[4]))
+
+
+def nxm_header(field: Field) -> bytes:
+    """The header in Nicira's own form where there is one: what Open vSwitch writes in `learn`."""
+    return _NXM_HEADERS.get(field.name, field.header)
 
 
 def field_on_wire(oxm_class: int, number: int, experimenter: int | None, byte_count: int) -> Field:

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 _HEADER: Final = struct.Struct("!HH")
 _LIST_HEADER: Final = struct.Struct("!HH4x")
+_LIST_HEADER_BYTES = _LIST_HEADER.size
 _GOTO: Final = struct.Struct("!HHB3x")
 _METADATA: Final = struct.Struct("!HH4xQQ")
 _METER: Final = struct.Struct("!HHI")
+_APPLY, _WRITE = int(InstructionType.APPLY_ACTIONS), int(InstructionType.WRITE_ACTIONS)
 _REMEMBERED_LISTS = 4096
 
 
@@ -62,7 +64,7 @@ class ApplyActions(Instruction):
     actions: tuple[Action, ...]
 
     def encode(self) -> bytes:
-        return _encode_list(InstructionType.APPLY_ACTIONS, self.actions)
+        return _encode_list(_APPLY, self.actions)
 
     def does_nothing(self) -> bool:
         return not self.actions
@@ -86,7 +88,7 @@ class WriteActions(Instruction):
     actions: tuple[Action, ...]
 
     def encode(self) -> bytes:
-        return _encode_list(InstructionType.WRITE_ACTIONS, self.actions)
+        return _encode_list(_WRITE, self.actions)
 
     def does_nothing(self) -> bool:
         return not self.actions
@@ -131,13 +133,15 @@ class RawInstruction(Instruction):
         return _HEADER.pack(self.instruction_type, len(padded)) + padded[_HEADER.size :]
 
 
-def _encode_list(kind: InstructionType, actions: tuple[Action, ...]) -> bytes:
+def _encode_list(kind: int, actions: tuple[Action, ...]) -> bytes:
     body = encode_actions(actions)
-    return _LIST_HEADER.pack(kind, _LIST_HEADER.size + len(body)) + body
+    return _LIST_HEADER.pack(kind, _LIST_HEADER_BYTES + len(body)) + body
 
 
 def encode_instructions(instructions: tuple[Instruction, ...]) -> bytes:
     """The instructions one after the other."""
+    if len(instructions) == 1:
+        return instructions[0].encode()
     return b"".join([instruction.encode() for instruction in instructions])
 
 

@@ -6,7 +6,7 @@ import struct
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from privacy_router.openflow.constants import MAX_MESSAGE_BYTES, VERSION, MessageType
+from privacy_router.openflow.constants import MAX_MESSAGE_BYTES, VERSION
 from privacy_router.openflow.errors import EncodeError
 from privacy_router.openflow.wire import value_class
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     MessageDecoder = Callable[[Reader], "Message"]
 
 HEADER: Final = struct.Struct("!BBHI")
+_HEADER_BYTES = HEADER.size
 
 
 class Message(ABC):
@@ -25,6 +26,10 @@ class Message(ABC):
 
     __slots__ = ()
     TYPE: ClassVar[int]
+
+    def version_and_type(self) -> tuple[int, int]:
+        """Version and type in the header."""
+        return VERSION, self.TYPE
 
     @abstractmethod
     def body(self) -> bytes:
@@ -39,6 +44,9 @@ class UnknownMessage(Message):
     message_type: int
     data: bytes
 
+    def version_and_type(self) -> tuple[int, int]:
+        return VERSION, self.message_type
+
     def body(self) -> bytes:
         return self.data
 
@@ -49,11 +57,8 @@ def encode(message: Message, xid: int) -> bytes:
         body = message.body()
     except (struct.error, OverflowError) as error:
         raise EncodeError(f"{message!r} cannot be encoded: {error}") from error
-    length = HEADER.size + len(body)
+    length = _HEADER_BYTES + len(body)
     if length > MAX_MESSAGE_BYTES:
         raise EncodeError(f"a {type(message).__name__} of {length} bytes is too long to send")
-    message_type = message.TYPE
-    if isinstance(message, UnknownMessage):
-        message_type = message.message_type
-    version = getattr(message, "version", VERSION) if message_type == MessageType.HELLO else VERSION
+    version, message_type = message.version_and_type()
     return HEADER.pack(version, message_type, length, xid) + body

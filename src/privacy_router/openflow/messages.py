@@ -48,6 +48,9 @@ class Hello(Message):
         HelloElement(_VERSION_BITMAP, (1 << VERSION).to_bytes(4, "big")),
     )
 
+    def version_and_type(self) -> tuple[int, int]:
+        return self.version, self.TYPE
+
     def versions(self) -> frozenset[int] | None:
         """The versions that the sender lists, or None when it lists none."""
         for element in self.elements:

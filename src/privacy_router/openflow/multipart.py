@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from privacy_router.openflow import entries
+from privacy_router.openflow import entries, monitor
 from privacy_router.openflow.constants import (
     GroupId,
     MessageType,
@@ -20,13 +20,12 @@ from privacy_router.openflow.flows import ANY_FLOW
 from privacy_router.openflow.match import Match, decode_match_untrusted
 from privacy_router.openflow.message import Message
 from privacy_router.openflow.ports import PortDesc, decode_port_untrusted
-from privacy_router.openflow.wire import value_class
+from privacy_router.openflow.wire import Reader, value_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from privacy_router.openflow.message import MessageDecoder
-    from privacy_router.openflow.wire import Reader
 
 Entry = (
     entries.Desc
@@ -41,6 +40,7 @@ Entry = (
     | entries.MeterConfig
     | entries.MeterFeatures
     | PortDesc
+    | monitor.FlowEvents
     | RawEntry
 )
 
@@ -75,7 +75,7 @@ class IdQuery:
         return struct.pack("!I4x", self.number)
 
 
-Query = FlowQuery | IdQuery | RawEntry
+Query = FlowQuery | IdQuery | monitor.FlowMonitor | RawEntry
 
 
 @value_class
@@ -166,6 +166,11 @@ def meter_features_request() -> MultipartRequest:
     return MultipartRequest(MultipartType.METER_FEATURES)
 
 
+def monitor_request(query: monitor.FlowMonitor) -> MultipartRequest:
+    """Changes to flows from now on. Answer: `FlowEvents`, and more of them whenever there are."""
+    return MultipartRequest(MultipartType.EXPERIMENTER, query)
+
+
 # --- decoding -----------------------------------------------------------------------------------
 
 
@@ -207,8 +212,10 @@ _ENTRIES: Final[dict[int, Callable[[Reader], Entry]]] = {
 def _decode_request_untrusted(reader: Reader) -> Message:
     kind, flags = reader.unpack("HH4x")
     decode = _QUERIES.get(kind)
-    if decode is not None:
-        query: Query | None = decode(reader)
+    if kind == MultipartType.EXPERIMENTER and monitor.is_monitoring_untrusted(reader):
+        query: Query | None = monitor.decode_query_untrusted(reader)
+    elif decode is not None:
+        query = decode(reader)
     else:
         query = RawEntry(reader.rest()) if reader.left() else None
     return MultipartRequest(kind, query, bool(flags & _MORE))
@@ -218,11 +225,20 @@ def _decode_reply_untrusted(reader: Reader) -> Message:
     kind, flags = reader.unpack("HH4x")
     decode = _ENTRIES.get(kind)
     found: list[Entry] = []
-    if decode is None and reader.left():
+    if kind == MultipartType.EXPERIMENTER and monitor.is_monitoring_untrusted(reader):
+        found.append(monitor.decode_events_untrusted(reader))
+    elif decode is None and reader.left():
         found.append(RawEntry(reader.rest()))
     elif decode is not None:
         found = _decode_entries_untrusted(reader, decode)
     return MultipartReply(kind, tuple(found), bool(flags & _MORE))
+
+
+def decode_raw_reply_untrusted(body: bytes) -> MultipartReply:
+    """A reply whose entries stay together as they came, in one `RawEntry`. Raises DecodeError."""
+    reader = Reader(body)
+    kind, flags = reader.unpack("HH4x")
+    return MultipartReply(kind, (RawEntry(reader.rest()),), bool(flags & _MORE))
 
 
 def _decode_entries_untrusted(reader: Reader, decode: Callable[[Reader], Entry]) -> list[Entry]:

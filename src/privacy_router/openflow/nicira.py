@@ -29,22 +29,24 @@ _NOTE_HEAD_BYTES = 10  # what an action has before the data
 _LOAD_BITS = 64
 _SUBTYPE: Final = struct.Struct("!IH")
 _LOAD: Final = struct.Struct("!H4sQ")
+_CONJUNCTION: Final = struct.Struct("!BBI")
 _CT: Final = struct.Struct("!H4sHB3xH")
 
 
-def _frame(subtype: int, body: bytes) -> bytes:
+def frame_nicira(subtype: int, body: bytes) -> bytes:
+    """A Nicira action of that subtype around `body`."""
     return frame_action(ActionType.EXPERIMENTER, _SUBTYPE.pack(NICIRA_EXPERIMENTER, subtype) + body)
 
 
 @value_class
 class NiciraAction(Action):
-    """A Nicira action that is kept as it is, `learn` among them. `body` follows the subtype."""
+    """A Nicira action that is kept as it is. `body` follows the subtype."""
 
     subtype: int
     body: bytes
 
     def encode(self) -> bytes:
-        return _frame(self.subtype, self.body)
+        return frame_nicira(self.subtype, self.body)
 
 
 @value_class
@@ -60,7 +62,7 @@ class Move(Action):
     def encode(self) -> bytes:
         numbers = struct.pack("!3H", self.bits, self.source_offset, self.destination_offset)
         headers = field_named(self.source).header + field_named(self.destination).header
-        return _frame(NiciraActionType.REG_MOVE, numbers + headers)
+        return frame_nicira(NiciraActionType.REG_MOVE, numbers + headers)
 
 
 @value_class
@@ -75,7 +77,7 @@ class Load(Action):
     def encode(self) -> bytes:
         where = self.offset << 6 | self.bits - 1
         header = field_named(self.field).header
-        return _frame(NiciraActionType.REG_LOAD, _LOAD.pack(where, header, self.value))
+        return frame_nicira(NiciraActionType.REG_LOAD, _LOAD.pack(where, header, self.value))
 
 
 @value_class
@@ -90,7 +92,7 @@ class SetFieldMasked(Action):
         field = field_named(self.field)
         size = field.byte_count
         payload = self.value.to_bytes(size, "big") + self.mask.to_bytes(size, "big")
-        return _frame(NiciraActionType.REG_LOAD2, field.masked_header + payload)
+        return frame_nicira(NiciraActionType.REG_LOAD2, field.masked_header + payload)
 
 
 def load(field: str, value: FieldValue) -> Load:
@@ -109,7 +111,7 @@ class Resubmit(Action):
     in_port: int = RESUBMIT_IN_PORT
 
     def encode(self) -> bytes:
-        return _frame(
+        return frame_nicira(
             NiciraActionType.RESUBMIT_TABLE, struct.pack("!HB3x", self.in_port, self.table_id)
         )
 
@@ -125,7 +127,7 @@ class Note(Action):
         object.__setattr__(self, "data", self.data + padding)
 
     def encode(self) -> bytes:
-        return _frame(NiciraActionType.NOTE, self.data)
+        return frame_nicira(NiciraActionType.NOTE, self.data)
 
 
 @value_class
@@ -147,7 +149,30 @@ class Ct(Action):
     def encode(self) -> bytes:
         source = field_named(self.zone_field).header if self.zone_field else bytes(4)
         fixed = _CT.pack(self.flags, source, self.zone, self.table_id, self.alg)
-        return _frame(NiciraActionType.CT, fixed + encode_actions(self.actions))
+        return frame_nicira(NiciraActionType.CT, fixed + encode_actions(self.actions))
+
+
+@value_class
+class Conjunction(Action):
+    """One of `count` dimensions of the conjunctive match that `conj_id` stands for, from 0 on."""
+
+    conjunction_id: int
+    dimension: int
+    count: int
+
+    def encode(self) -> bytes:
+        numbers = (self.dimension, self.count, self.conjunction_id)
+        return frame_nicira(NiciraActionType.CONJUNCTION, _CONJUNCTION.pack(*numbers))
+
+
+@value_class
+class Clone(Action):
+    """Carry `actions` out on a copy of the packet."""
+
+    actions: tuple[Action, ...]
+
+    def encode(self) -> bytes:
+        return frame_nicira(NiciraActionType.CLONE, bytes(6) + encode_actions(self.actions))
 
 
 @value_class
@@ -172,7 +197,7 @@ class Nat(Action):
             if port is not None:
                 present |= 1 << bit
                 parts += port.to_bytes(2, "big")
-        return _frame(NiciraActionType.NAT, struct.pack("!2xHH", self.flags, present) + parts)
+        return frame_nicira(NiciraActionType.NAT, struct.pack("!2xHH", self.flags, present) + parts)
 
 
 # --- decoding -----------------------------------------------------------------------------------
@@ -186,6 +211,9 @@ def decode_nicira_untrusted(reader: Reader, decode_actions: ActionsDecoder) -> A
     (subtype,) = reader.unpack("H")
     if subtype == NiciraActionType.CT:
         return _decode_ct_untrusted(reader, decode_actions)
+    if subtype == NiciraActionType.CLONE:
+        reader.unpack("6x")
+        return Clone(decode_actions(reader))
     decode = _DECODERS.get(subtype)
     return decode(reader) if decode else NiciraAction(subtype, reader.rest())
 
@@ -240,6 +268,11 @@ def _decode_ct_untrusted(reader: Reader, decode_actions: ActionsDecoder) -> Acti
     return Ct(flags, zone, table_id, decode_actions(reader), alg, zone_field)
 
 
+def _decode_conjunction_untrusted(reader: Reader) -> Action:
+    dimension, count, conjunction_id = reader.unpack("BBI")
+    return Conjunction(conjunction_id, dimension, count)
+
+
 def _decode_nat_untrusted(reader: Reader) -> Action:
     start = reader.position
     flags, present = reader.unpack("2xHH")
@@ -273,5 +306,6 @@ _DECODERS: Final[dict[int, Callable[[Reader], Action]]] = {
     NiciraActionType.REG_LOAD2: _decode_load2_untrusted,
     NiciraActionType.RESUBMIT_TABLE: _decode_resubmit_untrusted,
     NiciraActionType.NOTE: _decode_note_untrusted,
+    NiciraActionType.CONJUNCTION: _decode_conjunction_untrusted,
     NiciraActionType.NAT: _decode_nat_untrusted,
 }

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from privacy_router.openflow.errors import OpenFlowError, RequestTimeoutError
 from privacy_router.openflow.wire import value_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from privacy_router.openflow.message import Message
+_Item = TypeVar("_Item")
 
 
 @value_class
@@ -23,21 +23,21 @@ class Lost:
     count: int
 
 
-class Subscription:
-    """Messages in the order of their coming; an asynchronous iterator and a context manager.
+class Subscription(Generic[_Item]):
+    """What comes, in the order of its coming; an asynchronous iterator and a context manager.
 
     When `limit` messages wait, newer ones are counted and dropped: `Lost` stands in their place.
     """
 
-    def __init__(self, limit: int, leave: Callable[[Subscription], None]) -> None:
+    def __init__(self, limit: int, leave: Callable[[Subscription[_Item]], None]) -> None:
         self._limit = limit
         self._leave = leave
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[_Item] = deque()
         self._lost = 0
         self._arrived = asyncio.Event()
         self._end: OpenFlowError | None = None
 
-    def publish(self, message: Message) -> None:
+    def publish(self, message: _Item) -> None:
         """Called by the channel."""
         if self._lost or len(self._waiting) >= self._limit:
             self._lost += 1
@@ -45,12 +45,18 @@ class Subscription:
             self._waiting.append(message)
         self._arrived.set()
 
+    def begin_with(self, messages: Iterable[_Item]) -> None:
+        """Called by the channel: what was there before; it does not count for the limit."""
+        self._waiting.extend(messages)
+        self._limit += len(self._waiting)
+        self._arrived.set()
+
     def end(self, reason: OpenFlowError) -> None:
         """Called by the channel: nothing more will come."""
         self._end = reason
         self._arrived.set()
 
-    async def get(self, timeout_s: float | None = None) -> Message | Lost:
+    async def get(self, timeout_s: float | None = None) -> _Item | Lost:
         """The next message.
 
         Raises RequestTimeoutError when none came in time, and ConnectionLostError when the
@@ -65,7 +71,7 @@ class Subscription:
             raise RequestTimeoutError(f"nothing came within {timeout_s:g} s") from None
         return self._take()
 
-    def _take(self) -> Message | Lost:
+    def _take(self) -> _Item | Lost:
         if self._waiting:
             return self._waiting.popleft()
         if self._lost:
@@ -91,5 +97,5 @@ class Subscription:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Message | Lost:
+    async def __anext__(self) -> _Item | Lost:
         return await self.get()

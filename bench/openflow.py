@@ -1,0 +1,256 @@
+"""`make bench-openflow`: our OpenFlow against ovs-ofctl and os-ken, in turn, on one private switch.
+
+The switch is an ovs-vswitchd with the userspace datapath in a network namespace of its own.
+os-ken brings two dozen packages along, so it is no dependency: its row is measured only where
+BENCH_OSKEN_PYTHON names an interpreter that has it, e.g.
+
+    python3 -m venv /tmp/osken && /tmp/osken/bin/pip install os-ken
+    BENCH_OSKEN_PYTHON=/tmp/osken/bin/python make bench-openflow
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from results import Row, publish
+
+from privacy_router.openflow import (
+    ApplyActions,
+    FlowMod,
+    FlowModCommand,
+    Match,
+    Output,
+    TableId,
+    encode,
+)
+from privacy_router.openflow.channel import connect_unix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+HERE = Path(__file__).parent
+SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+OSKEN_PYTHON = os.environ.get("BENCH_OSKEN_PYTHON")
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+FLOWS = 100_000
+ENCODED = 20_000
+TIMEOUT_S = 120.0
+ENCODE_RATIO = 1 / 40
+MEMORY_LIMIT_MB = 250.0
+DELETE_ALL = FlowMod(command=FlowModCommand.DELETE, table_id=TableId.ALL)
+
+
+class Switch:
+    """A private Open vSwitch with the bridge br0."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.mgmt = directory / "br0.mgmt"
+        self._database = directory / "db.sock"
+        self._pids: list[int] = []
+        places = {f"OVS_{kind}DIR": str(directory) for kind in ("RUN", "DB", "LOG", "SYSCONF")}
+        self._environment = {**os.environ, **places}
+
+    def start(self) -> None:
+        """Start both daemons and add the bridge."""
+        self.run("ovsdb-tool", "create", str(self.directory / "conf.db"), str(SCHEMA))
+        database = str(self.directory / "conf.db")
+        self._daemon("ovsdb-server", database, f"--remote=punix:{self._database}")
+        vsctl = ("ovs-vsctl", "--timeout=20", f"--db=unix:{self._database}")
+        self.run(*vsctl, "--no-wait", "init")
+        self._daemon("ovs-vswitchd", f"unix:{self._database}", "--disable-system")
+        bridge = ("set", "bridge", "br0", "datapath_type=netdev", "fail_mode=secure")
+        self.run(*vsctl, "add-br", "br0", "--", *bridge)
+
+    def stop(self) -> None:
+        """End both daemons."""
+        for pid in reversed(self._pids):
+            os.kill(pid, signal.SIGKILL)
+
+    def run(self, *command: str) -> str:
+        """Run to the end; gives what it printed."""
+        done = subprocess.run(
+            command, env=self._environment, check=True, capture_output=True, text=True, timeout=120
+        )
+        return done.stdout
+
+    def ofctl(self, *arguments: str) -> None:
+        """ovs-ofctl on the bridge; the bridge's place comes after the command."""
+        *options, command, file = arguments
+        self.run("ovs-ofctl", "-O", "OpenFlow13", *options, command, f"unix:{self.mgmt}", file)
+
+    def _daemon(self, name: str, *arguments: str) -> None:
+        pid_file = self.directory / f"{name}.pid"
+        places = (f"--unixctl={self.directory / name}.ctl", f"--pidfile={pid_file}")
+        log = ("-vconsole:off", f"--log-file={self.directory / name}.log")
+        self.run("unshare", "--net", name, *arguments, "--detach", *places, *log)
+        self._pids.append(int(pid_file.read_text()))
+
+
+def main() -> None:
+    """Measure and publish, or do one part of that in a process of its own."""
+    if sys.argv[1:2] == ["--memory"]:
+        asyncio.run(print_memory(Path(sys.argv[2])))
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-openflow-") as directory:
+        switch = Switch(Path(directory))
+        try:
+            switch.start()
+            rows = [encode_row(), *switch_rows(switch)]
+        finally:
+            switch.stop()
+    publish(rows)
+
+
+# --- encoding -----------------------------------------------------------------------------------
+
+
+def encode_row() -> Row:
+    """Making and encoding a flow-mod with five match fields and one action."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    for _ in range(ROUNDS):
+        ours.append(ours_us())
+        theirs += osken_us()
+    mine = statistics.median(ours)
+    if not theirs:
+        print("os-ken is not measured; see the head of bench/openflow.py for how to get it")
+        return Row("encode_flow_mod", mine, None, "", "µs", None,
+                   f"≤ {ENCODE_RATIO} ×", ROUNDS, met=False)  # fmt: skip
+    peer = statistics.median(theirs)
+    ratio = mine / peer
+    return Row("encode_flow_mod", mine, peer, "os-ken", "µs", ratio,
+               f"≤ {ENCODE_RATIO} ×", ROUNDS, ratio <= ENCODE_RATIO)  # fmt: skip
+
+
+def flow(number: int) -> FlowMod:
+    """The flows of every row."""
+    match = Match(in_port=1, eth_type=0x800, ip_proto=6, ipv4_dst=0x0A000000 + number, tcp_dst=443)
+    return FlowMod(match, (ApplyActions((Output(1),)),), priority=100, cookie=5)
+
+
+def ours_us() -> float:
+    """Microseconds for making and encoding one flow."""
+    started = time.perf_counter()
+    for number in range(ENCODED):
+        encode(flow(number), number)
+    return (time.perf_counter() - started) / ENCODED * 1e6
+
+
+def osken_us() -> list[float]:
+    """The same by os-ken, in its own process; empty where no interpreter that has it is named."""
+    if not OSKEN_PYTHON:
+        return []
+    program = [OSKEN_PYTHON, str(HERE / "openflow_by_osken")]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    return [float(done.stdout)]
+
+
+# --- with a switch ------------------------------------------------------------------------------
+
+
+def switch_rows(switch: Switch) -> list[Row]:
+    """Programming, comparing, holding."""
+    file = switch.directory / "flows.txt"
+    file.write_text("".join(f"{line(n)}\n" for n in range(FLOWS)))
+    program: dict[str, list[float]] = {"ours": [], "peer": []}
+    compare: dict[str, list[float]] = {"ours": [], "peer": []}
+    build: list[float] = []
+    for _ in range(ROUNDS):
+        asyncio.run(empty(switch.mgmt))
+        program["peer"].append(seconds(lambda: switch.ofctl("--bundle", "add-flows", str(file))))
+        asyncio.run(empty(switch.mgmt))
+        started = time.perf_counter()
+        flows = [flow(n) for n in range(FLOWS)]
+        build.append(time.perf_counter() - started)
+        program["ours"].append(asyncio.run(program_s(switch.mgmt, flows)))
+        compare["peer"].append(seconds(lambda: switch.ofctl("replace-flows", str(file))))
+        compare["ours"].append(asyncio.run(compare_s(switch.mgmt, flows)))
+    print(
+        f"ours start from {FLOWS:,} flows in memory; making them from plain numbers takes"
+        f" {statistics.median(build):.2f} s more; ovs-ofctl reads them from a file"
+    )
+    return [
+        against("program_100k_bundle", program, "ovs-ofctl --bundle add-flows"),
+        against("reconcile_100k_nochange", compare, "ovs-ofctl replace-flows"),
+        memory_row(switch),
+    ]
+
+
+def line(number: int) -> str:
+    """The flow as ovs-ofctl reads it."""
+    address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+    return f"cookie=5,priority=100,in_port=1,tcp,nw_dst={address},tp_dst=443,actions=output:1"
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+async def empty(mgmt: Path) -> None:
+    """Delete all flows, and wait until they are gone."""
+    async with await connect_unix(mgmt, TIMEOUT_S) as channel:
+        await channel.apply([DELETE_ALL])
+
+
+async def program_s(mgmt: Path, flows: Sequence[FlowMod]) -> float:
+    """From flows in memory, as a controller that runs has them, to flows in force."""
+    started = time.perf_counter()
+    async with await connect_unix(mgmt, TIMEOUT_S) as channel:
+        await channel.apply_bundle(flows)
+        return time.perf_counter() - started
+
+
+async def compare_s(mgmt: Path, flows: Sequence[FlowMod]) -> float:
+    """From flows in memory to "no change"."""
+    started = time.perf_counter()
+    await compare_once(mgmt, flows)
+    return time.perf_counter() - started
+
+
+async def compare_once(mgmt: Path, flows: Sequence[FlowMod]) -> None:
+    """Read back and compare; the switch must have exactly those flows."""
+    async with await connect_unix(mgmt, TIMEOUT_S) as channel:
+        difference = await channel.compare_flows(flows)
+        if difference or difference.unchanged != FLOWS:
+            raise SystemExit("the switch does not have the flows that it was given")
+
+
+def against(name: str, times: dict[str, list[float]], peer_name: str) -> Row:
+    """Medians, ours over the peer's."""
+    ours, peer = statistics.median(times["ours"]), statistics.median(times["peer"])
+    ratio = ours / peer
+    return Row(name, ours, peer, peer_name, "s", ratio, "≤ 1.0 ×", ROUNDS, ratio <= 1.0)
+
+
+def memory_row(switch: Switch) -> Row:
+    """The most that a process took that holds the flows and compared them once."""
+    argv = [sys.executable, __file__, "--memory", str(switch.mgmt)]
+    megabytes = float(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+    goal = f"≤ {MEMORY_LIMIT_MB:.0f} MB"
+    return Row("memory_100k", megabytes, None, "", "MB", None, goal, 1,
+               megabytes <= MEMORY_LIMIT_MB)  # fmt: skip
+
+
+async def print_memory(mgmt: Path) -> None:
+    """Peak of resident memory in MB; getrusage(2) counts in kB."""
+    flows = [flow(n) for n in range(FLOWS)]
+    await compare_once(mgmt, flows)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+
+
+if __name__ == "__main__":
+    main()
