@@ -127,7 +127,7 @@ def throughput_mbps(lab: Lab, *, reverse: bool) -> float:
         return float(answer["end"]["sum_received"]["bits_per_second"]) / 1e6
     finally:
         server.kill()
-        server.wait()
+        server.communicate()
 
 
 def idle_rows(lab: Lab) -> list[Row]:

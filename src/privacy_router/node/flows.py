@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.errors import PrivacyRouterError
-from privacy_router.openflow import FlowMod, FlowModCommand, OpenFlowError
+from privacy_router.openflow import (
+    FlowEvent,
+    FlowMod,
+    FlowModCommand,
+    MonitorFlag,
+    OpenFlowError,
+    OwnChange,
+)
 from privacy_router.openflow.channel import Channel, connect_unix
 from privacy_router.pipeline.cookies import OWNER, OWNER_MASK, Layer, layer_of
 from privacy_router.pipeline.flow import Flow, flow_key
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
     from privacy_router.plan.state import Change
 
 _TIMEOUT_S = 5.0
+_CHANGES = MonitorFlag.ADD | MonitorFlag.DELETE | MonitorFlag.MODIFY
 
 
 class FlowError(PrivacyRouterError):
@@ -29,12 +38,17 @@ class FlowError(PrivacyRouterError):
 
 
 class FlowTable:
-    """The flows of one bridge, over one connection that is made anew whenever it breaks."""
+    """The flows of one bridge, over one connection that is made anew whenever it breaks.
 
-    def __init__(self, bridge: BridgeSpec, machine: Machine, on_lost: Callable[[], None]) -> None:
+    With `on_change` the switch is asked to tell of changes that somebody else makes.
+    """
+
+    def __init__(
+        self, bridge: BridgeSpec, machine: Machine, on_change: Callable[[], None] | None = None
+    ) -> None:
         self._bridge = bridge
         self._socket = machine.management_socket_dir / f"{bridge.name}.mgmt"
-        self._on_lost = on_lost
+        self._on_change = on_change
         self._channel: Channel | None = None
         self._guard: asyncio.Task[None] | None = None
 
@@ -78,20 +92,37 @@ class FlowTable:
         channel, self._channel = self._channel, None
         if guard is not None:
             guard.cancel()
+            await asyncio.gather(guard, return_exceptions=True)
         if channel is not None:
             await channel.close()
 
     async def _connected(self) -> Channel:
         if self._channel is None:
             self._channel = await connect_unix(self._socket, timeout_s=_TIMEOUT_S)
-            self._guard = asyncio.create_task(self._watch(self._channel))
+            if self._on_change is not None:
+                watching = self._watch(self._channel, self._on_change)
+                self._guard = asyncio.create_task(watching)
         return self._channel
 
-    async def _watch(self, channel: Channel) -> None:
+    async def _watch(self, channel: Channel, on_change: Callable[[], None]) -> None:
+        """Tell when somebody else changes our flows, or the connection ends."""
+        # a switch without flow monitors is only read now and then; a lost connection is seen below
+        with contextlib.suppress(OpenFlowError):
+            with await channel.monitor_flows(flags=_CHANGES) as changes:
+                async for change in changes:
+                    if not _is_of_no_concern(change):
+                        on_change()
         await channel.wait_closed()
         if self._channel is channel:
             self._channel = None
-            self._on_lost()
+            on_change()
+
+
+def _is_of_no_concern(change: object) -> bool:
+    """What this program did itself, and other owners' flows."""
+    if isinstance(change, FlowEvent):
+        return layer_of(change.cookie) is None
+    return isinstance(change, OwnChange)
 
 
 def _flow(stats: FlowStats) -> Flow:

@@ -33,7 +33,7 @@ async def pending_changes(config: PrivacyRouterConfig) -> Pending:
     paths = NodePaths.from_environment()
     machine = machines.inspect(config, paths)
     desired = compile_node(config, load_keys(config, paths, make=False), machine.facts)
-    flows = FlowTable(desired.bridge, machine, lambda: None)
+    flows = FlowTable(desired.bridge, machine)
     try:
         changes = await observe_all(desired, machine, flows)
         return Pending(changes, {port.ofport: port.name for port in desired.bridge.ports})
@@ -50,7 +50,7 @@ async def read_flows(config: PrivacyRouterConfig) -> list[dict[str, Any]]:
         key.name: flow.reason for key, flow in desired.items.items() if key.kind is Kind.FLOW
     }
     port_names = {port.ofport: port.name for port in desired.bridge.ports}
-    flows = FlowTable(desired.bridge, machine, lambda: None)
+    flows = FlowTable(desired.bridge, machine)
     try:
         rows = [
             {

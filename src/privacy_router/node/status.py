@@ -91,7 +91,7 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
     chain = chains.build(config)
     keys = load_keys(config, paths, make=False)
     desired = compile_node(config, keys, machine.facts)
-    flow_table = FlowTable(desired.bridge, machine, lambda: None)
+    flow_table = FlowTable(desired.bridge, machine)
     changes = asyncio.run(_changes(desired, machine, flow_table))
     running = {process.name: process.pid for process in processes.running(machine.owner)}
     up = bool(running) or bool(namespaces.bound(chains.NAMESPACES))
