@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -49,15 +50,18 @@ class Applier:
         self._desired = desired
         self._machine = machine
         self._ports_settled = False
-        self._bridge_ensured = False
+        self._bridge_job: Future[None] | None = None
         self._tunnels = TunnelApplier(desired, machine)
         self._sessions: dict[Path | None, Netlink] = {}
+        self._background = ThreadPoolExecutor(1, "bridge")
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make the changes in the order given, processes in the order that they need."""
         try:
             self._apply(changes)
+            self._join_bridge_job()
         finally:
+            self._background.shutdown()
             for session in self._sessions.values():
                 session.close()
             self._sessions.clear()
@@ -94,16 +98,19 @@ class Applier:
                 ) from error
 
     def _ordered(self, changes: Sequence[Change]) -> list[Change]:
+        """As given, but processes in the order in which they need each other, and the bridge's
+        ports, which have to be waited for, behind the other devices."""
         start_order = list(self._desired.processes)
 
-        def rank(item: tuple[int, Change]) -> tuple[int, int]:
-            position, change = item
-            if change.key.kind is not Kind.PROCESS or change.after is None:
-                return (position, 0)
-            first = next(i for i, c in enumerate(changes) if c.key.kind is Kind.PROCESS and c.after)
-            return (first, start_order.index(change.key.name))
+        def rank(change: Change) -> tuple[int, int]:
+            if change.after is None:  # what forbids goes last
+                return (-1, int(change.key.kind is Kind.FIREWALL))
+            if change.key.kind is Kind.PROCESS:
+                return (change.key.kind, start_order.index(change.key.name))
+            is_port = change.key.kind is Kind.DEVICE and change.after.mac is not None
+            return (change.key.kind, int(is_port))
 
-        return [change for _, change in sorted(enumerate(changes), key=rank)]
+        return sorted(changes, key=rank)
 
     # --- namespaces ------------------------------------------------------------------------------
 
@@ -167,16 +174,22 @@ class Applier:
     # --- bridge and devices ----------------------------------------------------------------------
 
     def _bridge(self, change: Change) -> None:
-        if self._bridge_ensured:
-            return
-        self._bridge_ensured = True
+        if change.key.kind is Kind.BRIDGE and change.after is None:
+            with OvsDatabase(self._machine.ovs_socket) as database:
+                database.delete_bridge(change.key.name)
+        elif self._bridge_job is None:
+            # vswitchd takes its time to start; the tunnels' devices are brought in meanwhile
+            self._bridge_job = self._background.submit(self._ensure_bridge)
+
+    def _ensure_bridge(self) -> None:
         _await(self._machine.ovs_socket.is_socket, "Open vSwitch does not run")
         with OvsDatabase(self._machine.ovs_socket) as database:
-            if change.key.kind is Kind.BRIDGE and change.after is None:
-                database.delete_bridge(change.key.name)
-            else:
-                database.ensure_bridge(self._desired.bridge)
-        self._ports_settled = True
+            database.ensure_bridge(self._desired.bridge)
+
+    def _join_bridge_job(self) -> None:
+        if self._bridge_job is not None:
+            self._bridge_job.result()
+            self._ports_settled = True
 
     def _device(self, change: Change) -> None:
         name, wanted = change.key.name, change.after
@@ -232,6 +245,7 @@ class Applier:
 
     def _settle_ports(self) -> None:
         """After vswitchd was started anew, its ports exist once it has read the database."""
+        self._join_bridge_job()
         if not self._ports_settled:
             with OvsDatabase(self._machine.ovs_socket) as database:
                 database.await_applied()

@@ -108,14 +108,17 @@ class FlowTable:
         """Tell when somebody else changes our flows, or the connection ends."""
         # a switch without flow monitors is only read now and then; a lost connection is seen below
         with contextlib.suppress(OpenFlowError):
-            with await channel.monitor_flows(flags=_CHANGES) as changes:
-                async for change in changes:
-                    if not _is_of_no_concern(change):
-                        on_change()
+            await self._follow(channel, on_change)
         await channel.wait_closed()
         if self._channel is channel:
             self._channel = None
             on_change()
+
+    async def _follow(self, channel: Channel, on_change: Callable[[], None]) -> None:
+        with await channel.monitor_flows(flags=_CHANGES) as changes:
+            async for change in changes:
+                if not _is_of_no_concern(change):
+                    on_change()
 
 
 def _is_of_no_concern(change: object) -> bool:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from privacy_router.host import namespaces, nftables, processes, sysctl
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import public_key_of
-from privacy_router.ovsdb.client import OvsDatabase, OvsdbError
+from privacy_router.ovsdb.client import OvsDatabase
+from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.model import PortSpec
 from privacy_router.plan.chain import NAMESPACES
 from privacy_router.plan.firewall import TABLE

@@ -11,7 +11,8 @@ from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import UAPI_DIR
 from privacy_router.node.machine import remove_leftover_devices
 from privacy_router.node.observe import read_bridge
-from privacy_router.ovsdb.client import OvsDatabase, OvsdbError
+from privacy_router.ovsdb.client import OvsDatabase
+from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.plan.chain import GATEWAY_TUNNEL, NAMESPACES, WARP_TUNNEL
 from privacy_router.plan.firewall import TABLE
 

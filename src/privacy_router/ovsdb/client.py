@@ -11,19 +11,18 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 import ovs.db.idl
-import ovs.jsonrpc
 import ovs.poller
-import ovs.stream
 
-from privacy_router.errors import ConflictError, PrivacyRouterError
+from privacy_router.errors import ConflictError
+from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.model import BridgeRow, BridgeSpec, PortRow, PortSpec
+from privacy_router.ovsdb.schema import fetch_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
-_DATABASE = "Open_vSwitch"
 _OWNER_KEY = "privacy-router"
 _COLUMNS = {
     "Open_vSwitch": ["bridges", "cur_cfg", "next_cfg"],
@@ -43,17 +42,15 @@ _COLUMNS = {
 _WATCH_TICK_MS = 1000
 
 
-class OvsdbError(PrivacyRouterError):
-    """The database could not be reached, refused a change, or vswitchd did not follow it."""
-
-
 class OvsDatabase:
     """One session; a context manager."""
 
     def __init__(self, socket_path: Path, timeout_s: float = 5.0) -> None:
-        self._remote = f"unix:{socket_path}"
         self._timeout_s = timeout_s
-        self._idl = ovs.db.idl.Idl(self._remote, self._schema())
+        helper = ovs.db.idl.SchemaHelper(schema_json=fetch_schema(socket_path, timeout_s))
+        for table, columns in _COLUMNS.items():
+            helper.register_columns(table, columns)
+        self._idl = ovs.db.idl.Idl(f"unix:{socket_path}", helper)
         self._await(self._idl.has_ever_connected, "the database did not send its content")
 
     def __enter__(self) -> Self:
@@ -229,29 +226,6 @@ class OvsDatabase:
             self._idl.wait(poller)
             poller.timer_wait(remaining_ms)
             poller.block()
-
-    def _schema(self) -> Any:
-        error, stream = ovs.stream.Stream.open_block(
-            ovs.stream.Stream.open(self._remote), int(self._timeout_s * 1000)
-        )
-        if error:
-            raise OvsdbError(
-                "Open vSwitch's database does not answer",
-                remedy="start Open vSwitch (systemctl start openvswitch-switch)",
-                retryable=True,
-            )
-        connection = ovs.jsonrpc.Connection(stream)
-        try:
-            request = ovs.jsonrpc.Message.create_request("get_schema", [_DATABASE])
-            error, reply = connection.transact_block(request)
-            if error or reply.error:
-                raise OvsdbError("Open vSwitch's database does not give its schema")
-            helper = ovs.db.idl.SchemaHelper(schema_json=reply.result)
-        finally:
-            connection.close()
-        for table, columns in _COLUMNS.items():
-            helper.register_columns(table, columns)
-        return helper
 
     def _root(self) -> Any:
         """The database's one root row, or None while a fresh database has none."""

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 class Kind(IntEnum):
     """What an item is, in the order in which items come into being; they go the other way round.
 
-    A namespace forbids before it lets through: firewall, rules and refusing routes are in force
-    before the first device in it is up.
+    What takes its time to start comes early. A namespace forbids before it lets through: firewall
+    and rules are in force before the first device in it is up.
     """
 
     NAMESPACE = 0
     SETTING = 1
-    FIREWALL = 2
-    RULE = 3
-    PROCESS = 4
-    BRIDGE = 5
-    PORT = 6
+    PROCESS = 2
+    BRIDGE = 3
+    PORT = 4
+    FIREWALL = 5
+    RULE = 6
     DEVICE = 7
     DEVICE_SETTING = 8
     ADDRESS = 9
