@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -18,6 +19,7 @@ from privacy_router.lab.capture import Captures
 from privacy_router.lab.check import new_token, rules_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from privacy_router.lab.stage import Lab
@@ -75,6 +77,18 @@ class Sender:
         return [json.loads(line) for line in output.decode().splitlines()]
 
 
+@contextmanager
+def under_traffic(lab: Lab) -> Iterator[tuple[Captures, Sender]]:
+    """Captures on every link and a client that has been sending for a while."""
+    token = new_token()
+    with (
+        Captures(lab.hosts, rules_for(lab.config, token)) as captures,
+        Sender(lab, token) as sender,
+    ):
+        sender.wait_until_warm()
+        yield captures, sender
+
+
 def assert_recovered(results: list[dict[str, Any]]) -> None:
     for kind in ("udp", "tcp"):
         assert sum(line["ok"] for line in results if line["kind"] == kind) > 30
@@ -94,12 +108,7 @@ def assert_nothing_leaked(captures: Captures) -> None:
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_a_killed_part_leaks_nothing_and_comes_back(lab: Lab, victim: str) -> None:
     before = node_status(lab)
-    token = new_token()
-    with (
-        Captures(lab.hosts, rules_for(lab.config, token)) as captures,
-        Sender(lab, token) as sender,
-    ):
-        sender.wait_until_warm()
+    with under_traffic(lab) as (captures, sender):
         kill_in_node(lab, before["processes"][victim])
         results = sender.results()
     assert_nothing_leaked(captures)
@@ -110,12 +119,7 @@ def test_a_killed_part_leaks_nothing_and_comes_back(lab: Lab, victim: str) -> No
 
 
 def test_a_killed_xray_server_leaks_nothing_and_the_chain_takes_it_back(lab: Lab) -> None:
-    token = new_token()
-    with (
-        Captures(lab.hosts, rules_for(lab.config, token)) as captures,
-        Sender(lab, token) as sender,
-    ):
-        sender.wait_until_warm()
+    with under_traffic(lab) as (captures, sender):
         found = lab["vps"].run(("pkill", "-KILL", "-f", "hops.xray.runner"))
         assert found.returncode == 0
         stage.start_vps(lab)
@@ -126,12 +130,7 @@ def test_a_killed_xray_server_leaks_nothing_and_the_chain_takes_it_back(lab: Lab
 
 def test_without_its_controller_the_tunnel_works_on_and_another_takes_over(lab: Lab) -> None:
     before = node_status(lab)
-    token = new_token()
-    with (
-        Captures(lab.hosts, rules_for(lab.config, token)) as captures,
-        Sender(lab, token) as sender,
-    ):
-        sender.wait_until_warm()
+    with under_traffic(lab) as (captures, sender):
         kill_in_node(lab, before["controller_pid"])
         assert node_status(lab)["controller_pid"] is None
         stage.node_command(lab, ("up", "--detach", "--wait", "0"))
@@ -147,12 +146,7 @@ def test_what_dies_while_there_is_no_controller_stays_closed_and_is_repaired_lat
     lab: Lab,
 ) -> None:
     before = node_status(lab)
-    token = new_token()
-    with (
-        Captures(lab.hosts, rules_for(lab.config, token)) as captures,
-        Sender(lab, token) as sender,
-    ):
-        sender.wait_until_warm()
+    with under_traffic(lab) as (captures, sender):
         kill_in_node(lab, before["controller_pid"])
         kill_in_node(lab, before["processes"]["xray"])
         kill_in_node(lab, before["processes"]["ovs-vswitchd"])
@@ -164,12 +158,7 @@ def test_what_dies_while_there_is_no_controller_stays_closed_and_is_repaired_lat
 
 
 def test_going_down_and_coming_up_under_traffic_leaks_nothing(lab: Lab) -> None:
-    token = new_token()
-    with (
-        Captures(lab.hosts, rules_for(lab.config, token)) as captures,
-        Sender(lab, token) as sender,
-    ):
-        sender.wait_until_warm()
+    with under_traffic(lab) as (captures, sender):
         stage.node_command(lab, ("down",))
         stage.node_command(lab, ("up", "--detach", "--wait", "0"))
         results = sender.results()
