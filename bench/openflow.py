@@ -151,7 +151,7 @@ def osken_us() -> list[float]:
     """The same by os-ken, in its own process; empty where no interpreter that has it is named."""
     if not OSKEN_PYTHON:
         return []
-    program = [OSKEN_PYTHON, str(HERE / "openflow_by_osken")]
+    program = [OSKEN_PYTHON, str(HERE / "openflow_by_osken.py")]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     return [float(done.stdout)]
 

@@ -18,7 +18,6 @@ class CloneFlag(IntFlag):
 
     NEWNS = 0x00020000
     NEWUTS = 0x04000000
-    NEWIPC = 0x08000000
     NEWPID = 0x20000000
     NEWNET = 0x40000000
 

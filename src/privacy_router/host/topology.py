@@ -19,7 +19,6 @@ Network = IPv4Network | IPv6Network
 
 FAMILY = {4: int(AF_INET), 6: int(AF_INET6)}
 MAIN_TABLE = 254
-LOCAL_TABLE = 255
 
 
 @dataclass(frozen=True, order=True)

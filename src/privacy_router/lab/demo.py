@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import time
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from privacy_router.host.netlink import Netlink
-from privacy_router.lab import internet, stage
+from privacy_router.lab import internet, register, stage
 from privacy_router.lab.capture import Captures
 from privacy_router.lab.check import new_token, rules_for, run_check
 from privacy_router.lab.hosts import PYTHON_MODULE
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from privacy_router.lab.stage import Lab
     from privacy_router.plan.chain import Station
 
-LAB_NAME = "demo"
+_NAME_PREFIX = "demo-"  # and the process id, so that two demonstrations do not meet
 _TURN_S = 0.125
 _FETCHED_FONT = re.compile(r"@font-face\s*{.*?}\s*", re.DOTALL)
 _PAGE_INTERVAL_MS = 80
@@ -45,18 +46,27 @@ _HOPS = {
 }
 
 
+def _clear_interrupted() -> None:
+    """End the labs of demonstrations that were killed."""
+    for name in register.names():
+        pid = name.removeprefix(_NAME_PREFIX)
+        if name != pid and pid.isdigit() and not Path("/proc", pid).exists():
+            stage.down(name)
+
+
 def run_demo(console: Console, seconds: float, svg: Path | None = None) -> Report:
     """Show everything on `console`, leave nothing behind, return the proof."""
     started = time.monotonic()
     if not console.is_terminal:
         console.width = WIDTH
-    stage.down(LAB_NAME)  # what an interrupted demonstration left
+    _clear_interrupted()
+    name = f"{_NAME_PREFIX}{os.getpid()}"
     try:
-        lab = stage.up(LAB_NAME, say=lambda text: console.print(f"[green]✓[/] {text}"))
+        lab = stage.up(name, say=lambda text: console.print(f"[green]✓[/] {text}"))
         scene = _watch(lab, console, seconds)
         report = run_check(lab)
     finally:
-        stage.down(LAB_NAME)
+        stage.down(name)
     console.print(proof(report, console.width))
     console.print(f"[dim]the lab is gone again; {time.monotonic() - started:.1f} s in all[/]")
     if svg is not None:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _PROFILE_LIMIT_BYTES = 64 * 1024
-_TERMS_URL = "https://www.cloudflare.com/application/terms/"
 
 
 def load_tunnel(config: PrivacyRouterConfig, paths: NodePaths, *, make: bool) -> WarpTunnel:
@@ -61,6 +60,7 @@ def load_tunnel(config: PrivacyRouterConfig, paths: NodePaths, *, make: bool) ->
 
 def _register(config: PrivacyRouterConfig, paths: NodePaths) -> None:
     """Get an account from Cloudflare, or the profile of one that is kept."""
+    from privacy_router.hops.warp.account import TERMS_URL
     from privacy_router.hops.warp.api import ApiSettings, WarpApi
     from privacy_router.hops.warp.registration import register_and_store, restore_profile
 
@@ -68,7 +68,7 @@ def _register(config: PrivacyRouterConfig, paths: NodePaths) -> None:
     if not known and not config.warp.accept_terms:
         raise ConflictError(
             "the WARP hop needs an account, and Cloudflare's terms are not accepted yet",
-            remedy=f"read {_TERMS_URL}, then set warp.accept_terms to true; or import a profile"
+            remedy=f"read {TERMS_URL}, then set warp.accept_terms to true; or import a profile"
             " with warp.wgcf_config; or set warp.enabled to false",
         )
 

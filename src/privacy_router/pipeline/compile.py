@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from privacy_router.openflow.actions import Output, SetNwTtl
+from privacy_router.openflow.actions import SetNwTtl
+from privacy_router.openflow.constants import EtherType, IpProtocol
 from privacy_router.openflow.instructions import ApplyActions, GotoTable
 from privacy_router.openflow.match import Match
 from privacy_router.pipeline.cookies import Layer
@@ -16,12 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.pipeline.segment import Segment, SegmentPort
+    from privacy_router.pipeline.segment import Segment
 
-ETH_IPV4 = 0x0800
-ETH_IPV6 = 0x86DD
-PROTO_TCP = 6
-
+_IP = (EtherType.IPV4, EtherType.IPV6)
 UNIFORM_TTL = 64
 _NORMALISE_FROM_LEVEL = 2
 
@@ -69,7 +67,7 @@ def _misses() -> Iterator[Flow]:
 
 def _classify(segment: Segment) -> Iterator[Flow]:
     for port in segment.ports:
-        for ethertype in (ETH_IPV4, ETH_IPV6):
+        for ethertype in _IP:
             yield Flow(
                 "classify",
                 100,
@@ -81,12 +79,12 @@ def _classify(segment: Segment) -> Iterator[Flow]:
 
 
 def _security() -> Iterator[Flow]:
-    for ethertype in (ETH_IPV4, ETH_IPV6):
+    for ethertype in _IP:
         for name, flags in _HOSTILE_TCP_FLAGS.items():
             yield Flow(
                 "security",
                 200,
-                Match(eth_type=ethertype, ip_proto=PROTO_TCP, tcp_flags=flags),
+                Match(eth_type=ethertype, ip_proto=IpProtocol.TCP, tcp_flags=flags),
                 (),
                 Layer.SECURITY,
                 f"openflow.enable_security_flows: {name}",
@@ -94,7 +92,7 @@ def _security() -> Iterator[Flow]:
 
 
 def _normalise() -> Iterator[Flow]:
-    for ethertype in (ETH_IPV4, ETH_IPV6):
+    for ethertype in _IP:
         yield Flow(
             "normalise",
             100,
@@ -103,8 +101,3 @@ def _normalise() -> Iterator[Flow]:
             Layer.OBFUSCATION,
             f"openflow.obfuscation_level: TTL and hop limit {UNIFORM_TTL}",
         )
-
-
-def to_port(port: SegmentPort) -> tuple[ApplyActions, ...]:
-    """Out of that port."""
-    return (ApplyActions((Output(port.ofport),)),)

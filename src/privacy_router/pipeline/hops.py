@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from privacy_router.errors import ExitCode, PrivacyRouterError
 from privacy_router.openflow.actions import Output
+from privacy_router.openflow.constants import EtherType
 from privacy_router.openflow.instructions import ApplyActions
 from privacy_router.openflow.match import Match
 from privacy_router.pipeline.cookies import Layer
@@ -63,9 +64,9 @@ def _back_to_clients(segment: Segment, priority: int) -> Iterator[Flow]:
     source, target = segment.way_back
     for network in segment.clients:
         if network.version == 4:
-            match = Match(in_port=source.ofport, eth_type=0x0800, ipv4_dst=network)
+            match = Match(in_port=source.ofport, eth_type=EtherType.IPV4, ipv4_dst=network)
         else:
-            match = Match(in_port=source.ofport, eth_type=0x86DD, ipv6_dst=network)
+            match = Match(in_port=source.ofport, eth_type=EtherType.IPV6, ipv6_dst=network)
         yield Flow(
             "privacy",
             priority,
