@@ -18,6 +18,7 @@ from privacy_router.host.netlink import Netlink
 from privacy_router.lab import internet, register, stage
 from privacy_router.lab.capture import Captures
 from privacy_router.lab.check import new_token, rules_for, run_check
+from privacy_router.lab.enter import start_ticks
 from privacy_router.lab.hosts import PYTHON_MODULE
 from privacy_router.lab.picture import WIDTH, Meter, Scene, picture, proof
 from privacy_router.plan import chain as chains
@@ -50,7 +51,7 @@ def _clear_interrupted() -> None:
     """End the labs of demonstrations that were killed."""
     for name in register.names():
         pid = name.removeprefix(_NAME_PREFIX)
-        if name != pid and pid.isdigit() and not Path("/proc", pid).exists():
+        if name != pid and pid.isdigit() and start_ticks(int(pid)) is None:
             stage.down(name)
 
 
