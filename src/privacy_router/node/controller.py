@@ -22,7 +22,7 @@ from privacy_router.errors import ConflictError, PrivacyRouterError, Verificatio
 from privacy_router.host import namespaces, processes
 from privacy_router.host.nftables import NftablesError
 from privacy_router.host.uapi import UapiError
-from privacy_router.node.apply import Applier
+from privacy_router.node.apply import Applier, ApplyError
 from privacy_router.node.flows import FlowTable
 from privacy_router.node.observe import observe
 from privacy_router.node.tunnels import EndpointMemory
@@ -62,10 +62,16 @@ async def converge(desired: DesiredState, machine: Machine, flows: FlowTable) ->
     Raises VerificationError when what is read back stays different, and whatever a change raises.
     """
     made: list[Change] = []
-    for _ in range(_PASSES):
+    for attempt in range(1, _PASSES + 1):
         rest = await _differences(desired, machine)
-        if rest:
-            await asyncio.to_thread(Applier(desired, machine).apply, rest)
+        try:
+            if rest:
+                await asyncio.to_thread(Applier(desired, machine).apply, rest)
+        except ApplyError as error:
+            if not error.retryable or attempt == _PASSES:
+                raise
+            made += rest
+            continue  # something went while it was being changed; what is there now, is read again
         flow_changes = await _flow_differences(desired, flows)
         await flows.apply(flow_changes)
         changes = rest + flow_changes
