@@ -1,11 +1,6 @@
 """`make bench-openflow`: our OpenFlow against ovs-ofctl and os-ken, in turn, on one private switch.
 
 The switch is an ovs-vswitchd with the userspace datapath in a network namespace of its own.
-os-ken brings two dozen packages along, so it is no dependency: its row is measured only where
-BENCH_OSKEN_PYTHON names an interpreter that has it, e.g.
-
-    python3 -m venv /tmp/osken && /tmp/osken/bin/pip install os-ken
-    BENCH_OSKEN_PYTHON=/tmp/osken/bin/python make bench-openflow
 """
 
 from __future__ import annotations
@@ -40,7 +35,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
-OSKEN_PYTHON = os.environ.get("BENCH_OSKEN_PYTHON")
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 FLOWS = 100_000
 ENCODED = 20_000
@@ -121,13 +115,8 @@ def encode_row() -> Row:
     theirs: list[float] = []
     for _ in range(ROUNDS):
         ours.append(ours_us())
-        theirs += osken_us()
-    mine = statistics.median(ours)
-    if not theirs:
-        print("os-ken is not measured; see the head of bench/openflow.py for how to get it")
-        return Row("encode_flow_mod", mine, None, "", "µs", None,
-                   f"≤ {ENCODE_RATIO} ×", ROUNDS, met=False)  # fmt: skip
-    peer = statistics.median(theirs)
+        theirs.append(osken_us())
+    mine, peer = statistics.median(ours), statistics.median(theirs)
     ratio = mine / peer
     return Row("encode_flow_mod", mine, peer, "os-ken", "µs", ratio,
                f"≤ {ENCODE_RATIO} ×", ROUNDS, ratio <= ENCODE_RATIO)  # fmt: skip
@@ -136,7 +125,7 @@ def encode_row() -> Row:
 def flow(number: int) -> FlowMod:
     """The flows of every row."""
     match = Match(in_port=1, eth_type=0x800, ip_proto=6, ipv4_dst=0x0A000000 + number, tcp_dst=443)
-    return FlowMod(match, (ApplyActions((Output(1),)),), priority=100, cookie=5)
+    return FlowMod(match, (ApplyActions((Output(1),)),), 0, 100, 5)
 
 
 def ours_us() -> float:
@@ -147,13 +136,11 @@ def ours_us() -> float:
     return (time.perf_counter() - started) / ENCODED * 1e6
 
 
-def osken_us() -> list[float]:
-    """The same by os-ken, in its own process; empty where no interpreter that has it is named."""
-    if not OSKEN_PYTHON:
-        return []
-    program = [OSKEN_PYTHON, str(HERE / "openflow_by_osken.py")]
+def osken_us() -> float:
+    """The same by os-ken, in a process of its own."""
+    program = [sys.executable, str(HERE / "openflow_by_osken.py")]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
-    return [float(done.stdout)]
+    return float(done.stdout)
 
 
 # --- with a switch ------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
 """Print the microseconds that os-ken takes for one flow-mod.
 
-A program of its own, like chain_by_hand.sh: it runs in an interpreter that has os-ken (the extra
-`peers`), which the project's own has not. The flow is the one of bench/openflow.py: made from plain
-numbers, then encoded.
+A program of its own, so that neither side's objects burden the other. The flow is the one of
+bench/openflow.py: made from plain numbers, then encoded.
 """
 
 from __future__ import annotations

@@ -53,8 +53,48 @@ def flow(in_port: object, *actions: str, priority: int = 100) -> Part:
     return {"priority": priority, "match_fields": {"in_port": in_port}, "actions": list(actions)}
 
 
+def policy(
+    *actions: str, selector: str = "container:*", name: str = "one", **template: object
+) -> Part:
+    body = {"actions": list(actions or ("drop",)), **template}
+    return {"name": name, "selector": selector, "template": body}
+
+
+def policies(*given: Part) -> Callable[[Part], None]:
+    return put("openflow.flow_policies", list(given))
+
+
+def with_selector(selector: object) -> list[Part]:
+    return [{**policy(), "selector": selector}]
+
+
 SCHEMA_CASES = [
     # (path of the change, value, path of the problem, words)
+    ("openflow.rates", {"arp": 0}, "openflow.rates.arp", "packets per second, 1 to 1000000"),
+    ("openflow.rates", {"syn": 1.5}, "openflow.rates.syn", "or null for no limit"),
+    ("openflow.rates", {"dns": True}, "openflow.rates.dns", "packets per second"),
+    ("openflow.rates", {"udp": 5}, "openflow.rates.udp", "an unknown key"),
+    ("openflow.fragments", "dropp", "openflow.fragments", "did you mean drop"),
+    ("openflow.normal_ttl", 1, "openflow.normal_ttl", "2 to 255"),
+    *(
+        (
+            "openflow.flow_policies",
+            with_selector(selector),
+            "openflow.flow_policies[0].selector",
+            "container:100-199",
+        )
+        for selector in (
+            *("", "container", "container:", "container:99", "container:0200", "container:200-100"),
+            *("container:10*", "container:100-", "container:1000000000", "Container:*", 200),
+            *("port:", "port:a b", "port:é", "internal_*", " container:*", "container:*\n"),
+        )
+    ),
+    (
+        "openflow.flow_policies",
+        [{**policy(), "template": {"actions": []}}],
+        "openflow.flow_policies[0].template.actions",
+        "a list of at least 1",
+    ),
     ("bridge_name", "averyveryverylongbridge", "bridge_name", "1 to 15 bytes"),
     ("bridge_name", "brücke-brücke-b", "bridge_name", "printable ASCII"),
     ("bridge_name", "a/b", "bridge_name", "without spaces, '/'"),
@@ -345,6 +385,114 @@ CROSS_CASES = [
         "mesh_subnet6",
         "does not overlap",
     ),
+    (
+        [policies(policy(name="a"), policy(name="b", priority=81), policy(name="a", priority=82))],
+        "openflow.flow_policies[2].name",
+        "openflow.flow_policies[0] has it",
+    ),
+    (
+        [policies(policy(name="a"), policy("output:{port_name}", name="b"))],
+        "openflow.flow_policies[1]",
+        "openflow.flow_policies[0] has the same",
+    ),
+    (
+        [policies(policy("output:eth0"))],
+        "openflow.flow_policies[0].template.actions[0]",
+        "the name of a port: {port_name}, internal_100, warp0",
+    ),
+    (
+        [policies(policy("output:internal_202"))],
+        "openflow.flow_policies[0].template.actions[0]",
+        "(did you mean internal_201?)",
+    ),
+    (
+        [policies(policy("output:{port_name}", "LOCAL"))],
+        "openflow.flow_policies[0].template.actions[1]",
+        "the bridge's own port is the host",
+    ),
+    (
+        [policies(policy(match_fields={"in_port": "eth0"}))],
+        "openflow.flow_policies[0].template.match_fields.in_port",
+        "the name of a port: {port_name}, internal_100",
+    ),
+    (
+        [policies(policy(match_fields={"nw_dst": "10.0.0.{contaner_id}"}))],
+        "openflow.flow_policies[0].template.match_fields.nw_dst",
+        "expected {container_id} or {port_name} or {bridge} (did you mean container_id?)",
+    ),
+    (
+        [policies(policy(description="{} of"))],
+        "openflow.flow_policies[0].template.description",
+        'found "{}"',
+    ),
+    (
+        [policies(policy(description="half {container_id"))],
+        "openflow.flow_policies[0].template.description",
+        'found "{container_id"',
+    ),
+    (
+        [policies(policy(selector="port:internal_1000000"))],
+        "openflow.flow_policies[0].selector",
+        "a port name has at most 15 bytes",
+    ),
+    (
+        [policies(policy(selector="port:a/*"))],
+        "openflow.flow_policies[0].selector",
+        "no port name has a '/'",
+    ),
+    (
+        [policies(policy(selector="port:ovsbr0"))],
+        "openflow.flow_policies[0].selector",
+        "not a port of a hop or of a container",
+    ),
+    (
+        [policies(policy(selector="port:LOCAL"))],
+        "openflow.flow_policies[0].selector",
+        "not a port of a hop or of a container",
+    ),
+    (
+        [policies(policy(selector="port:*", description="{container_id}"))],
+        "openflow.flow_policies[0].selector",
+        "the template says {container_id} and warp0 has none",
+    ),
+    (
+        [
+            put("containers.1", {"id": 1000, "name": "big", "container_type": "big"}),
+            put("mesh_subnet", "10.103.0.0/24"),
+        ],
+        "mesh_subnet",
+        "/22, or container ids up to 254 (container 1000 has the address of that number in it)",
+    ),
+    (
+        [policies(policy("output:{port}"))],
+        "openflow.flow_policies[0].template.actions[0]",
+        'found "{port}"',
+    ),
+    (
+        [
+            put("containers.1", {"id": 255, "name": "big", "container_type": "big"}),
+            put("mesh_subnet", "10.103.0.0/24"),
+        ],
+        "mesh_subnet",
+        "(did you mean 10.103.0.0/23?)",
+    ),
+    (
+        [
+            put("containers.1", {"id": 131071, "name": "big", "container_type": "big"}),
+            put("mesh_subnet", "10.103.0.0/16"),
+        ],
+        "mesh_subnet",
+        "/14, or container ids up to 65534 (container 131071 has the address of that number in it)",
+    ),
+    (
+        [
+            put("containers.1", {"id": 65535, "name": "big", "container_type": "big"}),
+            put("mesh_subnet", "172.16.0.0/12"),
+            put("mesh_subnet6", "fd00:9::/112"),
+        ],
+        "mesh_subnet6",
+        "(did you mean fd00:9::/111?)",
+    ),
     ([put("mesh_subnet", "10.103.0.0/29")], "mesh_subnet", "a prefix of at most /28"),
     ([put("transit_subnet6", "fd00::/120")], "transit_subnet6", "a prefix of at most /112"),
     ([put("mesh_subnet", "127.5.0.0/24")], "mesh_subnet", "clear of loopback"),
@@ -362,6 +510,29 @@ def test_values_that_contradict_each_other(
     problems = problems_after(*changes)
     at_path = [p for p in problems if p.path == f"plugins.privacy_router.{path}"]
     assert [words in str(problem) for problem in at_path] == [True], problems
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        policy("output:{port_name}", selector="port:internal_?00"),
+        policy("mod_nw_ttl:64", "output:internal_201", selector="container:200-201"),
+        policy(selector="port:*", description="about {port_name} of {bridge}"),
+        policy(selector="container:200", description="about {container_id}"),
+        policy(selector="port:internal_*", match_fields={"nw_dst": "10.0.0.{container_id}"}),
+        policy(selector="port:*[x]*"),
+        policy(match_fields={"in_port": "{port_name}", "tcp_dst": 80}),
+    ],
+    ids=lambda given: f"{given['selector']} {given['template']['actions']}",
+)
+def test_policies_that_may_stand(given: Part, problems_after: ProblemsAfter) -> None:
+    assert not problems_after(policies(given))
+
+
+def test_a_mesh_subnet_as_wide_as_advised_is_accepted(problems_after: ProblemsAfter) -> None:
+    big = put("containers.1", {"id": 1000, "name": "big", "container_type": "big"})
+    routing = put("openflow.function_routing", [])
+    assert not problems_after(big, routing, put("mesh_subnet", "10.103.0.0/22"))
 
 
 def test_flows_must_not_name_a_hop_that_is_off(problems_after: ProblemsAfter) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from privacy_router.config import (
@@ -110,11 +113,67 @@ def test_either_place_may_name_the_vps(
 def test_a_container_gets_a_mesh_port_by_being_listed() -> None:
     config = config_of(
         {
-            "containers": [{"id": 300, "name": "web", "container_type": "web"}],
-            "socket_networking": {"mesh_sockets": [{"name": "internal_301", "container_id": 301}]},
+            "containers": [{"id": 150, "name": "web", "container_type": "web"}],
+            "socket_networking": {"mesh_sockets": [{"name": "internal_151", "container_id": 151}]},
         }
     )
-    assert config.mesh_port_names == ("internal_301", "internal_300")
+    assert config.mesh_port_names == ("internal_151", "internal_150")
+
+
+@pytest.mark.parametrize(
+    ("subnets", "container_id", "addresses"),
+    [
+        ({}, 200, ("10.103.0.200/16", "fd70:7276:6174:3::c8/64")),
+        ({}, 1000, ("10.103.3.232/16", "fd70:7276:6174:3::3e8/64")),
+        ({"mesh_subnet": "10.104.0.0/24"}, 254, ("10.104.0.254/24", "fd70:7276:6174:3::fe/64")),
+        ({"mesh_subnet": "10.104.0.0/24"}, 255, None),
+        ({"mesh_subnet": "10.104.0.0/16"}, 65534, ("10.104.255.254/16", None)),
+        ({"mesh_subnet": "10.0.0.0/12", "mesh_subnet6": "fd00::/112"}, 70000, None),
+    ],
+)
+def test_the_address_of_a_mesh_container_follows_from_its_id(
+    subnets: dict[str, str], container_id: int, addresses: tuple[str, str | None] | None
+) -> None:
+    config = PrivacyRouterConfig.model_validate(subnets)
+    found = config.mesh_address(container_id)
+    if addresses is None:
+        assert found is None
+        return
+    assert found is not None
+    assert str(found[0]) == addresses[0]
+    assert addresses[1] in {None, str(found[1])}
+
+
+@given(st.integers(20, 28), st.integers(100, 5000))
+def test_mesh_addresses_are_hosts_of_the_subnet_and_never_the_gateways(
+    prefix_bits: int, container_id: int
+) -> None:
+    network = IPv4Network((int(IPv4Address("10.96.0.0")), prefix_bits))
+    config = PrivacyRouterConfig(mesh_subnet=network)
+    found = config.mesh_address(container_id)
+    hosts = network.num_addresses - 2
+    assert (found is not None) == (container_id <= hosts)
+    if found is not None:
+        assert found[0].ip in network
+        assert found[0].ip not in {network.network_address, network.broadcast_address}
+        assert found != config.mesh_gateway_address
+
+
+def test_the_mesh_gateway_has_the_first_addresses() -> None:
+    addresses = PrivacyRouterConfig().mesh_gateway_address
+    assert [str(one) for one in addresses] == ["10.103.0.1/16", "fd70:7276:6174:3::1/64"]
+
+
+def test_rates_and_policies_have_defaults_that_a_person_can_take_away() -> None:
+    usual = config_of({}).openflow
+    assert usual.rates.model_dump() == {"arp": 100, "icmp": 200, "syn": 1000, "dns": 500}
+    assert (usual.fragments, usual.normal_ttl, usual.flow_policies) == ("drop", 64, ())
+    unlimited = config_of({"openflow": {"rates": {"syn": None, "dns": 1}}}).openflow.rates
+    assert unlimited.model_dump() == {"arp": 100, "icmp": 200, "syn": None, "dns": 1}
+    template = {"actions": ["output:{port_name}"]}
+    policy = {"name": "all", "selector": "container:*", "template": template}
+    (kept,) = config_of({"openflow": {"flow_policies": [policy]}}).openflow.flow_policies
+    assert (kept.template.priority, kept.template.match_fields) == (80, {})
 
 
 @pytest.mark.parametrize(
@@ -169,15 +228,12 @@ def test_every_key_is_described() -> None:
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        ({"openflow": {"obfuscation_level": 1, "enable_security_flows": False}}, []),
-        ({}, ["rate limits", "packet padding and timing randomization"]),
-        (
-            {"openflow": {"obfuscation_level": 3}},
-            ["connection tracking", "padding", "morphing, protocol mimicry"],
-        ),
+        ({"openflow": {"obfuscation_level": 1}}, []),
+        ({}, ["level 2, packet padding and timing randomization"]),
+        ({"openflow": {"obfuscation_level": 3}}, ["padding", "morphing, protocol mimicry"]),
         (
             {"openflow": {"obfuscation_level": 0}, "netmaker": {"enabled": True}},
-            ["fragments", "joining a Netmaker network"],
+            ["joining a Netmaker network"],
         ),
     ],
 )
@@ -186,13 +242,14 @@ def test_notes_say_what_is_not_in_force(part: dict[str, Any], words: list[str]) 
     assert len(sentences) == len(words)
     for sentence, word in zip(sentences, words, strict=True):
         assert word in sentence
-        assert "not in force" in sentence
+        assert sentence.endswith(": accepted, but not in force in this version.")
 
 
-def test_notes_on_the_seed(seed_text: str) -> None:
+def test_notes_say_who_makes_the_containers(seed_text: str) -> None:
     sentences = notes(parse_document(seed_text, "seed.json").config)
-    assert len(sentences) == 4
-    assert "function routing" in sentences[-1]
+    assert len(sentences) == 3
+    assert sentences[-1].startswith("containers: accepted, but not made by this version")
+    assert "internal_{id}" in sentences[-1]
 
 
 @pytest.mark.parametrize("vps_address", [None, "vps.example.com", "2001:db8::1"])

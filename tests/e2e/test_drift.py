@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from privacy_router.pipeline.tables import number_of
+
 if TYPE_CHECKING:
     from privacy_router.lab.stage import Lab
 
 pytestmark = pytest.mark.e2e
 
+PRIVACY = number_of("privacy")
 SWITCH = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
 NOTICED_WITHIN_S = 5.0  # far below the controller's full pass every 30 s
 
@@ -31,10 +34,11 @@ def ofctl(lab: Lab, *arguments: str) -> None:
     "damage",
     [
         ("del-flows", SWITCH),
-        ("del-flows", SWITCH, "table=3"),
-        ("mod-flows", SWITCH, "table=3,in_port=1,actions=drop"),
+        ("del-flows", SWITCH, f"table={PRIVACY}"),
+        ("mod-flows", SWITCH, f"table={PRIVACY},in_port=1,actions=drop"),
+        ("-O", "OpenFlow13", "del-meters", SWITCH),
     ],
-    ids=["all deleted", "one table deleted", "redirected"],
+    ids=["all deleted", "one table deleted", "redirected", "meters deleted"],
 )
 def test_flows_changed_by_hand_come_back(lab: Lab, damage: tuple[str, ...]) -> None:
     before = flow_count(lab)
@@ -49,7 +53,7 @@ def test_flows_changed_by_hand_come_back(lab: Lab, damage: tuple[str, ...]) -> N
 def test_other_owners_flows_are_left_alone(lab: Lab) -> None:
     flow = "cookie=0x1234,table=0,priority=7,in_port=77,actions=drop"
     ofctl(lab, "add-flow", SWITCH, flow)
-    ofctl(lab, "del-flows", SWITCH, "table=3")
+    ofctl(lab, "del-flows", SWITCH, f"table={PRIVACY}")
     deadline = time.monotonic() + NOTICED_WITHIN_S
     while lab["node"].run(("privacy-router", "plan")).stdout.count("nothing to change") == 0:
         assert time.monotonic() < deadline

@@ -5,7 +5,7 @@ A section that is left out takes its defaults; a key that is not listed is an er
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -30,6 +30,11 @@ FORMAT_VERSION = 1
 HopName = Literal["gateway", "warp", "xray"]
 
 
+def fits_mesh(network: kind.Network, container_id: int) -> bool:
+    """Whether a container's id leads to an address before the last one of a mesh subnet."""
+    return container_id < network.num_addresses - 1
+
+
 class PrivacyRouterConfig(Section):
     """Everything about one node."""
 
@@ -46,7 +51,9 @@ class PrivacyRouterConfig(Section):
         description="IPv6 subnet of the privacy segment between the hops.",
     )
     mesh_subnet: kind.Ipv4Subnet = Field(
-        IPv4Network("10.103.0.0/24"), description="IPv4 subnet of the containers on the mesh."
+        IPv4Network("10.103.0.0/16"),
+        description="IPv4 subnet of the containers on the mesh; a container has its id as the host"
+        " part of its address.",
     )
     mesh_subnet6: kind.Ipv6Subnet = Field(
         IPv6Network("fd70:7276:6174:3::/64"),
@@ -146,6 +153,28 @@ class PrivacyRouterConfig(Section):
         """Bridge ports of the mesh: Netmaker's interface when enabled, then the containers'."""
         gateway = (self.netmaker.interface,) if self.netmaker.enabled else ()
         return (*gateway, *(socket.name for socket in self.mesh_sockets))
+
+    @property
+    def mesh_gateway_address(self) -> tuple[IPv4Interface, IPv6Interface]:
+        """Where the mesh containers find the node: the first address of either mesh subnet."""
+        return self._in_mesh(1)
+
+    def mesh_address(self, container_id: int) -> tuple[IPv4Interface, IPv6Interface] | None:
+        """The addresses of a mesh container: those of the mesh subnets plus its id.
+
+        None when one of the subnets is too small for this id.
+        """
+        for network in (self.mesh_subnet, self.mesh_subnet6):
+            if not fits_mesh(network, container_id):
+                return None
+        return self._in_mesh(container_id)
+
+    def _in_mesh(self, offset: int) -> tuple[IPv4Interface, IPv6Interface]:
+        v4, v6 = self.mesh_subnet, self.mesh_subnet6
+        return (
+            IPv4Interface((v4.network_address + offset, v4.prefixlen)),
+            IPv6Interface((v6.network_address + offset, v6.prefixlen)),
+        )
 
     def container_for(self, port: str) -> int | None:
         """Container id behind a bridge port; None for `warp0`, the mesh interface and strangers."""

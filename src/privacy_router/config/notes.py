@@ -10,28 +10,32 @@ if TYPE_CHECKING:
 PATTERN_HIDING_LEVEL = 2
 ADVANCED_OBFUSCATION_LEVEL = 3
 
+NOT_IN_FORCE = "accepted, but not in force in this version"
+MADE_ELSEWHERE = (
+    "accepted, but not made by this version; each is served as soon as its port (internal_{id}) "
+    "is on the bridge"
+)
+
 
 def notes(config: PrivacyRouterConfig) -> list[str]:
     """One sentence for each thing that is accepted, but not in force in this version."""
     level = config.openflow.obfuscation_level
-    mesh = config.containers or config.mesh_sockets or config.openflow.function_routing
     cases = (
-        (
-            config.openflow.enable_security_flows,
-            (
-                "openflow.enable_security_flows, beyond port scans and spoofed MACs (fragments, bad"
-                " sources, rate limits, connection tracking)"
-            ),
-        ),
         (
             level >= PATTERN_HIDING_LEVEL,
             f"openflow.obfuscation_level {level}, packet padding and timing randomization",
+            NOT_IN_FORCE,
         ),
         (
             level >= ADVANCED_OBFUSCATION_LEVEL,
             f"openflow.obfuscation_level {level}, traffic morphing, protocol mimicry and decoys",
+            NOT_IN_FORCE,
         ),
-        (config.netmaker.enabled, "netmaker.enabled, joining a Netmaker network"),
-        (bool(mesh), "containers, mesh sockets and function routing"),
+        (config.netmaker.enabled, "netmaker.enabled, joining a Netmaker network", NOT_IN_FORCE),
+        (
+            any(container.network_type == "mesh" for container in config.containers),
+            "containers",
+            MADE_ELSEWHERE,
+        ),
     )
-    return [f"{what}: accepted, but not in force in this version." for on, what in cases if on]
+    return [f"{what}: {how}." for on, what, how in cases if on]

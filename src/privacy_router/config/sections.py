@@ -220,6 +220,49 @@ class FunctionRoute(Section):
     description: kind.Sentence = Field("", description="One line for people.")
 
 
+class RateLimits(Section):
+    """How many packets of a kind each port by itself may send in a second."""
+
+    arp: kind.PacketRate | None = Field(
+        100, description="ARP packets per second of each port; null for no limit."
+    )
+    icmp: kind.PacketRate | None = Field(
+        200, description="ICMP and ICMPv6 packets per second of each port; null for no limit."
+    )
+    syn: kind.PacketRate | None = Field(
+        1000, description="New TCP connections per second of each port; null for no limit."
+    )
+    dns: kind.PacketRate | None = Field(
+        500, description="DNS queries per second of each port; null for no limit."
+    )
+
+
+class FlowTemplate(Section):
+    """A flow in which {container_id}, {port_name} and {bridge} stand for what a port has."""
+
+    priority: kind.Priority = Field(
+        80, description="Priority of the flow, 0 to 65535; higher wins."
+    )
+    match_fields: dict[kind.MatchField, kind.MatchValue] = Field(
+        default_factory=dict,
+        description="Fields and values that a packet must have, all of them.",
+    )
+    actions: Annotated[tuple[kind.Action, ...], Field(min_length=1, max_length=64)] = Field(
+        description="What happens to the packet, in this order, such as output:{port_name}."
+    )
+    description: kind.Sentence = Field("", description="One line for people.")
+
+
+class FlowPolicy(Section):
+    """A flow for every port that a selector selects, those of tomorrow too."""
+
+    name: kind.Identifier = Field(description="Name of the policy.")
+    selector: kind.Selector = Field(
+        description="The ports: container:*, container:200, container:100-199 or port:internal_*."
+    )
+    template: FlowTemplate = Field(description="The flow that each of these ports gets.")
+
+
 class OpenFlowConfig(Section):
     """What the bridge does with packets."""
 
@@ -237,6 +280,20 @@ class OpenFlowConfig(Section):
     ) = Field(None, description="Flows between the hops; taken from the chain when null.")
     function_routing: Annotated[tuple[FunctionRoute, ...], Field(max_length=SEQUENCE_MAX_ITEMS)] = (
         Field((), description="Which mesh port serves which function.")
+    )
+    rates: RateLimits = Field(
+        default_factory=RateLimits,
+        description="Packets per second that each port may send; in force with the security flows.",
+    )
+    fragments: Literal["drop", "reassemble"] = Field(
+        "drop",
+        description="IP fragments: drop, or reassemble (they pass whole or not at all).",
+    )
+    normal_ttl: kind.Ttl = Field(
+        64, description="TTL and hop limit of all packets from obfuscation level 2 up."
+    )
+    flow_policies: Annotated[tuple[FlowPolicy, ...], Field(max_length=SEQUENCE_MAX_ITEMS)] = Field(
+        (), description="Flows for ports by their name or their container, as the ports appear."
     )
 
 

@@ -8,8 +8,10 @@ from ipaddress import IPv4Network, IPv6Network
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from privacy_router.config.models import fits_mesh
 from privacy_router.config.rule import Rule, problem, rule
-from privacy_router.config.values import Network, parse_address
+from privacy_router.config.sections import socket_name
+from privacy_router.config.values import INTERFACE_NAME_MAX_BYTES, Network, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
 
 PREFIX_MAX_BITS = {4: 28, 6: 112}
 """Longest prefix by IP version: 14 hosts, and a whole 16-bit group for the clients' numbers."""
-
-MESH_RESERVED_ADDRESSES = 3
-"""Network address, broadcast address and the mesh interface of the node."""
 
 _NOT_FOR_HOSTS: tuple[tuple[Network, str], ...] = (
     (IPv4Network("0.0.0.0/8"), "this network (RFC 791)"),
@@ -91,14 +90,36 @@ def _overlap_of(first: _Subnet, second: _Subnet, config: PrivacyRouterConfig) ->
         )
 
 
-def _mesh_room(config: PrivacyRouterConfig) -> Iterator[Problem]:
-    needed = len(config.mesh_sockets) + MESH_RESERVED_ADDRESSES
-    if config.mesh_subnet.num_addresses < needed:
-        yield problem(
-            "mesh_subnet",
-            str(config.mesh_subnet),
-            f"a larger subnet: the mesh needs {needed} addresses",
-        )
+def _mesh_room(subnet: _Subnet, config: PrivacyRouterConfig) -> Iterator[Problem]:
+    """A mesh container's address is the subnet's plus its id: the highest id has to fit."""
+    network = subnet.get(config)
+    ids = [
+        socket.container_id
+        for socket in config.mesh_sockets
+        # Longer names are a problem of their own.
+        if len(socket_name(socket.container_id)) <= INTERFACE_NAME_MAX_BYTES
+    ]
+    highest = max(ids, default=0)
+    has_room = network.prefixlen <= PREFIX_MAX_BITS[network.version]
+    if not has_room or fits_mesh(network, highest):
+        return
+    longest_bits = network.max_prefixlen - (highest + 1).bit_length()
+    wider = network.supernet(new_prefix=longest_bits)
+    yield problem(
+        subnet.path,
+        str(network),
+        f"a subnet with a prefix of at most /{longest_bits}, or container ids "
+        f"up to {network.num_addresses - 2}",
+        str(wider) if _is_free(wider, subnet, config) else None,
+        because=f"container {highest} has the address of that number in it",
+    )
+
+
+def _is_free(network: Network, place: _Subnet, config: PrivacyRouterConfig) -> bool:
+    """Whether a network may stand at `place`: for hosts, and clear of the other subnets."""
+    others = [subnet.get(config) for subnet in _ALL if subnet != place]
+    taken = [*others, *(special for special, _ in _NOT_FOR_HOSTS)]
+    return not any(overlap(network, other) for other in taken)
 
 
 def _vps_inside(config: PrivacyRouterConfig) -> Iterator[Problem]:
@@ -138,7 +159,8 @@ def _rules() -> Iterator[Rule]:
     for family in (_V4, _V6):
         for first, second in combinations(family, 2):
             yield rule(f"{first.part} {second.part}", partial(_overlap_of, first, second))
-    yield rule("mesh_subnet containers socket_networking", _mesh_room)
+    for mesh in (_V4[-1], _V6[-1]):
+        yield rule(f"{_PARTS} containers socket_networking", partial(_mesh_room, mesh))
     yield rule(f"xray vps {_PARTS}", _vps_inside)
 
 

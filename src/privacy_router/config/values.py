@@ -22,6 +22,8 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, StringConstraints
 from pydantic_core import core_schema
 
+from privacy_router.config.policies import CONTAINER_ID_MAX, CONTAINER_ID_MIN, parse_selector
+
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, ValidationInfo
 
@@ -183,6 +185,11 @@ def _file_path(value: object, info: ValidationInfo) -> Path:
     return Path(value) if base is None else Path(base) / value
 
 
+def _selector(text: str) -> str:
+    parse_selector(text)
+    return text
+
+
 def _sentence(text: str) -> str:
     # Descriptions are printed on terminals: no control or direction characters.
     if not text.isprintable():
@@ -207,7 +214,7 @@ Port = Annotated[
 ContainerId = Annotated[
     int,
     Strict(),
-    Field(ge=100, le=999_999_999),
+    Field(ge=CONTAINER_ID_MIN, le=CONTAINER_ID_MAX),
     Expected("a container id, 100 to 999999999"),
 ]
 MtuBytes = Annotated[
@@ -223,6 +230,15 @@ KeepaliveSeconds = Annotated[
     Expected("a number of seconds, 0 (off) to 65535"),
 ]
 Priority = Annotated[int, Strict(), Field(ge=0, le=65535), Expected("a flow priority, 0 to 65535")]
+PacketRate = Annotated[
+    int,
+    Strict(),
+    Field(ge=1, le=1_000_000),
+    Expected("a number of packets per second, 1 to 1000000, or null for no limit"),
+]
+Ttl = Annotated[
+    int, Strict(), Field(ge=2, le=255), Expected("a TTL with which packets leave, 2 to 255")
+]
 ObfuscationLevel = Annotated[
     int, Strict(), Field(ge=0, le=3), Expected("an obfuscation level, 0 to 3")
 ]
@@ -320,5 +336,18 @@ Action = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=200, pattern=r"^[ -~]+$"),
     Expected("an action such as output:warp0"),
+]
+Selector = Annotated[
+    str,
+    StringConstraints(
+        strict=True,
+        max_length=64,
+        pattern=r"^(container:(\*|[1-9][0-9]{2,8}(-[1-9][0-9]{2,8})?)|port:[!-~]+)$",
+    ),
+    AfterValidator(_selector),
+    Expected(
+        "a selector: container:*, container:200, container:100-199 (from 100 up, the lower id "
+        "first) or port: with a pattern of '*' and '?' such as port:internal_*"
+    ),
 ]
 WholeNumberOnly = BeforeValidator(_whole_number)

@@ -23,17 +23,18 @@ from privacy_router.host import namespaces, processes
 from privacy_router.host.nftables import NftablesError
 from privacy_router.host.uapi import UapiError
 from privacy_router.node.apply import Applier, ApplyError
-from privacy_router.node.flows import FlowTable
-from privacy_router.node.observe import observe
+from privacy_router.node.engine import FlowEngine
+from privacy_router.node.observe import observe, read_bridge
 from privacy_router.node.tunnels import EndpointMemory
-from privacy_router.ovsdb import client as ovsdb
+from privacy_router.ovsdb.watch import watch
 from privacy_router.plan.chain import GATEWAY_NAMESPACE
-from privacy_router.plan.state import Kind, diff
+from privacy_router.plan.state import diff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from privacy_router.node.machine import Machine
+    from privacy_router.ovsdb.watch import BridgeChange
     from privacy_router.plan.state import Change, DesiredState
 
 _log = structlog.get_logger()
@@ -48,13 +49,13 @@ _FAILURES = (PrivacyRouterError, OSError, NetlinkError, NftablesError, UapiError
 _LOG_LIMIT_BYTES = 4 * 1024 * 1024
 
 
-async def observe_all(desired: DesiredState, machine: Machine, flows: FlowTable) -> list[Change]:
+async def observe_all(desired: DesiredState, machine: Machine, engine: FlowEngine) -> list[Change]:
     """What is different from `desired` right now."""
     rest = await _differences(desired, machine)
-    return [*rest, *await _flow_differences(desired, flows)]
+    return [*rest, *await engine.differences()]
 
 
-async def converge(desired: DesiredState, machine: Machine, flows: FlowTable) -> list[Change]:
+async def converge(desired: DesiredState, machine: Machine, engine: FlowEngine) -> list[Change]:
     """Make the node be `desired`; return the changes that were made.
 
     The flows come last in each pass: while ovsdb-server is away, vswitchd neither forwards nor
@@ -72,9 +73,7 @@ async def converge(desired: DesiredState, machine: Machine, flows: FlowTable) ->
                 raise
             made += rest
             continue  # something went while it was being changed; what is there now, is read again
-        flow_changes = await _flow_differences(desired, flows)
-        await flows.apply(flow_changes)
-        changes = rest + flow_changes
+        changes = rest + await engine.repair()
         if not changes:
             return made
         made += changes
@@ -87,13 +86,24 @@ async def converge(desired: DesiredState, machine: Machine, flows: FlowTable) ->
 
 
 async def _differences(desired: DesiredState, machine: Machine) -> list[Change]:
-    wanted = {key: value for key, value in desired.items.items() if key.kind is not Kind.FLOW}
-    return diff(wanted, await asyncio.to_thread(observe, desired, machine))
+    return diff(desired.items, await asyncio.to_thread(observe, desired, machine))
 
 
-async def _flow_differences(desired: DesiredState, flows: FlowTable) -> list[Change]:
-    wanted = {key: value for key, value in desired.items.items() if key.kind is Kind.FLOW}
-    return diff(wanted, await flows.read())
+def make_engine(
+    desired: DesiredState, machine: Machine, on_lost: Callable[[], None] | None = None
+) -> FlowEngine:
+    """The flow engine of that node, with the ports that its bridge has now."""
+    engine = FlowEngine(desired.bridge.name, machine, desired.pipeline, on_lost)
+    row = read_bridge(desired.bridge.name, machine)
+    if row is not None:
+        engine.set_rows(row.ports.values())
+    return engine
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @dataclass
@@ -116,29 +126,40 @@ class Controller:
         """
         loop = asyncio.get_running_loop()
         self._handle_signals(loop)
-        flows = FlowTable(self.desired.bridge, self.machine, self._wake.set)
+        engine = make_engine(self.desired, self.machine, self._wake.set)
         stop_watching = threading.Event()
-
-        def wake_from_thread() -> None:
-            loop.call_soon_threadsafe(self._wake.set)
-
         watcher: threading.Thread | None = None
-        keeper = asyncio.create_task(self._keep_endpoints())
+        tasks = [asyncio.create_task(self._keep_endpoints())]
         try:
-            await converge(self.desired, self.machine, flows)
+            await converge(self.desired, self.machine, engine)
             self._watch_processes(loop)
-            watcher = ovsdb.watch(self.machine.ovs_socket, wake_from_thread, stop_watching)
+            watcher = self._watch_bridge(engine, loop, stop_watching)
+            tasks.append(asyncio.create_task(engine.run()))
             on_ready()
-            await self._keep(flows, loop)
+            await self._keep(engine, loop)
         finally:
             stop_watching.set()
-            keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeper
+            await _end(tasks)
             self._forget_processes(loop)
-            await flows.close()
+            await engine.close()
             if watcher is not None:
                 await asyncio.to_thread(watcher.join, 3.0)
+
+    def _watch_bridge(
+        self, engine: FlowEngine, loop: asyncio.AbstractEventLoop, stop: threading.Event
+    ) -> threading.Thread:
+        """Ports of containers are the engine's; all else of the bridge takes a look at the node."""
+
+        def tell(change: BridgeChange) -> None:
+            engine.note_rows(change.ports)
+            ours = {port.name for port in self.desired.bridge.ports}
+            if change.bridge or not ours.isdisjoint(change.ports):
+                self._wake.set()
+
+        def on_change(change: BridgeChange) -> None:
+            loop.call_soon_threadsafe(tell, change)
+
+        return watch(self.machine.ovs_socket, self.desired.bridge.name, on_change, stop)
 
     def _handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_signal_handler(signal.SIGTERM, self._stop, False)
@@ -155,24 +176,25 @@ class Controller:
         self._reload_asked = True
         self._wake.set()
 
-    async def _reload(self) -> None:
+    async def _reload(self, engine: FlowEngine) -> None:
         self._reload_asked = False
         try:
             desired = await asyncio.to_thread(self.reload)
             if desired.bridge.name != self.desired.bridge.name:
                 raise ConflictError("another bridge_name takes a `down` and an `up`")
+            engine.set_pipeline(desired.pipeline)
             self.desired = desired
         except _FAILURES as error:
             _log.error("configuration not read again, the old one stays", reason=str(error))
 
-    async def _keep(self, flows: FlowTable, loop: asyncio.AbstractEventLoop) -> None:
+    async def _keep(self, engine: FlowEngine, loop: asyncio.AbstractEventLoop) -> None:
         delay_s = _RETRY_FIRST_S
         while not self._stopping:
             self._wake.clear()
             if self._reload_asked:
-                await self._reload()
+                await self._reload(engine)
             try:
-                await self._repair(flows)
+                await self._repair(engine)
                 delay_s = _RETRY_FIRST_S
                 timeout_s = _FULL_PASS_S
             except _FAILURES as error:
@@ -183,8 +205,8 @@ class Controller:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), timeout_s)
 
-    async def _repair(self, flows: FlowTable) -> None:
-        made = await converge(self.desired, self.machine, flows)
+    async def _repair(self, engine: FlowEngine) -> None:
+        made = await converge(self.desired, self.machine, engine)
         for change in made:
             _log.warning("repaired", kind=change.key.kind.name.lower(), what=change.key.name)
         await asyncio.to_thread(self._trim_logs)

@@ -1,90 +1,111 @@
-"""The bridge's flows over OpenFlow: read back, and changed in one atomic bundle."""
+"""The bridge's flows and meters over OpenFlow: compared with what should be there, and changed."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from privacy_router.errors import PrivacyRouterError
+from privacy_router.node.flow_changes import Changes, meter_mods, meters_of
 from privacy_router.openflow import (
+    Difference,
     FlowEvent,
-    FlowMod,
-    FlowModCommand,
     MonitorFlag,
     OpenFlowError,
     OwnChange,
+    SwitchError,
+    delete_meter,
 )
 from privacy_router.openflow.channel import Channel, connect_unix
-from privacy_router.pipeline.cookies import OWNER, OWNER_MASK, Layer, layer_of
-from privacy_router.pipeline.flow import Flow, flow_key
-from privacy_router.pipeline.tables import name_of, number_of
-from privacy_router.plan.state import Key, Kind
+from privacy_router.pipeline.allocation import OWNER, OWNER_MASK, layer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from privacy_router.node.machine import Machine
-    from privacy_router.openflow import FlowStats
-    from privacy_router.ovsdb.model import BridgeSpec
-    from privacy_router.plan.state import Change
+    from privacy_router.openflow import FlowMod, FlowStats, MeterMod
+    from privacy_router.pipeline.flow import RateLimit
 
 _TIMEOUT_S = 5.0
 _CHANGES = MonitorFlag.ADD | MonitorFlag.DELETE | MonitorFlag.MODIFY
+_EVERY_BIT = 0xFFFFFFFFFFFFFFFF
 
 
 class FlowError(PrivacyRouterError):
-    """The switch could not be reached or refused a flow."""
+    """The switch could not be reached, or refused a flow or a meter."""
 
 
 class FlowTable:
     """The flows of one bridge, over one connection that is made anew whenever it breaks.
 
-    With `on_change` the switch is asked to tell of changes that somebody else makes.
+    With `on_drift` the switch is asked to tell of changes that somebody else makes to our flows,
+    and of the end of the connection by `on_lost`.
     """
 
     def __init__(
-        self, bridge: BridgeSpec, machine: Machine, on_change: Callable[[], None] | None = None
+        self,
+        bridge_name: str,
+        socket: Path,
+        on_drift: Callable[[], None] | None = None,
+        on_lost: Callable[[], None] | None = None,
     ) -> None:
-        self._bridge = bridge
-        self._socket = machine.management_socket_dir / f"{bridge.name}.mgmt"
-        self._on_change = on_change
+        self._bridge_name = bridge_name
+        self._socket = socket
+        self._on_drift = on_drift
+        self._on_lost = on_lost
         self._channel: Channel | None = None
         self._guard: asyncio.Task[None] | None = None
 
-    async def read(self) -> dict[Key, Any]:
-        """Our flows as items; none while the bridge is not there."""
-        return {
-            Key(Kind.FLOW, self._bridge.name, flow_key(s.table_id, s.priority, s.match)): _flow(s)
-            for s in await self._statistics()
-        }
-
-    async def counted(self) -> list[tuple[Flow, int, int]]:
-        """Our flows, each with the packets and bytes that it has seen."""
-        return [(_flow(s), s.packet_count, s.byte_count) for s in await self._statistics()]
-
-    async def _statistics(self) -> list[FlowStats]:
+    async def statistics(self) -> list[FlowStats]:
+        """Our flows with their counters; none while the bridge is not there."""
         if not self._socket.is_socket():
             return []
-        try:
+        with self._asking("be read"):
             channel = await self._connected()
             return await channel.dump_flows(cookie=OWNER, cookie_mask=OWNER_MASK)
-        except (OpenFlowError, OSError):
-            await self.close()
-            return []
 
-    async def apply(self, changes: Sequence[Change]) -> None:
-        """Remove, add and replace flows as one transaction. Raises FlowError; nothing changed."""
+    async def compare(self, flows: Sequence[FlowMod], rates: Mapping[int, RateLimit]) -> Changes:
+        """From the flows and meters that are there to these. Raises FlowError."""
+        if not self._socket.is_socket():
+            return Changes(Difference(added=tuple(flows)), meter_mods(rates.values(), {}))
+        with self._asking("be compared"):
+            channel = await self._connected()
+            difference = await channel.compare_flows(flows, cookie=OWNER, cookie_mask=OWNER_MASK)
+            present = {meter.meter_id: meter for meter in await channel.dump_meters()}
+        named = {number for flow in difference.removed for number in meters_of(flow)}
+        unused = tuple(sorted((named & present.keys()) - rates.keys()))
+        return Changes(difference, meter_mods(rates.values(), present), unused)
+
+    async def confirm(self, flows: Sequence[FlowMod], cookies: Iterable[int]) -> bool:
+        """Whether exactly these flows are there under these cookies. Raises FlowError.
+
+        A cookie that is asked for whole is looked up, however many flows there are.
+        """
+        wanted: dict[int, list[FlowMod]] = {cookie: [] for cookie in cookies}
+        for flow in flows:
+            wanted.setdefault(flow.cookie, []).append(flow)
+        with self._asking("be confirmed"):
+            channel = await self._connected()
+            for cookie, those in wanted.items():
+                if await channel.compare_flows(those, cookie=cookie, cookie_mask=_EVERY_BIT):
+                    return False
+        return True
+
+    async def apply(self, changes: Changes) -> None:
+        """Meters first, then all flows in one step or none of them, then meters without use.
+
+        Raises FlowError; the flows that were in force still are.
+        """
         if not changes:
             return
-        try:
+        with self._asking("be installed"):
             channel = await self._connected()
-            await channel.apply_bundle([_flow_mod(change) for change in changes])
-        except (OpenFlowError, OSError) as error:
-            await self.close()
-            raise FlowError(
-                f"the flows of {self._bridge.name} could not be installed: {error}", retryable=True
-            ) from error
+            if changes.meters:
+                await _install_meters(channel, changes.meters)
+            await channel.apply_bundle(changes.flows.messages())
+            if changes.unused_meters:
+                await channel.apply([delete_meter(number) for number in changes.unused_meters])
 
     async def close(self) -> None:
         """Close the connection; the flows stay."""
@@ -96,29 +117,43 @@ class FlowTable:
         if channel is not None:
             await channel.close()
 
+    @contextlib.contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OpenFlowError, OSError) as error:
+            if self._channel is not None:
+                self._channel.abort("given up after an error")
+                self._channel = None
+            raise FlowError(
+                f"the flows of {self._bridge_name} could not {what}: {error}", retryable=True
+            ) from error
+
     async def _connected(self) -> Channel:
-        if self._channel is None:
+        if self._channel is None or self._channel.closed:
             self._channel = await connect_unix(self._socket, timeout_s=_TIMEOUT_S)
-            if self._on_change is not None:
-                watching = self._watch(self._channel, self._on_change)
+            if self._on_drift is not None:
+                watching = self._watch(self._channel, self._on_drift)
                 self._guard = asyncio.create_task(watching)
         return self._channel
 
-    async def _watch(self, channel: Channel, on_change: Callable[[], None]) -> None:
+    async def _watch(self, channel: Channel, on_drift: Callable[[], None]) -> None:
         """Tell when somebody else changes our flows, or the connection ends."""
         # a switch without flow monitors is only read now and then; a lost connection is seen below
         with contextlib.suppress(OpenFlowError):
-            await self._follow(channel, on_change)
+            await _follow(channel, on_drift)
         await channel.wait_closed()
         if self._channel is channel:
             self._channel = None
-            on_change()
+        if self._on_lost is not None:
+            self._on_lost()
 
-    async def _follow(self, channel: Channel, on_change: Callable[[], None]) -> None:
-        with await channel.monitor_flows(flags=_CHANGES) as changes:
-            async for change in changes:
-                if not _is_of_no_concern(change):
-                    on_change()
+
+async def _follow(channel: Channel, on_drift: Callable[[], None]) -> None:
+    with await channel.monitor_flows(flags=_CHANGES) as changes:
+        async for change in changes:
+            if not _is_of_no_concern(change):
+                on_drift()
 
 
 def _is_of_no_concern(change: object) -> bool:
@@ -128,25 +163,12 @@ def _is_of_no_concern(change: object) -> bool:
     return isinstance(change, OwnChange)
 
 
-def _flow(stats: FlowStats) -> Flow:
-    return Flow(
-        table=name_of(stats.table_id),
-        priority=stats.priority,
-        match=stats.match,
-        instructions=stats.content().instructions,
-        layer=layer_of(stats.cookie) or Layer.BASE,
-        reason="read back",
-    )
-
-
-def _flow_mod(change: Change) -> FlowMod:
-    flow = change.after or change.before
-    removing = change.after is None
-    return FlowMod(
-        command=FlowModCommand.DELETE_STRICT if removing else FlowModCommand.ADD,
-        table_id=int(change.key.name.split()[0]) if removing else number_of(flow.table),
-        priority=flow.priority,
-        match=flow.match,
-        instructions=() if removing else flow.instructions,
-        cookie=flow.cookie,
-    )
+async def _install_meters(channel: Channel, meters: Sequence[MeterMod]) -> None:
+    try:
+        await channel.apply(meters)
+    except SwitchError as error:
+        raise FlowError(
+            f"the switch refused a meter: {error}",
+            remedy="it has no meters, or no more of them: set openflow.rates.arp, icmp, syn and dns"
+            " to null, some or all",
+        ) from error

@@ -35,7 +35,7 @@ def observe(desired: DesiredState, machine: Machine) -> Items:
     for name in namespaces.bound(NAMESPACES):
         items.update(_namespace(name, desired))
     items.update(_host(desired))
-    items.update(_bridge(desired.bridge.name, machine))
+    items.update(_bridge(desired, machine))
     items.update(_tunnels(desired, machine))
     return items
 
@@ -121,7 +121,8 @@ def _neighbours(name: str, netlink: Netlink) -> Iterator[tuple[Key, Any]]:
         yield Key(Kind.NEIGHBOUR, name, label), neighbour
 
 
-def _bridge(name: str, machine: Machine) -> Items:
+def _bridge(desired: DesiredState, machine: Machine) -> Items:
+    name = desired.bridge.name
     row = read_bridge(name, machine)
     if row is None:
         return {}
@@ -130,10 +131,9 @@ def _bridge(name: str, machine: Machine) -> Items:
         settings += f", {row.controllers} controller(s), protocols {list(row.protocols)}"
     items: Items = {Key(Kind.BRIDGE, "node", name): settings}
     for port in row.ports.values():
-        if port.name != name:
-            items[Key(Kind.PORT, name, port.name)] = PortSpec(
-                port.name, port.mac or "", port.ofport or 0
-            )
+        key = Key(Kind.PORT, name, port.name)
+        if port.ours or key in desired.items:  # others are containers', or somebody else's
+            items[key] = PortSpec(port.name, port.mac or "", port.ofport or 0)
     return items
 
 

@@ -12,8 +12,7 @@ from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.ping import echo_rtt_ms
 from privacy_router.node import machine as machines
-from privacy_router.node.controller import observe_all
-from privacy_router.node.flows import FlowTable
+from privacy_router.node.controller import make_engine, observe_all
 from privacy_router.node.inspection import read_flows
 from privacy_router.node.lock import controller_pid
 from privacy_router.node.paths import NodePaths
@@ -91,8 +90,7 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
     chain = chains.build(config)
     keys = load_keys(config, paths, make=False)
     desired = compile_node(config, keys, machine.facts)
-    flow_table = FlowTable(desired.bridge, machine)
-    changes = asyncio.run(_changes(desired, machine, flow_table))
+    changes = asyncio.run(_changes(desired, machine))
     running = {process.name: process.pid for process in processes.running(machine.owner)}
     up = bool(running) or bool(namespaces.bound(chains.NAMESPACES))
     devices = _devices(machine, chain)
@@ -119,11 +117,12 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
     )
 
 
-async def _changes(desired: Any, machine: Machine, flows: FlowTable) -> list[Change]:
+async def _changes(desired: Any, machine: Machine) -> list[Change]:
+    engine = make_engine(desired, machine)
     try:
-        return await observe_all(desired, machine, flows)
+        return await observe_all(desired, machine, engine)
     finally:
-        await flows.close()
+        await engine.close()
 
 
 class _Probes:

@@ -17,8 +17,24 @@ from privacy_router.openflow.actions import (
     SetNwTtl,
     SetQueue,
 )
-from privacy_router.openflow.constants import CtFlag, FlowModFlag, NatFlag, PortNumber
+from privacy_router.openflow.constants import (
+    CtFlag,
+    FlowModFlag,
+    NatFlag,
+    PacketInReason,
+    PortNumber,
+)
 from privacy_router.openflow.fields import Form, field_named
+from privacy_router.openflow.labels import (
+    CopyTtlIn,
+    CopyTtlOut,
+    DecMplsTtl,
+    PopMpls,
+    PopPbb,
+    PushMpls,
+    PushPbb,
+    SetMplsTtl,
+)
 from privacy_router.openflow.learn import Learn, Learned
 from privacy_router.openflow.nicira import (
     NO_TABLE,
@@ -35,6 +51,7 @@ from privacy_router.openflow.nicira import (
     SetFieldMasked,
 )
 from privacy_router.openflow.notation import format_port, format_value
+from privacy_router.openflow.punt import WHOLE_PACKET, Punt
 
 if TYPE_CHECKING:
     from privacy_router.openflow.action import Action
@@ -68,6 +85,12 @@ _NAT_OPTIONS: Final = {
     NatFlag.PROTO_HASH: "hash",
     NatFlag.PROTO_RANDOM: "random",
 }
+_LABEL_WORDS: Final[dict[type, str]] = {
+    CopyTtlOut: "copy_ttl_out",
+    CopyTtlIn: "copy_ttl_in",
+    DecMplsTtl: "dec_mpls_ttl",
+    PopPbb: "pop_pbb",
+}
 _DEFAULT_PRIORITY = 0x8000
 _ALGORITHMS: Final = {21: "ftp", 69: "tftp"}
 
@@ -86,9 +109,28 @@ def format_action(action: Action, names: Names) -> str:
             return _ct(action, names)
         case Nat():
             return _nat(action)
+        case Punt():
+            return _punt(action)
         case Group() | SetQueue() | SetNwTtl() | DecNwTtl() | PushVlan() | PopVlan():
             return _simple(action)
+        case _ if (word := _label(action)) is not None:
+            return word
     return _rare(action, names)
+
+
+def _label(action: Action) -> str | None:
+    """Actions on MPLS and PBB headers."""
+    bare = _LABEL_WORDS.get(type(action))
+    match action:
+        case SetMplsTtl(ttl):
+            return f"set_mpls_ttl({ttl})"
+        case PushMpls(ethertype):
+            return f"push_mpls:{ethertype:#06x}"
+        case PopMpls(ethertype):
+            return f"pop_mpls:{ethertype:#06x}"
+        case PushPbb(ethertype):
+            return f"push_pbb:{ethertype:#06x}"
+    return bare
 
 
 def _output(port: int, max_len: int, names: Names) -> str:
@@ -142,6 +184,17 @@ def _rare(action: Action, names: Names) -> str:
         case RawAction(action_type, body):
             return f"action_{action_type}({body.hex()})"
     return repr(action)
+
+
+def _punt(punt: Punt) -> str:
+    words = [f"reason={PacketInReason(punt.reason).name.lower()}"]
+    words = words if punt.reason != PacketInReason.ACTION else []
+    words += [f"max_len={punt.max_len}"] if punt.max_len != WHOLE_PACKET else []
+    words += [f"id={punt.controller_id}"] if punt.controller_id else []
+    words += [f"userdata={punt.userdata.hex('.')}"] if punt.userdata else []
+    words += ["pause"] if punt.pause else []
+    words += [f"meter_id={punt.meter_id}"] if punt.meter_id is not None else []
+    return f"controller({','.join(words)})"
 
 
 def _learn(learn: Learn, names: Names) -> str:

@@ -14,10 +14,12 @@ from privacy_router.openflow.constants import (
 )
 from privacy_router.openflow.errors import DecodeError
 from privacy_router.openflow.fields import field_named
+from privacy_router.openflow.labels import DECODERS as LABEL_DECODERS
 from privacy_router.openflow.learn import decode_learn_untrusted
 from privacy_router.openflow.match import decode_oxm_untrusted, encode_oxm
 from privacy_router.openflow.nicira import decode_nicira_untrusted
 from privacy_router.openflow.notation import parse_value
+from privacy_router.openflow.punt import decode_plain_punt_untrusted, decode_punt_untrusted
 from privacy_router.openflow.wire import Reader, value_class
 
 if TYPE_CHECKING:
@@ -169,9 +171,10 @@ def _decode_experimenter_untrusted(reader: Reader, depth: int) -> Action:
     if reader.peek("I")[0] != NICIRA_EXPERIMENTER or reader.left() < 6:
         return RawAction(ActionType.EXPERIMENTER, reader.rest())
     reader.unpack("I")
-    if reader.peek("H")[0] == NiciraActionType.LEARN:
+    decode = _NICIRA_DECODERS.get(reader.peek("H")[0])
+    if decode is not None:
         reader.unpack("H")
-        return decode_learn_untrusted(reader)
+        return decode(reader)
     return decode_nicira_untrusted(
         reader, lambda nested: decode_actions_untrusted(nested, depth + 1)
     )
@@ -185,7 +188,14 @@ def _decode_set_field_untrusted(reader: Reader) -> Action:
     return SetField(item.field.name, item.value)
 
 
+# The rest of them are in `nicira`, which these build on.
+_NICIRA_DECODERS: Final[dict[int, Callable[[Reader], Action]]] = {
+    NiciraActionType.LEARN: decode_learn_untrusted,
+    NiciraActionType.CONTROLLER: decode_plain_punt_untrusted,
+    NiciraActionType.CONTROLLER2: decode_punt_untrusted,
+}
 _DECODERS: Final[dict[int, Callable[[Reader], Action]]] = {
+    **LABEL_DECODERS,
     ActionType.OUTPUT: lambda r: Output(*r.unpack("IH6x")),
     ActionType.GROUP: lambda r: Group(*r.unpack("I")),
     ActionType.SET_QUEUE: lambda r: SetQueue(*r.unpack("I")),

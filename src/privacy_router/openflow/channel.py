@@ -10,16 +10,43 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from privacy_router.openflow import multipart
-from privacy_router.openflow.constants import PortNumber, TableId
+from privacy_router.openflow.constants import GroupId, MeterId, PortNumber, TableId
 from privacy_router.openflow.difference import difference_untrusted
-from privacy_router.openflow.entries import FlowStats, GroupDesc, MeterConfig, PortStats, RawEntry
+from privacy_router.openflow.entries import (
+    Aggregate,
+    FlowStats,
+    GroupDesc,
+    GroupFeatures,
+    GroupStats,
+    MeterConfig,
+    MeterFeatures,
+    MeterStats,
+    PortStats,
+    RawEntry,
+    TableStats,
+)
 from privacy_router.openflow.errors import ConnectionLostError, DecodeError, RequestTimeoutError
 from privacy_router.openflow.exchange import Exchange, monitor_words
 from privacy_router.openflow.flows import ANY_FLOW
-from privacy_router.openflow.messages import FeaturesReply, FeaturesRequest, SetConfig
+from privacy_router.openflow.messages import (
+    FeaturesReply,
+    FeaturesRequest,
+    GetConfigReply,
+    GetConfigRequest,
+    SetConfig,
+)
 from privacy_router.openflow.monitor import EVERYTHING, KINDS, CancelMonitor, FlowMonitor
 from privacy_router.openflow.ports import PortDesc
+from privacy_router.openflow.queues import (
+    ALL_QUEUES,
+    QueueGetConfigReply,
+    QueueGetConfigRequest,
+    QueueQuery,
+    QueueStats,
+)
+from privacy_router.openflow.roles import GetAsyncReply, GetAsyncRequest, RoleReply, RoleRequest
 from privacy_router.openflow.subscription import Subscription
+from privacy_router.openflow.tables import TableFeatures
 
 if TYPE_CHECKING:
     import ssl
@@ -110,10 +137,22 @@ class Channel(Exchange):
 
     async def features(self) -> FeaturesReply:
         """What the switch is."""
-        answer = await self.request(FeaturesRequest())
-        if not isinstance(answer, FeaturesReply):
-            raise DecodeError(f"the features were answered with {type(answer).__name__}")
-        return answer
+        return await self._expect(FeaturesRequest(), FeaturesReply)
+
+    async def config(self) -> GetConfigReply:
+        """How the switch is configured."""
+        return await self._expect(GetConfigRequest(), GetConfigReply)
+
+    async def take_role(self, role: int, generation_id: int = 0) -> RoleReply:
+        """Take a role among several controllers, or ask for it with `Role.NOCHANGE`.
+
+        Raises SwitchError (ROLE_REQUEST_FAILED.STALE) when a later election is known.
+        """
+        return await self._expect(RoleRequest(role, generation_id), RoleReply)
+
+    async def told(self) -> GetAsyncReply:
+        """What the switch tells without being asked; `SetAsync` changes it."""
+        return await self._expect(GetAsyncRequest(), GetAsyncReply)
 
     async def dump_flows(
         self,
@@ -154,13 +193,74 @@ class Channel(Exchange):
         """Counters of one or all ports."""
         return await self._ask(multipart.port_stats_request(port), PortStats)
 
+    async def count_flows(
+        self,
+        table_id: int = TableId.ALL,
+        cookie: int = 0,
+        cookie_mask: int = 0,
+        match: Match = ANY_FLOW,
+    ) -> Aggregate:
+        """How many flows have at least that match and that cookie, and what they counted."""
+        query = multipart.FlowQuery(table_id, match, cookie, cookie_mask)
+        return await self._ask_one(multipart.aggregate_request(query), Aggregate)
+
+    async def table_stats(self) -> list[TableStats]:
+        """Counters of all tables."""
+        return await self._ask(multipart.table_request(), TableStats)
+
+    async def table_features(self, *, timeout_s: float | None = None) -> list[TableFeatures]:
+        """What the tables can do. Open vSwitch has 254 and says much about each."""
+        return await self._ask(multipart.table_features_request(), TableFeatures, timeout_s)
+
+    async def queues(self, port: int = PortNumber.ANY) -> QueueGetConfigReply:
+        """The queues of one or all ports. Open vSwitch wants one port, and tells no rates."""
+        return await self._expect(QueueGetConfigRequest(port), QueueGetConfigReply)
+
+    async def queue_stats(
+        self, port: int = PortNumber.ANY, queue_id: int = ALL_QUEUES
+    ) -> list[QueueStats]:
+        """Counters of one or all queues."""
+        query = QueueQuery(port, queue_id)
+        return await self._ask(multipart.queue_stats_request(query), QueueStats)
+
     async def dump_meters(self) -> list[MeterConfig]:
         """All meters."""
         return await self._ask(multipart.meter_config_request(), MeterConfig)
 
+    async def meter_stats(self, meter_id: int = MeterId.ALL) -> list[MeterStats]:
+        """Counters of one or all meters."""
+        return await self._ask(multipart.meter_stats_request(meter_id), MeterStats)
+
+    async def meter_features(self) -> MeterFeatures:
+        """What meters the switch can do."""
+        return await self._ask_one(multipart.meter_features_request(), MeterFeatures)
+
     async def dump_groups(self) -> list[GroupDesc]:
         """All groups."""
         return await self._ask(multipart.group_desc_request(), GroupDesc)
+
+    async def group_stats(self, group_id: int = GroupId.ALL) -> list[GroupStats]:
+        """Counters of one or all groups."""
+        return await self._ask(multipart.group_stats_request(group_id), GroupStats)
+
+    async def group_features(self) -> GroupFeatures:
+        """What groups the switch can do."""
+        return await self._ask_one(multipart.group_features_request(), GroupFeatures)
+
+    async def _expect(self, question: Message, wanted: type[_Wanted]) -> _Wanted:
+        answer = await self.request(question)
+        if not isinstance(answer, wanted):
+            asked = type(question).__name__
+            raise DecodeError(f"{asked} was answered with {type(answer).__name__}")
+        return answer
+
+    async def _ask_one(
+        self, question: multipart.MultipartRequest, wanted: type[_Wanted]
+    ) -> _Wanted:
+        found = await self._ask(question, wanted)
+        if len(found) != 1:
+            raise DecodeError(f"{question.kind!r} was answered with {len(found)} entries")
+        return found[0]
 
     async def _ask(
         self,

@@ -13,6 +13,9 @@ from privacy_router.openflow import (
     monitor,
     multipart,
     ports,
+    queues,
+    roles,
+    tables,
 )
 from privacy_router.openflow.constants import (
     ONF_EXPERIMENTER,
@@ -73,6 +76,9 @@ _DECODERS: Final[dict[int, Callable[[Reader], Message]]] = {
     **groups.DECODERS,
     **meters.DECODERS,
     **multipart.DECODERS,
+    **queues.DECODERS,
+    **roles.DECODERS,
+    **tables.DECODERS,
     MessageType.EXPERIMENTER: _decode_experimenter_untrusted,
 }
 

@@ -50,6 +50,8 @@ class MessageType(OpenEnum):
     MULTIPART_REPLY = 19
     BARRIER_REQUEST = 20
     BARRIER_REPLY = 21
+    QUEUE_GET_CONFIG_REQUEST = 22
+    QUEUE_GET_CONFIG_REPLY = 23
     ROLE_REQUEST = 24
     ROLE_REPLY = 25
     GET_ASYNC_REQUEST = 26
@@ -253,10 +255,12 @@ class NiciraActionType(OpenEnum):
     NOTE = 8
     RESUBMIT_TABLE = 14
     LEARN = 16
+    CONTROLLER = 20
     REG_LOAD2 = 33
     CONJUNCTION = 34
     CT = 35
     NAT = 36
+    CONTROLLER2 = 37
     CLONE = 42
 
 

@@ -15,7 +15,7 @@ from privacy_router.openflow.instructions import (
     encode_instructions,
 )
 from privacy_router.openflow.match import Match, decode_match_untrusted
-from privacy_router.openflow.meters import Band, decode_bands_untrusted
+from privacy_router.openflow.meters import AnyBand, decode_bands_untrusted
 from privacy_router.openflow.wire import text_untrusted, value_class
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class MeterConfig:
 
     meter_id: int
     flags: int
-    bands: tuple[Band, ...]
+    bands: tuple[AnyBand, ...]
 
     def encode(self) -> bytes:
         tail = b"".join(band.encode() for band in self.bands)

@@ -192,6 +192,17 @@ _ALSO_ON_WIRE: Final = {
     (OxmClass.NXM_0, 16, None): "arp_spa",
     (OxmClass.NXM_0, 17, None): "arp_tpa",
     (OxmClass.NXM_1, 16, None): "tun_id",
+    (OxmClass.NXM_1, 17, None): "arp_sha",
+    (OxmClass.NXM_1, 18, None): "arp_tha",
+    (OxmClass.NXM_1, 19, None): "ipv6_src",
+    (OxmClass.NXM_1, 20, None): "ipv6_dst",
+    (OxmClass.NXM_1, 21, None): "icmpv6_type",
+    (OxmClass.NXM_1, 22, None): "icmpv6_code",
+    (OxmClass.NXM_1, 23, None): "ipv6_nd_target",
+    (OxmClass.NXM_1, 24, None): "ipv6_nd_sll",
+    (OxmClass.NXM_1, 25, None): "ipv6_nd_tll",
+    (OxmClass.NXM_1, 27, None): "ipv6_flabel",
+    (OxmClass.NXM_1, 28, None): "ip_ecn",
     (OxmClass.NXM_1, 34, None): "tcp_flags",
     (OxmClass.BASIC, 42, None): "tcp_flags",
     (OxmClass.BASIC, 43, None): "actset_output",
@@ -259,9 +270,14 @@ def nxm_header(field: Field) -> bytes:
     return _NXM_HEADERS.get(field.name, field.header)
 
 
+def known_field(oxm_class: int, number: int, experimenter: int | None) -> Field | None:
+    """The field of those numbers, when it is declared above."""
+    return _BY_HEADER.get((oxm_class, number, experimenter))
+
+
 def field_on_wire(oxm_class: int, number: int, experimenter: int | None, byte_count: int) -> Field:
     """The field of an OXM header, made up on the spot when it is not declared above."""
-    known = _BY_HEADER.get((oxm_class, number, experimenter))
+    known = known_field(oxm_class, number, experimenter)
     if known is not None and known.byte_count == byte_count:
         return known
     return _unknown(oxm_class, number, experimenter, byte_count)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from privacy_router.openflow.constants import (
     NO_BUFFER,
+    VERSION,
     FlowModCommand,
     GroupId,
     MessageType,
@@ -19,7 +20,7 @@ from privacy_router.openflow.instructions import (
     encode_instructions,
 )
 from privacy_router.openflow.match import Match, decode_match_untrusted
-from privacy_router.openflow.message import Message
+from privacy_router.openflow.message import HEADER, Message
 from privacy_router.openflow.wire import value_class
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 DEFAULT_PRIORITY = 0x8000
 ANY_FLOW: Final = Match()
 
-_FLOW_MOD: Final = struct.Struct("!QQBBHHHIIIH2x")
+_FLOW_MOD_LAYOUT = "QQBBHHHIIIH2x"
+_FLOW_MOD: Final = struct.Struct("!BBHI" + _FLOW_MOD_LAYOUT)
+_FLOW_MOD_BYTES = _FLOW_MOD.size
+_FLOW_MOD_TYPE = int(MessageType.FLOW_MOD)
 _FLOW_REMOVED: Final = struct.Struct("!QHBBIIHHQQ")
 _ANY_PORT, _ANY_GROUP = int(PortNumber.ANY), int(GroupId.ANY)
 
@@ -75,8 +79,16 @@ class FlowMod(Message):
     out_port: int = _ANY_PORT
     out_group: int = _ANY_GROUP
 
-    def body(self) -> bytes:
+    def on_wire(self, xid: int) -> bytes:
+        # In one step: flows come by the hundred thousand.
+        parts = self.instructions
+        does = parts[0].encode() if len(parts) == 1 else encode_instructions(parts)
+        tail = self.match.wire + does
         head = _FLOW_MOD.pack(
+            VERSION,
+            _FLOW_MOD_TYPE,
+            _FLOW_MOD_BYTES + len(tail),
+            xid,
             self.cookie,
             self.cookie_mask,
             self.table_id,
@@ -89,7 +101,10 @@ class FlowMod(Message):
             self.out_group,
             self.flags,
         )
-        return head + self.match.wire + encode_instructions(self.instructions)
+        return head + tail
+
+    def body(self) -> bytes:
+        return self.on_wire(0)[HEADER.size :]
 
     def key(self) -> FlowKey:
         """Table, priority and match."""
@@ -104,7 +119,7 @@ class FlowMod(Message):
 
 def _decode_flow_mod_untrusted(reader: Reader) -> Message:
     cookie, cookie_mask, table_id, command, idle, hard, priority, *ids, flags = reader.unpack(
-        "QQBBHHHIIIH2x"
+        _FLOW_MOD_LAYOUT
     )
     buffer_id, out_port, out_group = ids
     return FlowMod(

@@ -64,7 +64,10 @@ class ApplyActions(Instruction):
     actions: tuple[Action, ...]
 
     def encode(self) -> bytes:
-        return _encode_list(_APPLY, self.actions)
+        # What `_encode_list` does, in one step: nearly every flow has this instruction.
+        actions = self.actions
+        body = actions[0].encode() if len(actions) == 1 else encode_actions(actions)
+        return _LIST_HEADER.pack(_APPLY, _LIST_HEADER_BYTES + len(body)) + body
 
     def does_nothing(self) -> bool:
         return not self.actions
@@ -122,6 +125,21 @@ class GotoTable(Instruction):
 
 
 @value_class
+class ExperimenterInstruction(Instruction):
+    """An instruction that somebody else defines. `data` is padded to 4 bytes plus a multiple of 8.
+
+    Its turn among the others is not known: it stands last.
+    """
+
+    experimenter: int
+    data: bytes = b""
+
+    def encode(self) -> bytes:
+        body = self.experimenter.to_bytes(4, "big") + self.data
+        return _frame(InstructionType.EXPERIMENTER, body)
+
+
+@value_class
 class RawInstruction(Instruction):
     """An instruction of another type, kept as it is. `body` follows the header."""
 
@@ -129,8 +147,12 @@ class RawInstruction(Instruction):
     body: bytes
 
     def encode(self) -> bytes:
-        padded = pad8(bytes(_HEADER.size) + self.body)
-        return _HEADER.pack(self.instruction_type, len(padded)) + padded[_HEADER.size :]
+        return _frame(self.instruction_type, self.body)
+
+
+def _frame(kind: int, body: bytes) -> bytes:
+    padded = pad8(bytes(_HEADER.size) + body)
+    return _HEADER.pack(kind, len(padded)) + padded[_HEADER.size :]
 
 
 def _encode_list(kind: int, actions: tuple[Action, ...]) -> bytes:
@@ -197,4 +219,5 @@ _DECODERS: Final[dict[int, Callable[[Reader], Instruction]]] = {
     InstructionType.APPLY_ACTIONS: _decode_apply_untrusted,
     InstructionType.CLEAR_ACTIONS: lambda r: ClearActions(*r.unpack("4x")),
     InstructionType.METER: lambda r: Meter(*r.unpack("I")),
+    InstructionType.EXPERIMENTER: lambda r: ExperimenterInstruction(r.unpack("I")[0], r.rest()),
 }

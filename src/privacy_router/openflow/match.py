@@ -60,7 +60,7 @@ class Match:
             items = _items_of(fields)
             _require_prerequisites(items)
             wire = _encode(items.values())
-        object.__setattr__(self, "wire", wire)
+        _put_wire(self, wire)
 
     @classmethod
     def of_items(cls, items: Iterable[MatchItem]) -> Self:
@@ -69,7 +69,7 @@ class Match:
         Raises DecodeError for a field given twice, a register as part of a wide one among them.
         """
         match = cls.__new__(cls)
-        object.__setattr__(match, "wire", _encode(_canonical(items)))
+        _put_wire(match, _encode(_canonical(items)))
         return match
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -123,9 +123,12 @@ class Match:
         return f"Match({', '.join(parts)})"
 
 
+_put_wire: Final = Match.__dict__["wire"].__set__  # past `__setattr__`, which forbids
+
+
 def _match_of_wire(wire: bytes) -> Match:
     match = Match.__new__(Match)
-    object.__setattr__(match, "wire", wire)
+    _put_wire(match, wire)
     return match
 
 

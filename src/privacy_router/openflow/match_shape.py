@@ -16,56 +16,102 @@ from typing import TYPE_CHECKING, Any, Final
 from privacy_router.openflow.fields import FIELDS, WIDE_REGISTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from privacy_router.openflow.fields import Field
 
 MATCH_TYPE_OXM = 1
 _REMEMBERED_SHAPES = 1024
-_LENGTHS_FIRST = 2
+_REMEMBERED_VARIANTS = 64
+_MATCH_HEADER: Final = struct.Struct("!HH")
+_LONG: Final = (6, 16)  # `struct` takes these as bytes
 _CODES: Final = {1: "B", 2: "H", 4: "I", 6: "6s", 8: "Q", 16: "16s"}
 
 
 class Shape:
-    """How to encode plain matches on `fields`, which are in canonical order, two at least."""
+    """How to encode plain matches on `fields`, which are in canonical order, two at least.
+
+    Some of the fields decide whether others may be there at all (eth_type, ip_proto). Their values
+    are few, so matches that agree in these share a `_Variant`, in which they are constants.
+    """
 
     def __init__(self, fields: list[Field]) -> None:
-        layout = "".join(f"{len(f.header)}s{_CODES[f.byte_count]}" for f in fields)
-        length = struct.calcsize("!HH" + layout)
-        self._pack = struct.Struct(f"!HH{layout}{-length % 8}x").pack
-        self._arguments: list[Any] = [MATCH_TYPE_OXM, length]
-        for field in fields:
-            self._arguments += [field.header, None]
-        self._values: Callable[[Any], tuple[Any, ...]] = itemgetter(*(f.name for f in fields))
-        self._long = [(i, f.byte_count) for i, f in enumerate(fields) if f.byte_count in (6, 16)]
-        self._narrow = [
-            (f.name, f.full_mask) for f in fields if f.bits % 8 or f.byte_count != f.bits // 8
-        ]
+        self._fields = fields
         needs = {need for f in fields for need in f.needs}
         self._needs = [(name, frozenset(values)) for name, values in needs]
+        self._deciding = sorted({name for name, _ in self._needs})
+        self._decision: Callable[[Any], Any] = (
+            itemgetter(*self._deciding) if self._deciding else _no_decision
+        )
+        self._variants: dict[Any, _Variant] = {}
 
     def encode(self, given: Mapping[str, Any]) -> bytes | None:
         """The match on the wire, or None when it is not this simple."""
         try:
-            for name, allowed in self._needs:
-                if given[name] not in allowed:
-                    return None
-            for name, highest in self._narrow:
-                if given[name] > highest:
-                    return None
-            return self._packed(self._values(given))
+            variant = self._variants.get(self._decision(given)) or self._new_variant(given)
+            if variant is None:
+                return None
+            arguments = variant.arguments.copy()
+            arguments[1::2] = variant.values(given)
+            return variant.pack(*arguments)
         except (struct.error, TypeError, AttributeError, OverflowError):
             return None
 
-    def _packed(self, values: tuple[Any, ...]) -> bytes:
-        if self._long:
-            prepared = list(values)
-            for index, size in self._long:
-                prepared[index] = prepared[index].to_bytes(size, "big")
-            values = tuple(prepared)
-        arguments = self._arguments.copy()
-        arguments[_LENGTHS_FIRST + 1 :: 2] = values
-        return self._pack(*arguments)
+    def _new_variant(self, given: Mapping[str, Any]) -> _Variant | None:
+        if any(given[name] not in allowed for name, allowed in self._needs):
+            return None
+        constants = {name: int(given[name]) for name in self._deciding}
+        variant = _Variant(self._fields, constants)
+        if len(self._variants) < _REMEMBERED_VARIANTS:
+            self._variants[self._decision(given)] = variant
+        return variant
+
+
+def _no_decision(_given: object) -> None:
+    """The key of the one variant of a shape in which no field decides about others."""
+
+
+class _Variant:
+    """How to encode matches of one shape whose `constants` are the same.
+
+    `arguments` are those of `pack`: constant bytes in turn with the `values` of what is given.
+    """
+
+    def __init__(self, fields: list[Field], constants: Mapping[str, int]) -> None:
+        varying = [f for f in fields if f.name not in constants]
+        length = _MATCH_HEADER.size + sum(len(f.header) + f.byte_count for f in fields)
+        fixed = _MATCH_HEADER.pack(MATCH_TYPE_OXM, length)
+        layout = "!"
+        self.arguments: list[Any] = []
+        for field in fields:
+            fixed += field.header
+            if field.name in constants:
+                fixed += constants[field.name].to_bytes(field.byte_count, "big")
+                continue
+            layout += f"{len(fixed)}s{_CODES[field.byte_count]}"
+            self.arguments += [fixed, None]
+            fixed = b""
+        fixed += bytes(-length % 8)
+        self.arguments.append(fixed)
+        self.pack = struct.Struct(f"{layout}{len(fixed)}s").pack
+        self.values = _values_of(varying)
+
+
+def _values_of(fields: list[Field]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
+    """What gives the values of these fields as `pack` takes them."""
+    if len(fields) > 1 and all(map(_is_checked_by_struct, fields)):
+        return itemgetter(*(f.name for f in fields))
+    return lambda given: [_packable(f, given[f.name]) for f in fields]
+
+
+def _is_checked_by_struct(field: Field) -> bool:
+    return field.bits == 8 * field.byte_count and field.byte_count not in _LONG
+
+
+def _packable(field: Field, value: Any) -> Any:
+    if value > field.full_mask:
+        raise OverflowError
+    return value.to_bytes(field.byte_count, "big") if field.byte_count in _LONG else value
 
 
 @lru_cache(maxsize=_REMEMBERED_SHAPES)

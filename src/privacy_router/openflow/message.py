@@ -31,6 +31,12 @@ class Message(ABC):
         """Version and type in the header."""
         return VERSION, self.TYPE
 
+    def on_wire(self, xid: int) -> bytes:
+        """The whole message; `encode` is what to call, for it checks and explains."""
+        body = self.body()
+        version, message_type = self.version_and_type()
+        return HEADER.pack(version, message_type, _HEADER_BYTES + len(body), xid) + body
+
     @abstractmethod
     def body(self) -> bytes:
         """What follows the header."""
@@ -54,11 +60,16 @@ class UnknownMessage(Message):
 def encode(message: Message, xid: int) -> bytes:
     """The message on the wire. Raises EncodeError for a value that has no room there."""
     try:
-        body = message.body()
+        return message.on_wire(xid)
     except (struct.error, OverflowError) as error:
-        raise EncodeError(f"{message!r} cannot be encoded: {error}") from error
-    length = _HEADER_BYTES + len(body)
+        raise _encode_error(message, error) from error
+
+
+def _encode_error(message: Message, error: Exception) -> EncodeError:
+    try:
+        length = _HEADER_BYTES + len(message.body())
+    except (struct.error, OverflowError):
+        length = 0
     if length > MAX_MESSAGE_BYTES:
-        raise EncodeError(f"a {type(message).__name__} of {length} bytes is too long to send")
-    version, message_type = message.version_and_type()
-    return HEADER.pack(version, message_type, length, xid) + body
+        return EncodeError(f"a {type(message).__name__} of {length} bytes is too long to send")
+    return EncodeError(f"{message!r} cannot be encoded: {error}")

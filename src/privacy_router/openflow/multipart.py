@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from privacy_router.openflow import entries, monitor
+from privacy_router.openflow import entries, monitor, tables
 from privacy_router.openflow.constants import (
     GroupId,
     MessageType,
@@ -20,6 +20,8 @@ from privacy_router.openflow.flows import ANY_FLOW
 from privacy_router.openflow.match import Match, decode_match_untrusted
 from privacy_router.openflow.message import Message
 from privacy_router.openflow.ports import PortDesc, decode_port_untrusted
+from privacy_router.openflow.queues import QueueQuery, QueueStats
+from privacy_router.openflow.tables import TableFeatures, TablesQuery
 from privacy_router.openflow.wire import Reader, value_class
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ Entry = (
     | entries.MeterConfig
     | entries.MeterFeatures
     | PortDesc
+    | QueueStats
+    | TableFeatures
     | monitor.FlowEvents
     | RawEntry
 )
@@ -75,7 +79,7 @@ class IdQuery:
         return struct.pack("!I4x", self.number)
 
 
-Query = FlowQuery | IdQuery | monitor.FlowMonitor | RawEntry
+Query = FlowQuery | IdQuery | QueueQuery | TablesQuery | monitor.FlowMonitor | RawEntry
 
 
 @value_class
@@ -166,6 +170,16 @@ def meter_features_request() -> MultipartRequest:
     return MultipartRequest(MultipartType.METER_FEATURES)
 
 
+def queue_stats_request(query: QueueQuery | None = None) -> MultipartRequest:
+    """Counters of queues. Answer: `QueueStats`."""
+    return MultipartRequest(MultipartType.QUEUE, query or QueueQuery())
+
+
+def table_features_request() -> MultipartRequest:
+    """What the tables can do. Answer: `TableFeatures`."""
+    return MultipartRequest(MultipartType.TABLE_FEATURES)
+
+
 def monitor_request(query: monitor.FlowMonitor) -> MultipartRequest:
     """Changes to flows from now on. Answer: `FlowEvents`, and more of them whenever there are."""
     return MultipartRequest(MultipartType.EXPERIMENTER, query)
@@ -184,13 +198,15 @@ def _decode_id_query_untrusted(reader: Reader) -> Query:
     return IdQuery(*reader.unpack("I4x"))
 
 
-_QUERIES: Final[dict[int, Callable[[Reader], Query]]] = {
+_QUERIES: Final[dict[int, Callable[[Reader], Query | None]]] = {
     MultipartType.FLOW: _decode_flow_query_untrusted,
     MultipartType.AGGREGATE: _decode_flow_query_untrusted,
     MultipartType.PORT_STATS: _decode_id_query_untrusted,
     MultipartType.GROUP: _decode_id_query_untrusted,
     MultipartType.METER: _decode_id_query_untrusted,
     MultipartType.METER_CONFIG: _decode_id_query_untrusted,
+    MultipartType.QUEUE: lambda r: QueueQuery(*r.unpack("II")),
+    MultipartType.TABLE_FEATURES: tables.decode_query_untrusted,
 }
 
 _ENTRIES: Final[dict[int, Callable[[Reader], Entry]]] = {
@@ -206,6 +222,8 @@ _ENTRIES: Final[dict[int, Callable[[Reader], Entry]]] = {
     MultipartType.METER: entries.decode_meter_stats_untrusted,
     MultipartType.METER_CONFIG: entries.decode_meter_config_untrusted,
     MultipartType.METER_FEATURES: lambda r: entries.MeterFeatures(*r.unpack("IIIBB2x")),
+    MultipartType.QUEUE: lambda r: QueueStats(*r.unpack("IIQQQII")),
+    MultipartType.TABLE_FEATURES: tables.decode_features_untrusted,
 }
 
 

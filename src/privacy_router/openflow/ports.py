@@ -1,4 +1,4 @@
-"""Ports: what they are and how they change (OpenFlow 1.3.5, 7.2.1, 7.4.3)."""
+"""Ports: what they are and how they change (OpenFlow 1.3.5, 7.2.1, 7.3.4.3, 7.4.3)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from privacy_router.openflow.wire import Reader
 
 _PORT: Final = struct.Struct("!I4x6s2x16s8I")
+_PORT_MOD_LAYOUT = "I4x6s2xIII4x"
+_PORT_MOD: Final = struct.Struct("!" + _PORT_MOD_LAYOUT)
 _REASON: Final = struct.Struct("!B7x")
 
 
@@ -63,11 +65,37 @@ class PortStatus(Message):
         return _REASON.pack(self.reason) + self.port.encode()
 
 
+@value_class
+class PortMod(Message):
+    """Change the bits of `mask` in a port's configuration to those of `config` (7.3.4.3).
+
+    Both are of `PortConfig`. `mac` has to be the port's, or the switch refuses. `advertise` are
+    bits of ofp_port_features, or 0 for no change.
+    """
+
+    TYPE: ClassVar[int] = MessageType.PORT_MOD
+    number: int
+    mac: int
+    config: int
+    mask: int
+    advertise: int = 0
+
+    def body(self) -> bytes:
+        mac = self.mac.to_bytes(6, "big")
+        return _PORT_MOD.pack(self.number, mac, self.config, self.mask, self.advertise)
+
+
+def _decode_port_mod_untrusted(reader: Reader) -> Message:
+    number, mac, *numbers = reader.unpack(_PORT_MOD_LAYOUT)
+    return PortMod(number, int.from_bytes(mac, "big"), *numbers)
+
+
 def _decode_port_status_untrusted(reader: Reader) -> Message:
     (reason,) = reader.unpack("B7x")
     return PortStatus(reason, decode_port_untrusted(reader))
 
 
 DECODERS: Final[dict[int, MessageDecoder]] = {
-    MessageType.PORT_STATUS: _decode_port_status_untrusted
+    MessageType.PORT_STATUS: _decode_port_status_untrusted,
+    MessageType.PORT_MOD: _decode_port_mod_untrusted,
 }

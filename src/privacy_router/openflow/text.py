@@ -13,6 +13,7 @@ from privacy_router.openflow.fields import FIELDS, Form
 from privacy_router.openflow.instructions import (
     ApplyActions,
     ClearActions,
+    ExperimenterInstruction,
     GotoTable,
     Instruction,
     Meter,
@@ -198,6 +199,8 @@ def _instruction(item: Instruction, names: Names) -> list[str]:
         case WriteMetadata(metadata, mask):
             suffix = "" if mask == _ALL_METADATA else f"/{mask:#x}"
             return [f"write_metadata:{metadata:#x}{suffix}"]
+        case ExperimenterInstruction(experimenter, data):
+            return [f"experimenter_{experimenter:#x}({data.hex()})"]
         case RawInstruction(kind, body):
             return [f"instruction_{kind}({body.hex()})"]
     return [repr(item)]

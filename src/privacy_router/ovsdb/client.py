@@ -6,7 +6,6 @@ from a thread of its own.
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,12 +18,12 @@ from privacy_router.ovsdb.model import BridgeRow, BridgeSpec, PortRow, PortSpec
 from privacy_router.ovsdb.schema import fetch_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
 _OWNER_KEY = "privacy-router"
-_COLUMNS = {
+COLUMNS = {
     "Open_vSwitch": ["bridges", "cur_cfg", "next_cfg"],
     "Bridge": [
         "name",
@@ -36,10 +35,18 @@ _COLUMNS = {
         "external_ids",
         "other_config",
     ],
-    "Port": ["name", "interfaces"],
-    "Interface": ["name", "type", "mac", "ofport", "ofport_request", "error"],
+    "Port": ["name", "interfaces", "external_ids"],
+    "Interface": [
+        "name",
+        "type",
+        "mac",
+        "mac_in_use",
+        "ofport",
+        "ofport_request",
+        "error",
+        "external_ids",
+    ],
 }
-_WATCH_TICK_MS = 1000
 
 
 class OvsDatabase:
@@ -48,7 +55,7 @@ class OvsDatabase:
     def __init__(self, socket_path: Path, timeout_s: float = 5.0) -> None:
         self._timeout_s = timeout_s
         helper = ovs.db.idl.SchemaHelper(schema_json=fetch_schema(socket_path, timeout_s))
-        for table, columns in _COLUMNS.items():
+        for table, columns in COLUMNS.items():
             helper.register_columns(table, columns)
         self._idl = ovs.db.idl.Idl(f"unix:{socket_path}", helper)
         self._await(self._idl.has_ever_connected, "the database did not send its content")
@@ -83,9 +90,10 @@ class OvsDatabase:
     def ensure_bridge(self, spec: BridgeSpec) -> None:
         """Make the bridge with all its ports, or bring it back to `spec`; wait for vswitchd.
 
-        A port whose row differs is deleted and added in two transactions, since vswitchd does
-        nothing about a port that goes and comes in one. Raises ConflictError for a bridge of that
-        name that somebody else made, OvsdbError when vswitchd reports a port's error.
+        Ports that somebody else put on the bridge stay. A port whose row differs is deleted and
+        added in two transactions, since vswitchd does nothing about a port that goes and comes in
+        one. Raises ConflictError for a bridge of that name that somebody else made, OvsdbError
+        when vswitchd reports a port's error.
         """
         row = self._bridge(spec.name)
         if row is not None and not _is_ours(row):
@@ -107,7 +115,8 @@ class OvsDatabase:
         return [
             name
             for name, port in found.items()
-            if name != spec.name and (name not in wanted or not _same_port(port, wanted[name]))
+            if (name in wanted and not _same_port(port, wanted[name]))
+            or (name not in wanted and port.ours)
         ]
 
     def _write_bridge(self, txn: Any, spec: BridgeSpec) -> None:
@@ -138,6 +147,8 @@ class OvsDatabase:
             interface.ofport_request = [spec.ofport]
         port = txn.insert(self._idl.tables["Port"])
         port.name = name
+        if spec is not None:
+            port.external_ids = {_OWNER_KEY: "1"}
         port.interfaces = [interface]
         return port
 
@@ -159,6 +170,23 @@ class OvsDatabase:
             bridge = self._bridge(bridge_name)
             if bridge is not None:
                 bridge.ports = [port for port in bridge.ports if port.name not in names]
+
+        self._transact(work)
+
+    def pin_macs(self, bridge_name: str, macs: Mapping[str, str]) -> None:
+        """Ask for the MACs that internal ports happen to have.
+
+        vswitchd gives a port that it makes anew the MAC that was asked for, or else another one;
+        and of a port in another namespace it does not know it (userspace datapath). Ports that
+        have been asked for a MAC, and those that are gone, are left alone.
+        """
+
+        def work(_txn: Any) -> None:
+            bridge = self._bridge(bridge_name)
+            for port in bridge.ports if bridge is not None else ():
+                for interface in port.interfaces:
+                    if interface.name in macs and not interface.mac:
+                        interface.mac = [macs[interface.name]]
 
         self._transact(work)
 
@@ -242,42 +270,6 @@ class OvsDatabase:
         return next((row for row in rows if row.name == name), None)
 
 
-def watch(
-    socket_path: Path, on_change: Callable[[], None], stop: threading.Event
-) -> threading.Thread:
-    """Call `on_change` (from a thread of its own) whenever bridge or port rows change.
-
-    The library reconnects by itself when ovsdb-server restarts. Set `stop` to end it.
-    """
-
-    def work() -> None:
-        while not stop.is_set():
-            try:
-                session = OvsDatabase(socket_path)
-            except OvsdbError:
-                stop.wait(0.2)  # the database is down; the supervisor brings it back
-                continue
-            with session:
-                _follow(session._idl, on_change, stop)  # noqa: SLF001 - one subject, two shapes
-
-    thread = threading.Thread(target=work, name="ovsdb-watch", daemon=True)
-    thread.start()
-    return thread
-
-
-def _follow(idl: Any, on_change: Callable[[], None], stop: threading.Event) -> None:
-    seen = idl.change_seqno
-    while not stop.is_set():
-        idl.run()
-        if idl.change_seqno != seen:
-            seen = idl.change_seqno
-            on_change()
-        poller = ovs.poller.Poller()
-        idl.wait(poller)
-        poller.timer_wait(_WATCH_TICK_MS)
-        poller.block()
-
-
 def _is_ours(row: Any) -> bool:
     return _OWNER_KEY in row.external_ids
 
@@ -294,11 +286,12 @@ def _bridge_row(row: Any) -> BridgeRow:
         protocols=tuple(row.protocols),
         controllers=len(row.controller),
         ours=_is_ours(row),
-        ports={port.name: _port_row(port) for port in row.ports if port.interfaces},
+        ports={port.name: port_row(port) for port in row.ports if port.interfaces},
     )
 
 
-def _port_row(port: Any) -> PortRow:
+def port_row(port: Any) -> PortRow:
+    """A row of the library's as plain values."""
     interface = port.interfaces[0]
     return PortRow(
         name=port.name,
@@ -306,4 +299,7 @@ def _port_row(port: Any) -> PortRow:
         mac=interface.mac[0] if interface.mac else None,
         ofport=interface.ofport[0] if interface.ofport else None,
         error=interface.error[0] if interface.error else None,
+        mac_in_use=interface.mac_in_use[0] if interface.mac_in_use else None,
+        attached_mac=interface.external_ids.get("attached-mac"),
+        ours=_is_ours(port),
     )

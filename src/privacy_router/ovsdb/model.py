@@ -31,13 +31,21 @@ class BridgeSpec:
 
 @dataclass(frozen=True)
 class PortRow:
-    """A port as the database has it. `ofport` is None until vswitchd has made it, -1 on failure."""
+    """A port as the database has it. `ofport` is None until vswitchd has made it, -1 on failure.
+
+    `mac` is the one that was asked for, `mac_in_use` the device's, and `attached_mac` (external id
+    attached-mac) the one of whoever is behind the port, where that is somebody else. `ours` when
+    this program made it.
+    """
 
     name: str
     kind: str
     mac: str | None
     ofport: int | None
     error: str | None
+    mac_in_use: str | None = None
+    attached_mac: str | None = None
+    ours: bool = False
 
 
 @dataclass(frozen=True)

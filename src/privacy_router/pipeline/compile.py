@@ -1,103 +1,116 @@
-"""(configuration, chain) → flows: pure, deterministic, every flow with its reason."""
+"""(configuration, chain, discovered ports) → flows and meters: pure, every flow with its reason."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from privacy_router.openflow.actions import SetNwTtl
-from privacy_router.openflow.constants import EtherType, IpProtocol
-from privacy_router.openflow.instructions import ApplyActions, GotoTable
-from privacy_router.openflow.match import Match
-from privacy_router.pipeline.cookies import Layer
-from privacy_router.pipeline.flow import Flow
-from privacy_router.pipeline.hops import hop_flows
-from privacy_router.pipeline.tables import TABLES, number_of
+from privacy_router.pipeline import (
+    classify,
+    functions,
+    hops,
+    neighbours,
+    security,
+    sources,
+    tracking,
+    ttl,
+)
+from privacy_router.pipeline.checks import check
+from privacy_router.pipeline.flow import Program, join
+from privacy_router.pipeline.mesh import expected_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
 
     from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.pipeline.flow import Flow
+    from privacy_router.pipeline.mesh import MeshPort
     from privacy_router.pipeline.segment import Segment
 
-_IP = (EtherType.IPV4, EtherType.IPV6)
-UNIFORM_TTL = 64
-_NORMALISE_FROM_LEVEL = 2
 
-# name → (flags that are set, flags that are looked at); RFC 9293 section 3.1 has no use for these
-_HOSTILE_TCP_FLAGS = {
-    "NULL scan": (0x000, 0x03F),
-    "Xmas scan": (0x029, 0x029),
-    "FIN without ACK": (0x001, 0x011),
-    "SYN and FIN": (0x003, 0x003),
-    "SYN and RST": (0x006, 0x006),
-}
+@dataclass(frozen=True)
+class Pipeline:
+    """The compiler of one configuration.
 
-
-def compile_flows(config: PrivacyRouterConfig, segment: Segment) -> list[Flow]:
-    """Every flow that the bridge needs; empty when `openflow.enabled` is false (all is dropped).
-
-    Raises FlowRefusedError for a privacy flow of the user's that would bypass a hop.
+    What a bridge needs is `base` (tables, hops, everything that is there from the start) and, for
+    each port of the mesh, `of_port`: so a port that comes or goes costs what it brings, however
+    many others there are. All of it is empty when `openflow.enabled` is false.
     """
-    if not config.openflow.enabled:
-        return []
-    flows = [*_misses(), *_classify(segment)]
-    if config.openflow.enable_security_flows:
-        flows += _security()
-    if config.openflow.obfuscation_level >= _NORMALISE_FROM_LEVEL:
-        flows += _normalise()
-    return [*flows, *hop_flows(config, segment)]
 
+    config: PrivacyRouterConfig
+    segment: Segment
 
-def goto(table: str) -> tuple[GotoTable, ...]:
-    """Go on in that table."""
-    return (GotoTable(number_of(table)),)
+    @cached_property
+    def base(self) -> Program:
+        """Raises FlowRefusedError for a privacy flow that would bypass a hop, PipelineError."""
+        if not self.config.openflow.enabled:
+            return Program()
+        program = join((self._tables(), self._hops()))
+        check(program, self._zones)
+        return program
 
+    def of_port(self, port: MeshPort, others: Mapping[str, MeshPort]) -> Program:
+        """What comes with one port; `others` are all ports of the mesh by name, itself included.
 
-def _misses() -> Iterator[Flow]:
-    for table in TABLES:
-        yield Flow(
-            table.name,
-            0,
-            Match(),
-            goto(table.miss) if table.miss else (),
-            Layer.BASE,
-            f"pipeline: {table.miss or 'drop'} on a miss",
-        )
+        Raises FlowRefusedError for a function or a policy that may not be, PipelineError.
+        """
+        if not self.config.openflow.enabled:
+            return Program()
+        flows: list[Flow] = [
+            *classify.mesh_port(self.config, port),
+            *neighbours.answers_for(port),
+            *functions.mesh_port(self.config, port, others),
+        ]
+        limits = Program()
+        if self.config.openflow.enable_security_flows:
+            flows += sources.mesh_port(self.config, port)
+            limits = security.rates(self.config, port.name, port.ofport, neighbours=True)
+        program = Program(tuple(flows)) + limits
+        named = [others[name] for name in self.speaks_of if name in others]
+        check(program, {**self._zones, **{other.ofport: "mesh" for other in (*named, port)}})
+        return program
 
+    def require_valid(self) -> None:
+        """Raise what is wrong with the flows of the configuration, before a port shows it.
 
-def _classify(segment: Segment) -> Iterator[Flow]:
-    for port in segment.ports:
-        for ethertype in _IP:
-            yield Flow(
-                "classify",
-                100,
-                Match(in_port=port.ofport, eth_src=port.mac, eth_type=ethertype),
-                goto("security"),
-                Layer.BASE,
-                f"{port.hop}: {port.port} uses its own MAC and speaks IP",
-            )
+        The ports of the configured containers are assumed to be there.
+        """
+        self.compile(expected_ports(self.config, max(self._zones, default=0) + 1))
 
+    def compile(self, ports: Mapping[str, MeshPort]) -> Program:
+        """Everything that a bridge with these ports of the mesh needs."""
+        program = join((self.base, *(self.of_port(port, ports) for port in ports.values())))
+        check(program, {**self._zones, **{port.ofport: "mesh" for port in ports.values()}})
+        return program
 
-def _security() -> Iterator[Flow]:
-    for ethertype in _IP:
-        for name, flags in _HOSTILE_TCP_FLAGS.items():
-            yield Flow(
-                "security",
-                200,
-                Match(eth_type=ethertype, ip_proto=IpProtocol.TCP, tcp_flags=flags),
-                (),
-                Layer.SECURITY,
-                f"openflow.enable_security_flows: {name}",
-            )
+    @cached_property
+    def speaks_of(self) -> frozenset[str]:
+        """The ports that flows of other ports name: when one of them changes, all do."""
+        return functions.referenced(self.config)
 
+    @cached_property
+    def _zones(self) -> dict[int, str]:
+        return {port.ofport: "privacy" for port in self.segment.ports}
 
-def _normalise() -> Iterator[Flow]:
-    for ethertype in _IP:
-        yield Flow(
-            "normalise",
-            100,
-            Match(eth_type=ethertype),
-            (ApplyActions((SetNwTtl(UNIFORM_TTL),)), *goto("privacy")),
-            Layer.OBFUSCATION,
-            f"openflow.obfuscation_level: TTL and hop limit {UNIFORM_TTL}",
-        )
+    def _tables(self) -> Program:
+        flows = [*classify.misses(), *tracking.mesh_lookups(), *tracking.states()]
+        flows += [tracking.mesh_begins(), *ttl.onward(self.config)]
+        if self.config.openflow.enable_security_flows:
+            flows += [classify.group_senders(), *security.hostile(self.config), *ttl.expired()]
+        return Program(tuple(flows))
+
+    def _hops(self) -> Program:
+        secure = self.config.openflow.enable_security_flows
+        flows: list[Flow] = []
+        limits = Program()
+        for port in self.segment.ports:
+            flows += classify.hop_port(port, secure=secure)
+            if secure:
+                flows += sources.hop_port(self.segment, port)
+                limits += security.rates(self.config, port.port, port.ofport, neighbours=False)
+        if secure:
+            flows += tracking.privacy_lookups(self.segment)
+            flows += tracking.privacy_begins(self.segment)
+        flows += hops.hop_flows(self.config, self.segment)
+        return Program(tuple(flows)) + limits

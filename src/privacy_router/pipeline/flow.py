@@ -1,4 +1,4 @@
-"""A flow of the pipeline, in names; `entry` gives it the switch's numbers."""
+"""What the pipeline compiles to: flows in names, and the meters that they use."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from privacy_router.openflow.text import format_match
-from privacy_router.pipeline.cookies import Layer, cookie
+from privacy_router.pipeline.allocation import Layer, cookie
 from privacy_router.pipeline.tables import number_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from privacy_router.openflow.instructions import Instruction
     from privacy_router.openflow.match import Match
 
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 class Flow:
     """What a packet must have, and what then becomes of it.
 
-    `reason` is the part of the configuration (or of the design) that the flow comes from; it is
-    for people and does not count when flows are compared.
+    `origin` is the key of the configuration that the flow comes from (or "chain", "pipeline"), and
+    `reason` says in words what it is for; they are for people and do not count when flows are
+    compared. `port` is the OpenFlow number of the port that it came with, 0 for none.
     """
 
     table: str
@@ -27,7 +30,9 @@ class Flow:
     match: Match
     instructions: tuple[Instruction, ...]
     layer: Layer = field(compare=False)
+    origin: str = field(compare=False)
     reason: str = field(compare=False)
+    port: int = field(default=0, compare=False)
 
     @property
     def key(self) -> str:
@@ -37,9 +42,36 @@ class Flow:
     @property
     def cookie(self) -> int:
         """The owner's mark."""
-        return cookie(self.layer)
+        return cookie(self.layer, self.port)
 
 
 def flow_key(table_number: int, priority: int, match: Match) -> str:
     """The identity of a flow as text, the same for a desired and an observed one."""
     return f"{table_number:03d} {priority:05d} {format_match(match)}"
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """A meter that drops what exceeds `packets_per_s`, after a burst of as many."""
+
+    meter_id: int
+    packets_per_s: int
+    reason: str = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Program:
+    """Flows and the meters that they use: of the whole bridge, or what comes with one port."""
+
+    flows: tuple[Flow, ...] = ()
+    rates: tuple[RateLimit, ...] = ()
+
+    def __add__(self, other: Program) -> Program:
+        return Program(self.flows + other.flows, self.rates + other.rates)
+
+
+def join(programs: Iterable[Program]) -> Program:
+    """All of them as one."""
+    parts = list(programs)
+    flows = tuple(flow for part in parts for flow in part.flows)
+    return Program(flows, tuple(rate for part in parts for rate in part.rates))

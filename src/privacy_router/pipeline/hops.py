@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
-import re
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from privacy_router.errors import ExitCode, PrivacyRouterError
 from privacy_router.openflow.actions import Output
-from privacy_router.openflow.constants import EtherType
-from privacy_router.openflow.instructions import ApplyActions
 from privacy_router.openflow.match import Match
-from privacy_router.pipeline.cookies import Layer
+from privacy_router.pipeline.allocation import Layer
 from privacy_router.pipeline.flow import Flow
+from privacy_router.pipeline.notation import FlowRefusedError, ip_only, matches, verdict
+from privacy_router.pipeline.segment import port_named
+from privacy_router.pipeline.selectors import fill, selects
+from privacy_router.pipeline.terms import DROP, do, ip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.config.sections import PrivacyFlow
     from privacy_router.pipeline.segment import Segment, SegmentPort
 
-_HOP_PRIORITY = 100
-_OUTPUT = re.compile(r"output:(.+)")
-
-
-class FlowRefusedError(PrivacyRouterError):
-    """A flow of the configuration would lead packets off the chain."""
-
-    exit_code = ExitCode.INVALID_CONFIG
+HOP_PRIORITY = 100
+_TOP_PRIORITY = 0xFFFF
 
 
 def hop_flows(config: PrivacyRouterConfig, segment: Segment) -> list[Flow]:
-    """The hop flows as configured, or as the chain has them, and the derived way back."""
+    """The hop flows as configured, or as the chain has them, and the derived way back.
+
+    Raises FlowRefusedError for a flow of the user's that would bypass a hop.
+    """
     own = config.openflow.privacy_flows
     if own is None:
         flows = [_edge_flow(source, target) for source, target in _one_way_out(segment)]
-        top = _HOP_PRIORITY
     else:
-        flows = [_user_flow(index, flow, segment) for index, flow in enumerate(own)]
-        top = max((flow.priority for flow in flows), default=_HOP_PRIORITY)
-    return [*flows, *_back_to_clients(segment, min(top + 1, 0xFFFF))]
+        named = (
+            _user_flows(
+                f"openflow.privacy_flows[{index}]",
+                flow.priority,
+                flow.match_fields,
+                flow.actions,
+                flow.description,
+                segment,
+                Layer.PRIVACY,
+            )
+            for index, flow in enumerate(own)
+        )
+        flows = list(chain.from_iterable(named))
+    flows += _policy_flows(config, segment)
+    top = max((flow.priority for flow in flows), default=HOP_PRIORITY)
+    return [*flows, *_back_to_clients(segment, top + 1)]
 
 
 def _one_way_out(segment: Segment) -> list[tuple[SegmentPort, SegmentPort]]:
@@ -50,11 +59,13 @@ def _one_way_out(segment: Segment) -> list[tuple[SegmentPort, SegmentPort]]:
 def _edge_flow(source: SegmentPort, target: SegmentPort) -> Flow:
     return Flow(
         "privacy",
-        _HOP_PRIORITY,
+        HOP_PRIORITY,
         Match(in_port=source.ofport),
-        (ApplyActions((Output(target.ofport),)),),
+        do(Output(target.ofport)),
         Layer.PRIVACY,
-        f"chain: {source.hop} → {target.hop}",
+        "chain",
+        f"{source.hop} → {target.hop}",
+        source.ofport,
     )
 
 
@@ -63,58 +74,72 @@ def _back_to_clients(segment: Segment, priority: int) -> Iterator[Flow]:
         return
     source, target = segment.way_back
     for network in segment.clients:
-        if network.version == 4:
-            match = Match(in_port=source.ofport, eth_type=EtherType.IPV4, ipv4_dst=network)
-        else:
-            match = Match(in_port=source.ofport, eth_type=EtherType.IPV6, ipv6_dst=network)
         yield Flow(
             "privacy",
             priority,
-            match,
-            (ApplyActions((Output(target.ofport),)),),
+            ip(network.version, in_port=source.ofport, destination=network),
+            do(Output(target.ofport)),
             Layer.PRIVACY,
-            f"derived: answers to clients, {source.hop} → {target.hop}",
+            "derived",
+            f"answers to clients, {source.hop} → {target.hop}",
+            source.ofport,
         )
 
 
-def _user_flow(index: int, flow: PrivacyFlow, segment: Segment) -> Flow:
-    where = f"plugins.privacy_router.openflow.privacy_flows[{index}]"
-    source = _named(segment, str(flow.match_fields.get("in_port", "")))
+def _policy_flows(config: PrivacyRouterConfig, segment: Segment) -> Iterator[Flow]:
+    for index, policy in enumerate(config.openflow.flow_policies):
+        for port in segment.ports:
+            if selects(policy.selector, port.port):
+                filled = fill(policy, port_name=port.port, bridge=config.bridge_name)
+                if "in_port" not in filled.match_fields:
+                    continue  # it is about what a port gets, and a hop gets what the chain says
+                yield from _user_flows(
+                    f"openflow.flow_policies[{index}]",
+                    filled.priority,
+                    filled.match_fields,
+                    filled.actions,
+                    filled.description or policy.name,
+                    segment,
+                    Layer.POLICY,
+                )
+
+
+def _user_flows(
+    key: str,
+    priority: int,
+    fields: Mapping[str, str | int],
+    actions: Sequence[str],
+    description: str,
+    segment: Segment,
+    layer: Layer,
+) -> Iterator[Flow]:
+    where = f"plugins.privacy_router.{key}"
+    source = port_named(segment, str(fields.get("in_port", "")))
     if source is None:
         raise FlowRefusedError(
             f"{where}: a privacy flow has to say which hop it comes from",
             remedy="add in_port with the port of an enabled hop to match_fields",
         )
-    target = _single_target(flow, segment)
-    if target is None or (source, target) not in segment.edges:
+    if priority >= _TOP_PRIORITY:
         raise FlowRefusedError(
-            f"{where}: {', '.join(flow.actions)} would lead packets of {source.hop} off the chain",
-            remedy="output to the next hop: " + _allowed(segment, source),
+            f"{where}: above priority {priority} there is no room for the answers to clients",
+            remedy=f"take a priority of at most {_TOP_PRIORITY - 1}",
         )
-    fields = {name: value for name, value in flow.match_fields.items() if name != "in_port"}
-    try:
-        match = Match(in_port=source.ofport, **fields)
-    except (ValueError, TypeError, KeyError) as error:
-        raise FlowRefusedError(f"{where}.match_fields: {error}") from error
-    return Flow(
-        "privacy",
-        flow.priority,
-        match,
-        (ApplyActions((Output(target.ofport),)),),
-        Layer.PRIVACY,
-        f"{where}: {flow.description}",
-    )
-
-
-def _single_target(flow: PrivacyFlow, segment: Segment) -> SegmentPort | None:
-    if len(flow.actions) != 1:
-        return None
-    found = _OUTPUT.fullmatch(flow.actions[0])
-    return _named(segment, found.group(1)) if found else None
-
-
-def _named(segment: Segment, name: str) -> SegmentPort | None:
-    return next((port for port in segment.ports if port.port == name), None)
+    decision = verdict(where, actions)
+    if decision.target is None:
+        instructions = DROP
+    else:
+        target = port_named(segment, decision.target)
+        if target is None or (source, target) not in segment.edges:
+            raise FlowRefusedError(
+                f"{where}: {', '.join(actions)} would lead packets of {source.hop} off the chain",
+                remedy="output to the next hop: " + _allowed(segment, source),
+            )
+        instructions = do(*decision.rewrites, Output(target.ofport))
+    ofports = {port.port: port.ofport for port in segment.ports}
+    found = matches(where, fields, ofports.get)
+    for match in ip_only(where, found) if decision.rewrites else found:
+        yield Flow("privacy", priority, match, instructions, layer, key, description, source.ofport)
 
 
 def _allowed(segment: Segment, source: SegmentPort) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from privacy_router.pipeline.allocation import tracking_zone
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from ipaddress import IPv4Network, IPv6Network
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 
 class SegmentPort(Protocol):
@@ -28,6 +30,9 @@ class SegmentPort(Protocol):
     def mac(self) -> str:
         """The only MAC that may speak behind the port."""
 
+    def address(self, version: int) -> IPv4Address | IPv6Address:
+        """The hop's own address on the segment, of that IP version."""
+
 
 class Segment(Protocol):
     """The hops of one node on their bridge."""
@@ -47,3 +52,27 @@ class Segment(Protocol):
     @property
     def clients(self) -> tuple[IPv4Network, IPv6Network]:
         """Where the clients' inner addresses come from."""
+
+
+def port_named(segment: Segment, name: str) -> SegmentPort | None:
+    """The hop's port of that name, or None."""
+    return next((port for port in segment.ports if port.port == name), None)
+
+
+def hop_named(segment: Segment, hop: str) -> SegmentPort | None:
+    """The port of that hop, or None when it is not enabled."""
+    return next((port for port in segment.ports if port.hop == hop), None)
+
+
+def tracking_zone_between(segment: Segment, one: SegmentPort, other: SegmentPort) -> int:
+    """The connection tracking zone of the stretch between two hops that are neighbours.
+
+    A client's packet crosses the bridge once on each stretch; in one zone for all, the second
+    crossing would look like a repetition of the first.
+    """
+    stretches: list[set[str]] = []
+    for source, target in segment.edges:
+        stretch = {source.port, target.port}
+        if stretch not in stretches:
+            stretches.append(stretch)
+    return tracking_zone(stretches.index({one.port, other.port}))

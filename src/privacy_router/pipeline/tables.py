@@ -9,13 +9,15 @@ from dataclasses import dataclass
 class Table:
     """A table: what it is for, what becomes of a packet that no flow in it wants, where it may go.
 
-    `miss` is None for drop, else the name of the table that a missed packet goes on to.
+    `miss` is None for drop, else the name of the table that a missed packet goes on to. `sends`
+    says whether flows of the table may send packets out of a port.
     """
 
     name: str
     purpose: str
     miss: str | None
     onward: tuple[str, ...]
+    sends: bool = False
 
 
 TABLES = (
@@ -23,25 +25,64 @@ TABLES = (
         "classify",
         "Who sent this: a port may only use its own MAC, and decides the zone.",
         miss=None,
-        onward=("security",),
+        onward=("neighbours", "security", "conntrack", "ttl"),
+    ),
+    Table(
+        "neighbours",
+        "Who has this address: answered here or asked of its owner alone, never flooded.",
+        miss=None,
+        onward=(),
+        sends=True,
     ),
     Table(
         "security",
         "Packets that nobody sends in earnest are dropped.",
-        miss="normalise",
-        onward=("normalise",),
+        miss="sources",
+        onward=("sources",),
     ),
     Table(
-        "normalise",
-        "What gives away the sender's system (TTL, hop limit) is made uniform.",
-        miss="privacy",
-        onward=("privacy",),
+        "sources",
+        "A port may only use its own IP addresses, and never another port's.",
+        miss=None,
+        onward=("rates",),
+    ),
+    Table(
+        "rates",
+        "What can be used to flood is limited, for each port by itself.",
+        miss="conntrack",
+        onward=("conntrack",),
+    ),
+    Table(
+        "conntrack",
+        "Every packet is looked up as part of a connection, in the zone of its stretch.",
+        miss=None,
+        onward=("state",),
+    ),
+    Table(
+        "state",
+        "Established first, invalid never, new ones only where connections begin.",
+        miss=None,
+        onward=("ttl",),
+    ),
+    Table(
+        "ttl",
+        "Packets at the end of their life stay here; the others' TTL and hop limit become uniform.",
+        miss=None,
+        onward=("privacy", "functions"),
     ),
     Table(
         "privacy",
         "From hop to hop; what is not on its way along the chain is dropped.",
         miss=None,
         onward=(),
+        sends=True,
+    ),
+    Table(
+        "functions",
+        "To the container that serves the function, and back to who asked.",
+        miss=None,
+        onward=(),
+        sends=True,
     ),
 )
 
@@ -58,11 +99,17 @@ def name_of(number: int) -> str:
     return TABLES[number].name if number < len(TABLES) else str(number)
 
 
+def table_of(name: str) -> Table:
+    """The declaration. Raises KeyError for a name that is not declared."""
+    return TABLES[_NUMBERS[name]]
+
+
 def check_declarations() -> None:
     """Tables only lead onward, to tables that exist. Raises ValueError; runs at import."""
     for number, table in enumerate(TABLES):
-        targets = (*table.onward, *([table.miss] if table.miss else []))
-        for target in targets:
+        if table.miss is not None and table.miss not in table.onward:
+            raise ValueError(f"table {table.name} misses into {table.miss}, which is not declared")
+        for target in table.onward:
             if target not in _NUMBERS or _NUMBERS[target] <= number:
                 raise ValueError(f"table {table.name} leads back to {target}")
 

@@ -13,7 +13,7 @@ from privacy_router.host.processes import ProcessSpec
 from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer
 from privacy_router.host.wireguard import public_key_of
 from privacy_router.ovsdb.model import BridgeSpec, PortSpec
-from privacy_router.pipeline.compile import compile_flows
+from privacy_router.pipeline.compile import Pipeline
 from privacy_router.plan import chain as chains
 from privacy_router.plan import hops
 from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
@@ -43,9 +43,9 @@ def compile_node(config: PrivacyRouterConfig, keys: NodeKeys, facts: NodeFacts) 
     }
     for spec in processes.values():
         items[Key(Kind.PROCESS, "node", spec.name)] = spec.fingerprint
-    for flow in compile_flows(config, chain):
-        items[Key(Kind.FLOW, bridge.name, flow.key)] = flow
-    return DesiredState(items, bridge, processes, tunnels)
+    pipeline = Pipeline(config, chain)
+    pipeline.require_valid()
+    return DesiredState(items, bridge, pipeline, processes, tunnels)
 
 
 def _bridge(config: PrivacyRouterConfig, chain: Chain, facts: NodeFacts) -> BridgeSpec:

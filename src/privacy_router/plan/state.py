@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from privacy_router.host.processes import ProcessSpec
     from privacy_router.host.uapi import WireGuardConfig
     from privacy_router.ovsdb.model import BridgeSpec
+    from privacy_router.pipeline.compile import Pipeline
 
 
 class Kind(IntEnum):
@@ -39,7 +40,8 @@ class Kind(IntEnum):
     NEIGHBOUR = 10
     ROUTE = 11
     TUNNEL = 12
-    FLOW = 13
+    METER = 13
+    FLOW = 14
 
 
 HOST = "host"
@@ -108,10 +110,15 @@ class TunnelState:
 
 @dataclass(frozen=True)
 class DesiredState:
-    """A node as it should be: the items, and what is needed to bring some of them about."""
+    """A node as it should be: the items, and what is needed to bring some of them about.
+
+    Flows and meters are not among the items, since they follow the ports of containers as these
+    come and go: `pipeline` compiles them.
+    """
 
     items: Mapping[Key, Any]
     bridge: BridgeSpec
+    pipeline: Pipeline
     processes: Mapping[str, ProcessSpec]
     tunnels: Mapping[str, WireGuardConfig]
     fingerprint: str = ""

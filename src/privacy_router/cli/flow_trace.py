@@ -1,0 +1,111 @@
+"""flows trace: one packet's way through the tables, compiled and, if wished, on the switch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
+from privacy_router.cli.output import print_json
+from privacy_router.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from privacy_router.pipeline.flow import Flow
+    from privacy_router.pipeline.packet import Packet
+    from privacy_router.pipeline.walk import Walk
+
+PacketText = Annotated[
+    str,
+    typer.Argument(
+        metavar="PACKET",
+        help='As for ovs-ofctl, e.g. "in_port=internal_100,tcp,nw_src=10.101.0.2,'
+        "nw_dst=198.18.0.1,tp_dst=443\". What is left out is usual: the port's own MAC, TTL 64.",
+        show_default=False,
+    ),
+]
+Live = Annotated[
+    bool, typer.Option("--live", help="Ask the running switch too, and say where it differs.")
+]
+CtStates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ct-state",
+        metavar="STATE",
+        help="What connection tracking says: new (unless said otherwise), est, est,rpl, rel or "
+        "inv. Once for each time that the packet is tracked; the last one stays.",
+        show_default=False,
+    ),
+]
+
+
+def trace(
+    packet: PacketText,
+    live: Live = False,
+    ct_state: CtStates = None,
+    as_json: AsJson = False,
+    config_file: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Follow a packet through the compiled tables, and say which flow decides, and why.
+
+    With --live, exits with 8 when the switch does something else.
+    """
+    from privacy_router.cli import trace_view
+    from privacy_router.node.inspection import program
+    from privacy_router.node.machine import require_root
+    from privacy_router.pipeline.walk import walk
+
+    if live:
+        require_root()
+    config = load_config(config_file)
+    compiled, port_names, machine = program(config)
+    states = ct_state or ["new"]
+    wanted = complete(packet, compiled.flows, port_names, states)
+    walked = walk(compiled.flows, wanted, ct_states=states)
+    found = None
+    if live:
+        run_dir = machine.management_socket_dir
+        found = differences(walked, run_dir, config.bridge_name, port_names, states)
+    if as_json:
+        print_json(trace_view.document(walked, port_names, found))
+    else:
+        trace_view.show(walked, port_names, found)
+    if found:
+        raise SystemExit(int(ExitCode.CHECK_FAILED))
+
+
+def complete(
+    text: str, flows: Sequence[Flow], port_names: Mapping[int, str], states: Sequence[str]
+) -> Packet:
+    """The packet that `text` describes, with what is usual where it says nothing."""
+    from privacy_router.openflow.constants import CtState
+    from privacy_router.pipeline.packet import parse_packet, with_defaults
+    from privacy_router.pipeline.walk import own_mac, parse_ct_state
+
+    said = parse_packet(text, _numbers(port_names).get)
+    begins = CtState.NEW in parse_ct_state(states[0])
+    return with_defaults(said, source_mac=own_mac(flows, said["in_port"]), begins=begins)
+
+
+def differences(
+    walked: Walk,
+    run_dir: Path,
+    bridge: str,
+    port_names: Mapping[int, str],
+    states: Sequence[str],
+) -> list[str]:
+    """Where the switch that runs in `run_dir` does something else with the packet."""
+    from privacy_router.host import unixctl
+    from privacy_router.pipeline import live_trace
+
+    arguments = live_trace.trace_arguments(bridge, walked.packet, states)
+    answer = unixctl.call(unixctl.switch_socket(run_dir), live_trace.METHOD, *arguments)
+    live = live_trace.parse_trace_untrusted(answer, _numbers(port_names).get)
+    return live_trace.compare(walked, live)
+
+
+def _numbers(port_names: Mapping[int, str]) -> dict[str, int]:
+    return {name: number for number, name in port_names.items()}

@@ -1,0 +1,146 @@
+"""From flows and meters in names to what is sent to the switch, and back to words (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from privacy_router.openflow import (
+    Band,
+    Difference,
+    FlowMod,
+    FlowModCommand,
+    Meter,
+    MeterCommand,
+    MeterMod,
+)
+from privacy_router.pipeline.allocation import Layer, layer_of, port_of
+from privacy_router.pipeline.flow import Flow, flow_key
+from privacy_router.pipeline.tables import name_of, number_of
+from privacy_router.plan.state import Change, Key, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from privacy_router.openflow import FlowStats, MeterConfig
+    from privacy_router.pipeline.flow import Program, RateLimit
+
+_EVERY_BIT = 0xFFFFFFFFFFFFFFFF
+_NOTHING = Difference()
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What has to be sent. Meters come before the flows that use them and go after these."""
+
+    flows: Difference = _NOTHING
+    meters: tuple[MeterMod, ...] = ()
+    unused_meters: tuple[int, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.flows or self.meters or self.unused_meters)
+
+
+def flow_mods(program: Program) -> tuple[FlowMod, ...]:
+    """The commands that add the flows of a program."""
+    return tuple(
+        FlowMod(
+            table_id=number_of(flow.table),
+            priority=flow.priority,
+            match=flow.match,
+            instructions=flow.instructions,
+            cookie=flow.cookie,
+        )
+        for flow in program.flows
+    )
+
+
+def meter_mods(
+    wanted: Iterable[RateLimit], present: Mapping[int, MeterConfig]
+) -> tuple[MeterMod, ...]:
+    """The commands that make the wanted meters of those that are present."""
+    mods = []
+    for rate in wanted:
+        config = present.get(rate.meter_id)
+        command = MeterCommand.ADD if config is None else MeterCommand.MODIFY
+        bands = (Band(rate.packets_per_s, burst=rate.packets_per_s),)
+        mod = MeterMod(command, rate.meter_id, bands=bands)
+        if config is None or (mod.flags, mod.bands) != (config.flags, config.bands):
+            mods.append(mod)
+    return tuple(mods)
+
+
+def meters_of(flow: FlowMod) -> Iterator[int]:
+    """The meters that a flow goes through."""
+    return (item.meter_id for item in flow.instructions if isinstance(item, Meter))
+
+
+def between(
+    old: Iterable[FlowMod], new: Iterable[FlowMod], old_meters: set[int], rates: list[RateLimit]
+) -> Changes:
+    """From flows and meters that are known to be there to new ones."""
+    before = {flow.key(): flow for flow in old}
+    after = {flow.key(): flow for flow in new}
+    difference = Difference(
+        added=tuple(flow for key, flow in after.items() if key not in before),
+        changed=tuple(flow for key, flow in after.items() if key in before and before[key] != flow),
+        removed=tuple(_removal(flow) for key, flow in before.items() if key not in after),
+    )
+    added = [rate for rate in rates if rate.meter_id not in old_meters]
+    unused = old_meters - {rate.meter_id for rate in rates}
+    return Changes(difference, meter_mods(added, {}), tuple(sorted(unused)))
+
+
+def _removal(flow: FlowMod) -> FlowMod:
+    return FlowMod(
+        flow.match,
+        table_id=flow.table_id,
+        priority=flow.priority,
+        cookie=flow.cookie,
+        cookie_mask=_EVERY_BIT,
+        command=FlowModCommand.DELETE_STRICT,
+    )
+
+
+# --- in words -----------------------------------------------------------------------------------
+
+
+def strange_flow(flow: FlowMod | FlowStats) -> Flow:
+    """A flow that the switch has and the configuration does not."""
+    return Flow(
+        table=name_of(flow.table_id),
+        priority=flow.priority,
+        match=flow.match,
+        instructions=flow.content().instructions,
+        layer=layer_of(flow.cookie) or Layer.BASE,
+        origin="",
+        reason="not of this configuration",
+        port=port_of(flow.cookie),
+    )
+
+
+def items(changes: Changes, bridge: str, known: Mapping[str, Flow]) -> list[Change]:
+    """The changes in the words of the plan; `known` are the wanted flows by key."""
+    return [*_flow_items(changes.flows, bridge, known), *_meter_items(changes, bridge)]
+
+
+def _flow_items(flows: Difference, bridge: str, known: Mapping[str, Flow]) -> Iterator[Change]:
+    for verb, mods in (
+        ("remove", flows.removed),
+        ("change", flows.changed),
+        ("add", flows.added),
+    ):
+        for mod in mods:
+            name = flow_key(mod.table_id, mod.priority, mod.match)
+            flow = known.get(name) or strange_flow(mod)
+            before = None if verb == "add" else flow
+            yield Change(Key(Kind.FLOW, bridge, name), before, None if verb == "remove" else flow)
+
+
+def _meter_items(changes: Changes, bridge: str) -> Iterator[Change]:
+    for meter in changes.meters:
+        before = None if meter.command == MeterCommand.ADD else "another rate"
+        rate = f"{meter.bands[0].rate} packets/s" if meter.bands else "no rate"
+        yield Change(Key(Kind.METER, bridge, f"meter {meter.meter_id}"), before, rate)
+    for number in changes.unused_meters:
+        yield Change(Key(Kind.METER, bridge, f"meter {number}"), "without use", None)

@@ -1,0 +1,84 @@
+"""Everything of the switch that is numbered, given out in one place.
+
+Cookies say whose a flow is, register 0 holds the zone, connection tracking has a zone for each
+stretch between two hops, and every port has a meter for each kind of rate.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+OWNER = 0x5052 << 48  # "PR"
+OWNER_MASK = 0xFFFF << 48
+_LAYER_SHIFT = 32
+_OBJECT_MASK = 0xFFFFFFFF
+
+
+class Layer(IntEnum):
+    """Which part of the pipeline made a flow."""
+
+    BASE = 1
+    SECURITY = 2
+    OBFUSCATION = 3
+    PRIVACY = 4
+    FUNCTION = 5
+    POLICY = 6
+
+
+def cookie(layer: Layer, port: int = 0) -> int:
+    """The cookie of a layer's flows that are about one port (its OpenFlow number), or about none.
+
+    48 to 63 the owner, 32 to 47 the layer, 0 to 31 the port.
+    """
+    return OWNER | int(layer) << _LAYER_SHIFT | port
+
+
+def layer_of(value: int) -> Layer | None:
+    """The layer that a cookie names, or None when the flow is not ours."""
+    if value & OWNER_MASK != OWNER:
+        return None
+    try:
+        return Layer((value & ~OWNER_MASK) >> _LAYER_SHIFT)
+    except ValueError:
+        return None
+
+
+def port_of(value: int) -> int:
+    """The port that a cookie names; 0 for none."""
+    return value & _OBJECT_MASK
+
+
+ZONE_REGISTER = "reg0"
+
+
+class Zone(IntEnum):
+    """The segment that a packet belongs to, in register 0 from the first table on."""
+
+    PRIVACY = 1
+    MESH = 2
+
+
+# Connection tracking's zones are the whole machine's where the datapath is the kernel's, and the
+# low ones are popular.
+_FIRST_TRACKING_ZONE = 0x5052
+MESH_TRACKING_ZONE = _FIRST_TRACKING_ZONE
+
+
+def tracking_zone(stretch: int) -> int:
+    """The connection tracking zone of a stretch of the chain, by its place (from 0)."""
+    return MESH_TRACKING_ZONE + 1 + stretch
+
+
+class Rate(IntEnum):
+    """What a port's meters limit."""
+
+    ARP = 0
+    ICMP = 1
+    SYN = 2
+    DNS = 3
+
+
+def meter_id(rate: Rate, port: int) -> int:
+    """The meter of a port. Dense: Open vSwitch refuses numbers beyond the count that it supports,
+    which for the kernel's datapath depends on the memory."""
+    return port * len(Rate) + int(rate)

@@ -1,0 +1,87 @@
+"""What every compiled program must fulfil, whoever wrote its flows; checked before any is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.openflow.actions import Output
+from privacy_router.openflow.constants import PortNumber
+from privacy_router.openflow.instructions import ApplyActions, GotoTable, Meter
+from privacy_router.openflow.nicira import NO_TABLE, Ct
+from privacy_router.pipeline.tables import name_of, table_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from privacy_router.openflow.action import Action
+    from privacy_router.pipeline.flow import Flow, Program
+
+_ZONE_OF_TABLE = {"privacy": "privacy", "functions": "mesh", "neighbours": "mesh"}
+
+
+class PipelineError(PrivacyRouterError):
+    """The compiled flows contradict each other or what the tables declare."""
+
+    exit_code = ExitCode.INVALID_CONFIG
+
+
+def check(program: Program, zones: Mapping[int, str]) -> None:
+    """Raise PipelineError unless the program keeps to the declared tables.
+
+    `zones` says of every port number which zone it belongs to, "privacy" or "mesh". Packets only
+    go onward, to tables that their table names; they leave from tables that may send, to ports of
+    the table's own zone, never to NORMAL, FLOOD or the like; meters exist; and no two flows of a
+    table have the same priority and match.
+    """
+    meters = {rate.meter_id for rate in program.rates}
+    seen: dict[str, Flow] = {}
+    for flow in program.flows:
+        other = seen.setdefault(flow.key, flow)
+        if other is not flow:
+            raise PipelineError(
+                f"{flow.origin} and {other.origin} want the same packets at priority"
+                f" {flow.priority} in the table {flow.table}",
+                remedy="give one of them another priority or another match",
+            )
+        for complaint in (*_wrong_ways(flow), *_wrong_ports(flow, zones), *_no_meter(flow, meters)):
+            raise PipelineError(f"{flow.origin}, table {flow.table}: {complaint}")
+
+
+def _wrong_ways(flow: Flow) -> Iterator[str]:
+    onward = table_of(flow.table).onward
+    numbers = [item.table_id for item in flow.instructions if isinstance(item, GotoTable)]
+    numbers += [
+        action.table_id
+        for action in actions_of(flow)
+        if isinstance(action, Ct) and action.table_id != NO_TABLE
+    ]
+    for number in numbers:
+        if name_of(number) not in onward:
+            yield f"packets may not go on to {name_of(number)}"
+
+
+def _wrong_ports(flow: Flow, zones: Mapping[int, str]) -> Iterator[str]:
+    for action in actions_of(flow):
+        if not isinstance(action, Output):
+            continue
+        if not table_of(flow.table).sends:
+            yield "packets may not leave from here"
+        elif action.port == PortNumber.IN_PORT:
+            if flow.table != "neighbours":
+                yield "packets may not turn around here"
+        elif zones.get(action.port) != _ZONE_OF_TABLE[flow.table]:
+            yield f"port {action.port} is not of the zone {_ZONE_OF_TABLE[flow.table]}"
+
+
+def _no_meter(flow: Flow, meters: set[int]) -> Iterator[str]:
+    for item in flow.instructions:
+        if isinstance(item, Meter) and item.meter_id not in meters:
+            yield f"there is no meter {item.meter_id}"
+
+
+def actions_of(flow: Flow) -> Iterator[Action]:
+    """What the flow does at once, without what is inside of connection tracking."""
+    for item in flow.instructions:
+        if isinstance(item, ApplyActions):
+            yield from item.actions

@@ -1,0 +1,103 @@
+"""Whose IP address: each port may send from its own ones, and never from another port's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from privacy_router.openflow.match import Match
+from privacy_router.pipeline.allocation import Layer
+from privacy_router.pipeline.classify import SECURITY_KEY
+from privacy_router.pipeline.flow import Flow
+from privacy_router.pipeline.segment import hop_named
+from privacy_router.pipeline.terms import DROP, VERSIONS, goto, ip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.openflow.instructions import Instruction
+    from privacy_router.pipeline.mesh import MeshPort
+    from privacy_router.pipeline.segment import Segment, SegmentPort
+    from privacy_router.pipeline.terms import Place
+
+_OWN, _OTHERS, _REST = 100, 90, 50
+
+
+def hop_port(segment: Segment, port: SegmentPort) -> Iterator[Flow]:
+    """The gateway sends from the clients' addresses only; behind the others lies the Internet, so
+    that they may send from any address but those of their neighbours."""
+    if port.hop == "gateway":
+        for network in segment.clients:
+            match = ip(network.version, in_port=port.ofport, source=network)
+            yield _flow(port, _OWN, match, goto("rates"), "from a client")
+        yield _flow(port, _REST, Match(in_port=port.ofport), DROP, "not from a client: spoofed")
+        return
+    for address, owner in _not_of(segment, port):
+        match = ip(address.version, in_port=port.ofport, source=address)
+        yield _flow(port, _OTHERS, match, DROP, f"the address of {owner}: spoofed")
+    yield _flow(port, _REST, Match(in_port=port.ofport), goto("rates"), "from elsewhere")
+
+
+def _not_of(segment: Segment, port: SegmentPort) -> Iterator[tuple[Place, str]]:
+    for other in segment.ports:
+        if other != port:
+            for version in VERSIONS:
+                yield other.address(version), other.hop
+    if not _hands_on_clients(segment, port):
+        for network in segment.clients:
+            yield network, "a client"
+
+
+def _hands_on_clients(segment: Segment, port: SegmentPort) -> bool:
+    """Whether clients' packets come out of this port: of the WARP hop's, on their way to XRay."""
+    return port.hop == "warp" and None not in (
+        hop_named(segment, "gateway"),
+        hop_named(segment, "xray"),
+    )
+
+
+def mesh_port(config: PrivacyRouterConfig, port: MeshPort) -> Iterator[Flow]:
+    """A container sends from its own address; the way into the mesh from any that is not here."""
+    for version in VERSIONS:
+        match = ip(version, in_port=port.ofport, source=port.address(version))
+        yield _flow(port, _OWN, match, goto("rates"), "its own address")
+    if port.container_id is not None:
+        rest = Match(in_port=port.ofport)
+        yield _flow(port, _REST, rest, DROP, "not its own address: spoofed")
+        return
+    for network in local_networks(config):
+        match = ip(network.version, in_port=port.ofport, source=network)
+        yield _flow(port, _OTHERS, match, DROP, "an address of this node: spoofed")
+    yield _flow(port, _REST, Match(in_port=port.ofport), goto("rates"), "from the mesh")
+
+
+def local_networks(config: PrivacyRouterConfig) -> tuple[Place, ...]:
+    """The networks that are on this node alone."""
+    return (
+        config.mesh_subnet,
+        config.mesh_subnet6,
+        config.transit_subnet,
+        config.transit_subnet6,
+        config.wireguard.client_subnet,
+        config.wireguard.client_subnet6,
+    )
+
+
+def _flow(
+    port: SegmentPort | MeshPort,
+    priority: int,
+    match: Match,
+    instructions: tuple[Instruction, ...],
+    reason: str,
+) -> Flow:
+    name = port.name if hasattr(port, "name") else port.port
+    return Flow(
+        "sources",
+        priority,
+        match,
+        instructions,
+        Layer.SECURITY,
+        SECURITY_KEY,
+        f"{name}: {reason}",
+        port.ofport,
+    )
