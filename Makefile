@@ -13,7 +13,7 @@ UNIT_TESTS := $(PYTEST) -n 2 tests -m "not e2e"
 E2E_TESTS := $(PYTEST) -n 2 --dist loadfile tests/e2e -m e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-e2e test-vm check bench bench-chain bench-openflow fuzz lock clean
+.PHONY: help setup demo test test-unit test-e2e test-vm check bench bench-chain bench-openflow fuzz docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ bench-openflow: ## OpenFlow against ovs-ofctl and os-ken (root)
 fuzz: ## feed OpenFlow damaged messages for FUZZ_SECONDS (60); needs atheris, and says how to get it
 	@$(BOOTSTRAP) test-unit
 	$(BIN)/python fuzz/openflow.py
+
+docs: ## write docs/pipeline.md and its picture anew, from the declarations of the tables
+	@$(BOOTSTRAP) check
+	$(BIN)/python docs/write_pipeline.py
 
 lock: ## write requirements.lock anew (LOCK_FLAGS=--upgrade takes newer versions)
 	@$(BOOTSTRAP) lock

@@ -11,7 +11,6 @@ import pytest
 
 from privacy_router.openflow import ErrorMessage, Hello, Message, decode_untrusted, encode
 from privacy_router.openflow.bundle import BundleAdd, BundleControl
-from privacy_router.openflow.constants import BundleControlType
 from privacy_router.openflow.messages import (
     BarrierReply,
     BarrierRequest,
@@ -20,6 +19,7 @@ from privacy_router.openflow.messages import (
     FeaturesReply,
     FeaturesRequest,
 )
+from privacy_router.openflow.onf import BundleControlType
 
 if TYPE_CHECKING:
     import ssl

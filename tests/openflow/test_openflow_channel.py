@@ -29,8 +29,6 @@ from privacy_router.openflow import (
 )
 from privacy_router.openflow.bundle import BundleAdd, BundleControl
 from privacy_router.openflow.channel import Channel, connect_unix
-from privacy_router.openflow.constants import BundleControlType as Control
-from privacy_router.openflow.constants import FlowEventKind, MonitorFlag
 from privacy_router.openflow.messages import BarrierReply, BarrierRequest, EchoRequest
 from privacy_router.openflow.monitor import (
     CancelMonitor,
@@ -40,6 +38,8 @@ from privacy_router.openflow.monitor import (
     MonitorResumed,
 )
 from privacy_router.openflow.multipart import MultipartReply, MultipartRequest
+from privacy_router.openflow.onf import BundleControlType as Control
+from privacy_router.openflow.onf import FlowEventKind, MonitorFlag
 from privacy_router.openflow.subscription import Lost
 
 if TYPE_CHECKING:

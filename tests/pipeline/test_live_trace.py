@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,7 @@ def test_the_last_packet_is_what_the_flows_made_of_it() -> None:
     assert (translated["ipv4_src"], translated["udp_src"]) == (0x01020304, 5)
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", sorted(SAMPLES.keys() - {"action_set"}))
 def test_names_and_line_ends_make_no_difference(name: str) -> None:
     text = SAMPLES[name]
     other = text.replace("in_port=1", 'in_port="p1"').replace("output:2", "output:p2")
@@ -117,10 +118,10 @@ def test_a_translation_that_failed_sends_nothing() -> None:
     assert all(passage.ports == () for passage in parse_trace_untrusted(text).passages)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "br77: unknown bridge", "Flow: ip,in_port=1", SAMPLES["missed"].replace("No match", "")[:90]],
-)  # fmt: skip
+CUT_OFF = SAMPLES["missed"][: SAMPLES["missed"].index("Megaflow")]
+
+
+@pytest.mark.parametrize("text", ["", "br77: unknown bridge", "Flow: ip,in_port=1", CUT_OFF])
 def test_what_is_not_understood_is_an_error_with_a_remedy(text: str) -> None:
     with pytest.raises(LiveTraceError) as caught:
         parse_trace_untrusted(text)
@@ -135,10 +136,8 @@ def test_what_is_not_understood_is_an_error_with_a_remedy(text: str) -> None:
 )
 def test_no_answer_does_harm(name: str, start: int, length: int, noise: str) -> None:
     text = SAMPLES[name]
-    try:
+    with suppress(LiveTraceError):
         parse_trace_untrusted(text[:start] + noise + text[start + length :])
-    except LiveTraceError:
-        pass
 
 
 # --- the question -------------------------------------------------------------------------------
@@ -168,7 +167,9 @@ def flow(table: str, *instructions: Instruction, priority: int = 10, **fields: A
 
 
 STATE, PRIVACY = number_of("state"), number_of("privacy")
-COOKIE = f"cookie {flow('classify').cookie:#x}"
+OURS = f"{flow('classify').cookie:#x}"
+COOKIE = f"cookie {OURS}"
+LOOK_UP = f"ct(table={STATE},zone=7)"
 PACKET = parse_packet("in_port=1,udp,nw_dst=198.18.0.1,nw_ttl=9")
 FLOWS = [
     flow("classify", Meter(5), do(load("reg0", 1), Ct(zone=7, table_id=STATE)), in_port=1),
@@ -184,7 +185,7 @@ bridge("ovsbr0")
  0. in_port=1, priority 10, {COOKIE}
     meter:5
     load:0x1->NXM_NX_REG0[]
-    ct(table={STATE},zone=7)
+    {LOOK_UP}
     drop
      -> A clone of the packet is forked to recirculate.
 
@@ -222,81 +223,84 @@ def test_a_switch_that_does_the_same_differs_nowhere() -> None:
     assert differences(FLOWS, SAME) == []
 
 
-CHANGES = [
-    pytest.param(
-        "reg0=0x1, priority 100", "ip,reg0=0x1, priority 200",
-        ["table privacy: the compiled pipeline sends it out by «reg0=0x1» of priority 100, "
-         "the switch sends it out by «ip,reg0=0x1» of priority 200"],
-        id="another flow",
+END = "the compiled pipeline sends the packet out of 2, the switch"
+BY_FLOW = "the compiled pipeline sends it out by «reg0=0x1» of priority 100, the switch"
+COMMIT = "ct(commit,zone=7)"
+FIRST = "table classify: «in_port=1» of priority 10"
+LAST = "«reg0=0x1» of priority 100"
+TRACKED = "table state: «ct_state=+new+trk,ip» of priority 10"
+ONWARD = f"goto_table:{PRIVACY}"
+LAST_STEP = f" {PRIVACY}. reg0=0x1, priority 100, {COOKIE}\n    mod_nw_ttl:64\n    output:2\n"
+# what is otherwise: in the switch's answer, with what instead, and how that is put
+CHANGES = {
+    "another flow": (
+        "reg0=0x1, priority 100",
+        "ip,reg0=0x1, priority 200",
+        [f"table privacy: {BY_FLOW} sends it out by «ip,reg0=0x1» of priority 200"],
     ),
-    pytest.param(
-        f"reg0=0x1, priority 100, {COOKIE}\n    mod_nw_ttl:64\n    output:2",
-        "No match.\n    drop",
-        ["table privacy: the compiled pipeline sends it out by «reg0=0x1» of priority 100, "
-         "the switch drops it (No match.)",
-         "the compiled pipeline sends the packet out of port 2, the switch drops the packet"],
-        id="a flow is gone",
+    "a flow is gone": (
+        LAST_STEP,
+        f" {PRIVACY}. No match.\n    drop\n",
+        [f"table privacy: {BY_FLOW} drops it (No match.)", f"{END} drops the packet"],
     ),
-    pytest.param(
-        f"priority 100, {COOKIE}", "priority 100, cookie 0x7",
-        ["table privacy: «reg0=0x1» of priority 100 has the cookie 0x7 on the switch, "
-         f"not ours ({flow('classify').cookie:#x})"],
-        id="another owner",
+    "another owner": (
+        f"priority 100, {COOKIE}",
+        "priority 100, cookie 0x7",
+        [f"table privacy: {LAST} has the cookie 0x7 on the switch, not ours ({OURS})"],
     ),
-    pytest.param(
-        "output:2", "output:3",
-        ["table privacy: «reg0=0x1» of priority 100 does output:2 as compiled, "
-         "output:3 on the switch",
-         "the compiled pipeline sends the packet out of port 2, "
-         "the switch sends the packet out of port 3"],
-        id="another port",
+    "another port": (
+        "output:2",
+        "output:3",
+        [
+            f"table privacy: {LAST} does output:2 as compiled, output:3 on the switch",
+            f"{END} sends the packet out of 3",
+        ],
     ),
-    pytest.param(
-        "output:2", "output:2\n    NORMAL",
-        ["table privacy: «reg0=0x1» of priority 100 does output:2 as compiled, "
-         "output:2,NORMAL on the switch"],
-        id="an action more",
+    "an action more": (
+        "output:2",
+        "output:2\n    NORMAL",
+        [f"table privacy: {LAST} does output:2 as compiled, output:2,NORMAL on the switch"],
     ),
-    pytest.param(
-        "output:2", "output:2\n     >> Nonexistent output port",
-        ["the compiled pipeline sends the packet out of port 2, the switch drops the packet"],
-        id="no such port",
+    "no such port": (
+        "output:2",
+        "output:2\n     >> Nonexistent output port",
+        [f"{END} drops the packet"],
     ),
-    pytest.param(
-        "nw_ttl=64", "nw_ttl=63",
+    "another TTL": (
+        "nw_ttl=64",
+        "nw_ttl=63",
         ["after table privacy: nw_ttl is 64 as compiled, 63 on the switch"],
-        id="another TTL",
     ),
-    pytest.param(
-        "udp,reg0=0x1,", "udp,",
-        ["after table classify: reg0 is 0x1 as compiled, 0 on the switch",
-         "after table privacy: reg0 is 0x1 as compiled, 0 on the switch"],
-        id="another register",
+    "another register": (
+        "udp,reg0=0x1,",
+        "udp,",
+        [
+            "after table classify: reg0 is 0x1 as compiled, 0 on the switch",
+            "after table privacy: reg0 is 0x1 as compiled, 0 on the switch",
+        ],
     ),
-    pytest.param(
-        "    meter:5\n", "",
-        [f"table classify: «in_port=1» of priority 10 does meter:5,ct(table={STATE},zone=7) as "
-         f"compiled, ct(table={STATE},zone=7) on the switch"],
-        id="not limited",
+    "not limited": (
+        "    meter:5\n",
+        "",
+        [f"{FIRST} does meter:5,{LOOK_UP} as compiled, {LOOK_UP} on the switch"],
     ),
-    pytest.param(
-        "    ct(commit,zone=7)\n    drop\n", "",
-        ["table state: «ct_state=+new+trk,ip» of priority 10 does "
-         f"ct(commit,zone=7),goto_table:{PRIVACY} as compiled, goto_table:{PRIVACY} on the switch"],
-        id="not remembered",
+    "not remembered": (
+        "    ct(commit,zone=7)\n    drop\n",
+        "",
+        [f"{TRACKED} does {COMMIT},{ONWARD} as compiled, {ONWARD} on the switch"],
     ),
-    pytest.param(
-        f"    goto_table:{PRIVACY}\n {PRIVACY}. reg0=0x1, priority 100, {COOKIE}\n"
-        "    mod_nw_ttl:64\n    output:2\n", "",
-        ["table state: «ct_state=+new+trk,ip» of priority 10 does "
-         f"ct(commit,zone=7),goto_table:{PRIVACY} as compiled, ct(commit,zone=7) on the switch",
-         "the compiled pipeline sends the packet out of port 2, the switch drops the packet"],
-        id="a table less",
+    "a table less": (
+        f"    {ONWARD}\n{LAST_STEP}",
+        "",
+        [
+            f"{TRACKED} does {COMMIT},{ONWARD} as compiled, {COMMIT} on the switch",
+            f"{END} drops the packet",
+        ],
     ),
-]  # fmt: skip
+}
 
 
-@pytest.mark.parametrize(("before", "after", "expected"), CHANGES)
+@pytest.mark.parametrize(("before", "after", "expected"), CHANGES.values(), ids=CHANGES)
 def test_what_the_switch_does_differently_is_named(
     before: str, after: str, expected: list[str]
 ) -> None:
@@ -304,11 +308,21 @@ def test_what_the_switch_does_differently_is_named(
     assert differences(FLOWS, SAME.replace(before, after)) == expected
 
 
+def test_ports_are_named_where_they_have_names() -> None:
+    live = parse_trace_untrusted(SAME.replace("output:2", "output:3").replace("meter:5", "meter:2"))
+    first = flow("classify", in_port=1)
+    names = {1: "p1", 2: "p2"}
+    assert compare(walk(FLOWS, PACKET), live, names.get)[1:] == [
+        "the compiled pipeline sends the packet out of p2, the switch sends the packet out of 3"
+    ]
+    assert "«in_port=p1»" in compare(walk([first], PACKET), live, names.get)[0]
+
+
 def test_a_packet_that_the_switch_keeps_for_itself_is_named() -> None:
     alone = SAME[: SAME.index("recirc(0x1) - ")]
     assert differences(FLOWS, alone) == [
         "the switch does not bring the packet back from connection tracking",
-        "the compiled pipeline sends the packet out of port 2, the switch drops the packet",
+        "the compiled pipeline sends the packet out of 2, the switch drops the packet",
     ]
 
 

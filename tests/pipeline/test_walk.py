@@ -40,7 +40,7 @@ from privacy_router.openflow import (
 )
 from privacy_router.pipeline.allocation import Layer
 from privacy_router.pipeline.flow import Flow
-from privacy_router.pipeline.packet import parse_packet
+from privacy_router.pipeline.packet import PacketError, parse_packet
 from privacy_router.pipeline.passage import Rewrite, WalkError, matches
 from privacy_router.pipeline.tables import number_of
 from privacy_router.pipeline.walk import Dropped, Sent, own_mac, parse_ct_state, walk
@@ -336,7 +336,7 @@ def test_a_packet_that_goes_round_is_an_error() -> None:
 
 @pytest.mark.parametrize("text", ["old", "new,est", "new,rpl", "inv,est"])
 def test_states_that_connection_tracking_never_says_are_refused(text: str) -> None:
-    with pytest.raises(WalkError) as caught:
+    with pytest.raises(PacketError) as caught:
         parse_ct_state(text)
     assert caught.value.remedy
 

@@ -8,7 +8,7 @@ import typer
 
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import print_json
-from privacy_router.errors import ExitCode
+from privacy_router.errors import ExitCode, PrivacyRouterError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,6 +67,10 @@ def trace(
     walked = walk(compiled.flows, wanted, ct_states=states)
     found = None
     if live:
+        if machine is None:
+            raise PrivacyRouterError(
+                "the node is down: there is no switch to ask", remedy="privacy-router up"
+            )
         run_dir = machine.management_socket_dir
         found = differences(walked, run_dir, config.bridge_name, port_names, states)
     if as_json:
@@ -104,7 +108,7 @@ def differences(
     arguments = live_trace.trace_arguments(bridge, walked.packet, states)
     answer = unixctl.call(unixctl.switch_socket(run_dir), live_trace.METHOD, *arguments)
     live = live_trace.parse_trace_untrusted(answer, _numbers(port_names).get)
-    return live_trace.compare(walked, live)
+    return live_trace.compare(walked, live, port_names.get)
 
 
 def _numbers(port_names: Mapping[int, str]) -> dict[str, int]:

@@ -1,14 +1,23 @@
-"""flows dump: what decides over every packet, in names."""
+"""flows: what decides over every packet; the flows that are there, and what is not as it should."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
+from privacy_router.cli import flow_explain, flow_watch
+from privacy_router.cli.change_view import SIGNS, as_dict, flow_words
+from privacy_router.cli.flow_trace import trace
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import out, print_json
+from privacy_router.errors import ExitCode
+from privacy_router.pipeline.flow import Flow
+from privacy_router.pipeline.tables import TABLES
+from privacy_router.plan.state import Change
 
 app = typer.Typer(help="The OpenFlow tables of the bridge.", no_args_is_help=True)
 
@@ -18,31 +27,95 @@ def _group() -> None:
     """The OpenFlow tables of the bridge."""
 
 
+def _table_name(name: str | None) -> str | None:
+    known = [table.name for table in TABLES]
+    if name is not None and name not in known:
+        raise typer.BadParameter(f"there is no table {name}; there are {', '.join(known)}")
+    return name
+
+
 @app.command()
-def dump(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+def dump(
+    table: Annotated[
+        str | None,
+        typer.Option("--table", "-t", callback=_table_name, help="Only this table, by its name."),
+    ] = None,
+    as_json: AsJson = False,
+    config_file: ConfigFile = DEFAULT_CONFIG,
+) -> None:
     """Show the flows that are on the bridge now, with their counters and their reasons."""
     from privacy_router.node.inspection import read_flows
     from privacy_router.node.machine import require_root
 
     require_root()
     rows = asyncio.run(read_flows(load_config(config_file)))
+    wanted = [row for row in rows if table in (None, row["table"])]
     if as_json:
-        print_json(rows)
-        return
-    _print_rows(rows)
+        print_json(wanted)
+    elif rows:
+        _print_rows(wanted)
+    else:
+        out.print("no flows: the node is down (privacy-router up)")
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("TABLE")
-    table.add_column("PRIO", justify="right")
-    table.add_column("PACKETS", justify="right")
-    table.add_column("MATCH", overflow="fold")
-    table.add_column("ACTIONS", overflow="fold")
-    table.add_column("BECAUSE", style="dim", overflow="fold")
+    view = Table(box=None, pad_edge=False)
+    view.add_column("TABLE")
+    view.add_column("PRIO", justify="right")
+    view.add_column("PACKETS", justify="right")
+    view.add_column("MATCH", overflow="fold")
+    view.add_column("ACTIONS", overflow="fold")
+    view.add_column("BECAUSE", style="dim", overflow="fold")
     for row in rows:
-        cells = ("table", "priority", "packets", "match", "actions", "reason")
-        table.add_row(*(str(row[cell]) for cell in cells))
-    out.print(table if rows else "no flows: the node is down (privacy-router up)")
+        cells = ("table", "priority", "packets", "match", "actions")
+        view.add_row(*(Text(str(row[cell])) for cell in cells), Text(_because(row)))
+    out.print(view)
+
+
+def _because(row: dict[str, Any]) -> str:
+    words = row["reason"] + (f" ({row['origin']})" if row["origin"] else "")
+    over = row.get("over_limit")
+    return f"{words}; dropped as too many: {over}" if over else words
+
+
+@app.command()
+def diff(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Show which flows and meters of the bridge are not as they should be.
+
+    Exit code 8 when there are any. A controller that runs repairs them within a moment.
+    """
+    from privacy_router.node.inspection import pending_flows
+    from privacy_router.node.machine import require_root
+
+    require_root()
+    pending = asyncio.run(pending_flows(load_config(config_file)))
+    if as_json:
+        print_json({"changes": [as_dict(change, pending.port_names) for change in pending.changes]})
+    else:
+        _print_differences(pending.changes, pending.port_names)
+    if pending.changes:
+        raise SystemExit(ExitCode.CHECK_FAILED)
+
+
+_VERDICTS = {"add": "is missing", "remove": "should not be there", "change": "is different"}
+
+
+def _print_differences(changes: list[Change], port_names: Mapping[int, str]) -> None:
+    for change in changes:
+        sign, colour = SIGNS[change.verb]
+        item = change.after or change.before
+        name = flow_words(item, port_names) if isinstance(item, Flow) else change.key.name
+        line = Text(f"{sign} {name}", style=colour)
+        line.append(f"  {_VERDICTS[change.verb]}", style="dim")
+        if isinstance(item, Flow) and item.origin:
+            line.append(f": {item.reason} ({item.origin})", style="dim")
+        out.print(line)
+    count = f"{len(changes)} difference(s); `privacy-router up` repairs them"
+    out.print(count if changes else "[green]✓[/] every flow and meter is as it should be")
+
+
+app.command()(flow_explain.explain)
+app.command()(trace)
+app.command()(flow_watch.watch)

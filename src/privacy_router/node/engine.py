@@ -15,7 +15,14 @@ import structlog
 
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.node.contention import WINDOW_S, Contention
-from privacy_router.node.flow_changes import between, flow_mods, items, strange_flow
+from privacy_router.node.flow_changes import (
+    Counted,
+    between,
+    flow_mods,
+    items,
+    meters_of,
+    strange_flow,
+)
 from privacy_router.node.flows import FlowError, FlowTable
 from privacy_router.node.proxmox import container_mac
 from privacy_router.ovsdb.client import OvsDatabase
@@ -30,7 +37,6 @@ if TYPE_CHECKING:
     from privacy_router.openflow import FlowMod
     from privacy_router.ovsdb.model import PortRow
     from privacy_router.pipeline.compile import Pipeline
-    from privacy_router.pipeline.flow import Flow
     from privacy_router.plan.state import Change
 
 _log = structlog.get_logger()
@@ -111,14 +117,18 @@ class FlowEngine:
             await self._table.apply(changes)
             return self._items(changes)
 
-    async def counted(self) -> list[tuple[Flow, int, int]]:
-        """The flows of ours on the switch, each with the packets and bytes that it has seen."""
+    async def counted(self) -> list[Counted]:
+        """The flows of ours on the switch, with what they counted."""
         known = {flow.key: flow for flow in self.program.flows}
-        return [
-            (known.get(key) or strange_flow(stats), stats.packet_count, stats.byte_count)
-            for stats in await self._table.statistics()
-            for key in (flow_key(stats.table_id, stats.priority, stats.match),)
-        ]
+        drops = await self._table.meter_drops()
+        found = []
+        for stats in await self._table.statistics():
+            key = flow_key(stats.table_id, stats.priority, stats.match)
+            flow = known.get(key) or strange_flow(stats)
+            over = [drops.get(number, 0) for number in meters_of(flow)]
+            counts = (stats.packet_count, stats.byte_count)
+            found.append(Counted(flow, *counts, over[0] if over else None))
+        return found
 
     async def close(self) -> None:
         """Close the connection; the flows stay."""

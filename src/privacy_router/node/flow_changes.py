@@ -41,6 +41,17 @@ class Changes:
         return bool(self.flows or self.meters or self.unused_meters)
 
 
+@dataclass(frozen=True)
+class Counted:
+    """A flow with the packets and bytes that it has seen; `over_limit` are the packets that the
+    meter of the flow dropped (it may have other flows), None without one."""
+
+    flow: Flow
+    packets: int
+    size_bytes: int
+    over_limit: int | None
+
+
 def flow_mods(program: Program) -> tuple[FlowMod, ...]:
     """The commands that add the flows of a program."""
     return tuple(
@@ -70,7 +81,7 @@ def meter_mods(
     return tuple(mods)
 
 
-def meters_of(flow: FlowMod) -> Iterator[int]:
+def meters_of(flow: Flow | FlowMod) -> Iterator[int]:
     """The meters that a flow goes through."""
     return (item.meter_id for item in flow.instructions if isinstance(item, Meter))
 

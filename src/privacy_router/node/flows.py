@@ -65,6 +65,15 @@ class FlowTable:
             channel = await self._connected()
             return await channel.dump_flows(cookie=OWNER, cookie_mask=OWNER_MASK)
 
+    async def meter_drops(self) -> dict[int, int]:
+        """How many packets each meter has dropped; empty while the bridge is not there."""
+        if not self._socket.is_socket():
+            return {}
+        with self._asking("be counted"):
+            channel = await self._connected()
+            meters = await channel.meter_stats()
+            return {m.meter_id: sum(packets for packets, _ in m.bands) for m in meters}
+
     async def compare(self, flows: Sequence[FlowMod], rates: Mapping[int, RateLimit]) -> Changes:
         """From the flows and meters that are there to these. Raises FlowError."""
         if not self._socket.is_socket():

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import make_engine, observe_all
+from privacy_router.node.observe import read_bridge
 from privacy_router.node.paths import NodePaths
+from privacy_router.node.proxmox import container_mac
 from privacy_router.node.secrets import load_keys
 from privacy_router.openflow.text import format_instructions, format_match
+from privacy_router.pipeline.compile import Pipeline
+from privacy_router.pipeline.mesh import Mesh, expected_ports
 from privacy_router.pipeline.tables import name_of, number_of
+from privacy_router.plan import chain as chains
 from privacy_router.plan.compile import compile_node
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from privacy_router.config import PrivacyRouterConfig
     from privacy_router.node.engine import FlowEngine
     from privacy_router.node.machine import Machine
+    from privacy_router.pipeline.flow import Program
+    from privacy_router.pipeline.mesh import MeshPort
     from privacy_router.plan.state import Change, DesiredState
 
 
@@ -53,6 +61,34 @@ async def pending_changes(config: PrivacyRouterConfig) -> Pending:
         return Pending(changes, port_names(desired, engine))
 
 
+def program(config: PrivacyRouterConfig) -> tuple[Program, dict[int, str], Machine | None]:
+    """What the bridge should have, the names of its ports, and the machine.
+
+    With root and a node that is up, for the ports that are on its bridge now; else, with None in
+    the place of the machine, for those that the configuration names.
+    """
+    if os.geteuid() == 0:
+        paths = NodePaths.from_environment()
+        machine = machines.inspect(config, paths)
+        row = read_bridge(config.bridge_name, machine)
+        if row is not None:
+            mesh = Mesh(config)
+            for port in row.ports.values():
+                mesh.put(port, container_mac(port.name))
+            return _compiled(config, mesh.ports), _names(config, mesh.ports), machine
+    expected = expected_ports(config)
+    return _compiled(config, expected), _names(config, expected), None
+
+
+def _compiled(config: PrivacyRouterConfig, ports: Mapping[str, MeshPort]) -> Program:
+    return Pipeline(config, chains.build(config)).compile(ports)
+
+
+def _names(config: PrivacyRouterConfig, ports: Mapping[str, MeshPort]) -> dict[int, str]:
+    hops = {station.ofport: station.port for station in chains.build(config).stations}
+    return {**{port.ofport: port.name for port in ports.values()}, **hops}
+
+
 async def pending_flows(config: PrivacyRouterConfig) -> Pending:
     """Which flows and meters of the bridge are not as they should be."""
     async with looking_at(config) as (desired, _, engine):
@@ -71,17 +107,18 @@ async def read_flows(config: PrivacyRouterConfig) -> list[dict[str, Any]]:
         names = port_names(desired, engine)
         rows = [
             {
-                "table": flow.table,
-                "priority": flow.priority,
-                "packets": packets,
-                "bytes": size,
-                "match": format_match(flow.match, port_name=names.get),
+                "table": row.flow.table,
+                "priority": row.flow.priority,
+                "packets": row.packets,
+                "bytes": row.size_bytes,
+                "over_limit": row.over_limit,
+                "match": format_match(row.flow.match, port_name=names.get),
                 "actions": format_instructions(
-                    flow.instructions, port_name=names.get, table_name=name_of
+                    row.flow.instructions, port_name=names.get, table_name=name_of
                 ),
-                "origin": flow.origin,
-                "reason": flow.reason,
+                "origin": row.flow.origin,
+                "reason": row.flow.reason,
             }
-            for flow, packets, size in await engine.counted()
+            for row in await engine.counted()
         ]
     return sorted(rows, key=lambda row: (number_of(row["table"]), -row["priority"], row["match"]))

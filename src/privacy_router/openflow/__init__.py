@@ -26,7 +26,6 @@ from privacy_router.openflow.constants import (
     CtFlag,
     CtState,
     EtherType,
-    FlowEventKind,
     FlowModCommand,
     FlowModFlag,
     FlowRemovedReason,
@@ -35,7 +34,6 @@ from privacy_router.openflow.constants import (
     IpProtocol,
     MeterCommand,
     MeterFlag,
-    MonitorFlag,
     NatFlag,
     PortNumber,
     PortStatusReason,
@@ -127,6 +125,7 @@ from privacy_router.openflow.nicira import (
     SetFieldMasked,
     load,
 )
+from privacy_router.openflow.onf import FlowEventKind, MonitorFlag
 from privacy_router.openflow.ports import PortDesc, PortMod, PortStatus
 from privacy_router.openflow.punt import Punt
 from privacy_router.openflow.queues import Queue, QueueGetConfigReply, QueueRate, QueueStats

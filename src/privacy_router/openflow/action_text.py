@@ -187,6 +187,8 @@ def _rare(action: Action, names: Names) -> str:
 
 
 def _punt(punt: Punt) -> str:
+    if punt == Punt(punt.max_len):
+        return f"CONTROLLER:{punt.max_len}"
     words = [f"reason={PacketInReason(punt.reason).name.lower()}"]
     words = words if punt.reason != PacketInReason.ACTION else []
     words += [f"max_len={punt.max_len}"] if punt.max_len != WHOLE_PACKET else []

@@ -10,11 +10,11 @@ from privacy_router.openflow.constants import (
     MAX_MESSAGE_BYTES,
     ONF_EXPERIMENTER,
     VERSION,
-    BundleMessageType,
     MessageType,
 )
 from privacy_router.openflow.errors import EncodeError, SwitchError
 from privacy_router.openflow.message import encode
+from privacy_router.openflow.onf import BundleMessageType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,13 +5,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from privacy_router.openflow.constants import (
-    ONF_EXPERIMENTER,
-    BundleFlag,
-    BundleMessageType,
-    MessageType,
-)
+from privacy_router.openflow.constants import ONF_EXPERIMENTER, MessageType
 from privacy_router.openflow.message import Message
+from privacy_router.openflow.onf import BundleFlag, BundleMessageType
 from privacy_router.openflow.wire import value_class
 
 if TYPE_CHECKING:

@@ -17,15 +17,10 @@ from privacy_router.openflow import (
     roles,
     tables,
 )
-from privacy_router.openflow.constants import (
-    ONF_EXPERIMENTER,
-    VERSION,
-    BundleMessageType,
-    MessageType,
-    MonitorMessageType,
-)
+from privacy_router.openflow.constants import ONF_EXPERIMENTER, VERSION, MessageType
 from privacy_router.openflow.errors import DecodeError
 from privacy_router.openflow.message import HEADER, Message, UnknownMessage, encode
+from privacy_router.openflow.onf import BundleMessageType, MonitorMessageType
 from privacy_router.openflow.wire import Reader
 
 if TYPE_CHECKING:

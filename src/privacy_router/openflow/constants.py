@@ -1,4 +1,4 @@
-"""Names for the numbers of OpenFlow 1.3.5, ONF EXT-230 bundles and the Nicira extensions."""
+"""Names for the numbers of OpenFlow 1.3.5 and the Nicira extensions; `onf` has ONF's."""
 
 from __future__ import annotations
 
@@ -282,61 +282,6 @@ class MultipartType(OpenEnum):
     TABLE_FEATURES = 12
     PORT_DESC = 13
     EXPERIMENTER = 0xFFFF
-
-
-class BundleControlType(OpenEnum):
-    """ONF EXT-230, section 7.3.9.1 (ofp_bundle_ctrl_type)."""
-
-    OPEN_REQUEST = 0
-    OPEN_REPLY = 1
-    CLOSE_REQUEST = 2
-    CLOSE_REPLY = 3
-    COMMIT_REQUEST = 4
-    COMMIT_REPLY = 5
-    DISCARD_REQUEST = 6
-    DISCARD_REPLY = 7
-
-
-class BundleFlag(IntFlag):
-    """ONF EXT-230, section 7.3.9.2 (ofp_bundle_flags)."""
-
-    ATOMIC = 1 << 0
-    ORDERED = 1 << 1
-
-
-class BundleMessageType(OpenEnum):
-    """ONF EXT-230: experimenter types of the two bundle messages."""
-
-    CONTROL = 2300
-    ADD = 2301
-
-
-class MonitorMessageType(OpenEnum):
-    """ONF extension of OpenFlow 1.3: experimenter types of flow monitoring."""
-
-    MONITOR = 1870
-    PAUSED = 1871
-    RESUMED = 1872
-
-
-class MonitorFlag(IntFlag):
-    """What a flow monitor tells, ovs-ofctl(8), `monitor`."""
-
-    INITIAL = 1 << 0
-    ADD = 1 << 1
-    DELETE = 1 << 2
-    MODIFY = 1 << 3
-    ACTIONS = 1 << 4
-    OWN = 1 << 5
-
-
-class FlowEventKind(OpenEnum):
-    """What a flow monitor tells of."""
-
-    ADDED = 0
-    DELETED = 1
-    MODIFIED = 2
-    ABBREVIATED = 3
 
 
 class CtFlag(IntFlag):

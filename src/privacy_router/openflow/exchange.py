@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from privacy_router.openflow.batch import Batch, switch_error
 from privacy_router.openflow.bundle import BundleControl
 from privacy_router.openflow.connection import Connection, Negotiated, Received
-from privacy_router.openflow.constants import BundleControlType
 from privacy_router.openflow.errors import (
     ConnectionLostError,
     OpenFlowError,
@@ -28,6 +27,7 @@ from privacy_router.openflow.monitor import (
     MonitorResumed,
 )
 from privacy_router.openflow.multipart import MultipartReply
+from privacy_router.openflow.onf import BundleControlType
 from privacy_router.openflow.ports import PortStatus
 from privacy_router.openflow.transport import Wire
 

@@ -9,15 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from privacy_router.openflow.constants import (
-    ONF_EXPERIMENTER,
-    FlowEventKind,
-    MessageType,
-    MonitorFlag,
-    MonitorMessageType,
-    PortNumber,
-    TableId,
-)
+from privacy_router.openflow.constants import ONF_EXPERIMENTER, MessageType, PortNumber, TableId
 from privacy_router.openflow.errors import DecodeError
 from privacy_router.openflow.flows import FlowKey
 from privacy_router.openflow.instructions import (
@@ -27,6 +19,7 @@ from privacy_router.openflow.instructions import (
 )
 from privacy_router.openflow.match import Match, decode_match_untrusted
 from privacy_router.openflow.message import Message
+from privacy_router.openflow.onf import FlowEventKind, MonitorFlag, MonitorMessageType
 from privacy_router.openflow.wire import value_class
 
 if TYPE_CHECKING:

@@ -76,7 +76,7 @@ class Pipeline:
 
         The ports of the configured containers are assumed to be there.
         """
-        self.compile(expected_ports(self.config, max(self._zones, default=0) + 1))
+        self.compile(expected_ports(self.config))
 
     def compile(self, ports: Mapping[str, MeshPort]) -> Program:
         """Everything that a bridge with these ports of the mesh needs."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from privacy_router.pipeline.flow import Flow
     from privacy_router.pipeline.mesh import MeshPort
-    from privacy_router.pipeline.segment import Segment
+    from privacy_router.pipeline.segment import Segment, SegmentPort
 
 NETWORK = "NETWORK"
 _SAME_WORDS: Final = {
@@ -37,7 +37,7 @@ _SIXTH: Final = re.compile(r"\b(?:ipv6|icmp6|tcp6|udp6)\b")
 _IN_NETWORK: Final = re.compile(r"(?<=nw_src=|nw_dst=|v6_src=|v6_dst=)[0-9a-f:][0-9a-f:./]*")
 _NAMED_NETWORK: Final = re.compile(r" \S*[.:]\S*/\d+$")
 # what is whole: not a part of a longer address or name
-_BEGINS: Final = r"(?:(?<=set_field:)|(?<![\w.:]))"
+_BEGINS: Final = r"(?:(?<=set_field:)|(?<=output:)|(?<![\w.:]))"
 _ENDS: Final = r"(?![\w./]|:\S)"
 _METER: Final = re.compile(r"(?<=meter:)\d+")
 
@@ -83,12 +83,12 @@ def naming_of(
 ) -> Naming:
     """The names for everything that belongs to a port, and for `networks` by their words."""
     literals = {str(one): (words, "") for words, those in networks.items() for one in those}
-    names = {hop.ofport: hop.port for hop in segment.ports}
-    names |= {port.ofport: port.name for port in mesh.values()}
-    for port in (*segment.ports, *mesh.values()):
-        name = names[port.ofport]
+    ports: dict[str, SegmentPort | MeshPort] = {hop.port: hop for hop in segment.ports}
+    ports |= mesh
+    for name, port in ports.items():
         literals |= {name: ("PORT", name), port.mac: ("MAC", name)}
         literals |= {str(port.address(version)): ("ADDRESS", name) for version in (4, 6)}
+    names = {port.ofport: name for name, port in ports.items()}
     words = "|".join(map(re.escape, sorted(literals, key=len, reverse=True)))
     return Naming(names, literals, re.compile(rf"{_BEGINS}(?:{words}){_ENDS}"))
 
@@ -146,16 +146,16 @@ def _named(flow: Flow, naming: Naming, own: str) -> tuple[str, str, str, str]:
     actions = format_instructions(flow.instructions, naming.port_names.get, name_of)
     rates = {str(meter_id(rate, flow.port)): rate.name for rate in Rate}
     actions = _METER.sub(lambda found: rates.get(found.group(), found.group()), actions)
-    reason = flow.reason
-    for hop, name in _hop_prefixes(flow, naming):
-        reason = reason.removeprefix(hop) if own == name else reason
-    parts = (match, actions, reason)
+    parts = (match, actions, _without_port(flow, naming))
     match, actions, reason = (naming.name(part, own) for part in parts)
-    return match, actions, reason.removeprefix("PORT: "), flow.origin
+    return match, actions, reason, flow.origin
 
 
-def _hop_prefixes(flow: Flow, naming: Naming) -> Iterable[tuple[str, str]]:
-    """ "gateway: " before a reason that is a hop's, with the name of the hop's port."""
-    hop, colon, rest = flow.reason.partition(": ")
-    name = naming.port_names.get(flow.port, "")
-    return [(f"{hop}: ", name)] if colon and rest.startswith(name) and name else []
+def _without_port(flow: Flow, naming: Naming) -> str:
+    """The reason without the hop's or the port's name before it."""
+    name = naming.port_names.get(flow.port)
+    if name is None:
+        return flow.reason
+    hop, _, rest = flow.reason.partition(": ")
+    shorter = rest if hop == name or rest.startswith(f"{name} ") else flow.reason
+    return shorter.removeprefix(f"{name} ")

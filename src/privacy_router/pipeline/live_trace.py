@@ -8,7 +8,6 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.errors import PrivacyRouterError
-from privacy_router.openflow.constants import PortNumber
 from privacy_router.openflow.fields import FIELDS
 from privacy_router.openflow.notation import format_port, format_value
 from privacy_router.openflow.text import format_match
@@ -20,6 +19,7 @@ from privacy_router.pipeline.walk import MAX_PASSAGES, Sent, parse_ct_state
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from privacy_router.openflow.action_text import Namer
     from privacy_router.pipeline.flow import Flow
     from privacy_router.pipeline.packet import Packet, PortNumbers
     from privacy_router.pipeline.passage import Passage, Step
@@ -92,6 +92,7 @@ _SENDS: Final = re.compile(r"output:(\S+)|(IN_PORT|LOCAL)$")
 _OF_TRACKING: Final = re.compile(r"nat(\(.*\))?")
 _LONG_NAME: Final = re.compile(r"NXM_NX_(X*REG\d+)")
 _IN_PORT: Final = re.compile(r"\b(in_port=)([^,]+)")
+_PORT: Final = re.compile(r"\b(in_port=|output:)(\d+)")
 _LEADS_ON: Final = re.compile(r"goto_table|resubmit|table=")
 _NOT_SENT: Final = re.compile(r">> (?:skipping output|[Nn]onexistent output)")
 
@@ -210,17 +211,22 @@ def _number(port: str, port_number: PortNumbers | None) -> str:
 # --- comparing ----------------------------------------------------------------------------------
 
 
-def compare(walk: Walk, live: LiveTrace) -> list[str]:
+def compare(walk: Walk, live: LiveTrace, port_name: Namer | None = None) -> list[str]:
     """Where the switch does something else than the compiled pipeline, in words; empty: nowhere.
 
     Of the way through the tables only the first difference is named: the others follow from it.
     """
+
+    def named(port: str) -> str:
+        return (port_name and port.isdigit() and port_name(int(port))) or port
+
     way = next(_way_differences(walk, live), None)
     found = [way] if way else list(_packet_differences(walk, live))
     ours, theirs = _our_ports(walk), _their_ports(walk, live)
     if ours != theirs:
-        found.append(f"the compiled pipeline {_ending(ours)}, the switch {_ending(theirs)}")
-    return found
+        ends = (_ending([named(port) for port in ports]) for ports in (ours, theirs))
+        found.append("the compiled pipeline {}, the switch {}".format(*ends))
+    return [_PORT.sub(lambda port: port[1] + named(port[2]), words) for words in found]
 
 
 def _way_differences(walk: Walk, live: LiveTrace) -> Iterator[str]:
@@ -321,19 +327,16 @@ def _value_difference(name: str, ours: Passage, theirs: LivePassage) -> Iterator
         yield f"after table {end}: {name} is {one} as compiled, {other} on the switch"
 
 
-def _our_ports(walk: Walk) -> list[int | str]:
-    return list(walk.verdict.ports) if isinstance(walk.verdict, Sent) else []
+def _our_ports(walk: Walk) -> list[str]:
+    ports = walk.verdict.ports if isinstance(walk.verdict, Sent) else ()
+    return [format_port(port) for port in ports]
 
 
-def _their_ports(walk: Walk, live: LiveTrace) -> list[int | str]:
-    in_port = walk.passages[0].packet["in_port"]
-    words = {"IN_PORT": in_port, "LOCAL": int(PortNumber.LOCAL)}
+def _their_ports(walk: Walk, live: LiveTrace) -> list[str]:
+    in_port = format_port(walk.packet["in_port"])
     ports = (port for passage in live.passages for port in passage.ports)
-    return [int(port) if port.isdigit() else words.get(port, port) for port in ports]
+    return [in_port if port == "IN_PORT" else port for port in ports]
 
 
-def _ending(ports: Sequence[int | str]) -> str:
-    if not ports:
-        return "drops the packet"
-    words = (format_port(port) if isinstance(port, int) else port for port in ports)
-    return f"sends the packet out of port {', '.join(words)}"
+def _ending(ports: Sequence[str]) -> str:
+    return f"sends the packet out of {', '.join(ports)}" if ports else "drops the packet"

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
 
 
+_FIRST_EXPECTED = 100  # beyond the hops' numbers
+
+
 @dataclass(frozen=True)
 class MeshPort:
     """A port with a container behind it, or, with `container_id` None, the way into the mesh."""
@@ -141,14 +144,13 @@ def _own_mac(row: PortRow) -> str | None:
     return (row.mac or row.mac_in_use) if is_device else None
 
 
-def expected_ports(config: PrivacyRouterConfig, first_ofport: int) -> dict[str, MeshPort]:
+def expected_ports(config: PrivacyRouterConfig) -> dict[str, MeshPort]:
     """The ports of the mesh that the configuration names, as if they were there.
 
-    Their numbers follow `first_ofport` and their MACs are made up; for judging a configuration
-    before the ports exist.
+    Their numbers and MACs are made up; for judging a configuration before the ports exist.
     """
     rows = (
-        PortRow(name, "internal", None, first_ofport + number, None, mac_in_use=_mac(number))
+        PortRow(name, "internal", None, _FIRST_EXPECTED + number, None, mac_in_use=_mac(number))
         for number, name in enumerate(config.mesh_port_names)
     )
     mesh = Mesh(config)

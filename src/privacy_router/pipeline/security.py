@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.openflow.match import Match
 
-# name → (flags that are set, flags that are looked at); RFC 9293 section 3.1 has no use for these
+# name → (flags that are set, flags that are looked at); RFC 9293 section 3.1 has no use for these.
+# What several of them describe is counted by the first.
 _HOSTILE_TCP_FLAGS = {
-    "NULL scan": (0x000, 0x03F),
-    "Xmas scan": (0x029, 0x029),
-    "FIN without ACK": (0x001, 0x011),
     "SYN and FIN": (0x003, 0x003),
     "SYN and RST": (0x006, 0x006),
+    "Xmas scan": (0x029, 0x029),
+    "NULL scan": (0x000, 0x03F),
+    "FIN without ACK": (0x001, 0x011),
 }
 # RFC 6890: nobody on another link can have these, or answer at them
 _NOBODY = {
@@ -34,15 +35,18 @@ _NOBODY = {
 _DHCP = {4: (67, 68), 6: (547, 546)}
 _ROUTER_ADVERTISEMENT, _REDIRECT6, _REDIRECT4 = 134, 137, 5
 
-_FLAGS, _ROGUES, _FRAGMENTS, _SOURCES, _DESTINATIONS = 200, 190, 180, 170, 160
+# fragments first: of the later ones nobody sees the flags
+_FRAGMENTS, _FLAGS, _ROGUES, _SOURCES, _DESTINATIONS = 210, 200, 190, 180, 170
 _RATE_PRIORITY = 100
 
 
 def hostile(config: PrivacyRouterConfig) -> Iterator[Flow]:
     """The drops of the security table, the same for every port."""
     for version in VERSIONS:
-        for name, flags in _HOSTILE_TCP_FLAGS.items():
-            yield _drop(_FLAGS, ip(version, ip_proto=IpProtocol.TCP, tcp_flags=flags), name)
+        for place, (name, flags) in enumerate(_HOSTILE_TCP_FLAGS.items()):
+            tcp: dict[str, Any] = {"ip_proto": IpProtocol.TCP, "ip_frag": "not_later"}
+            match = ip(version, tcp_flags=flags, **tcp)
+            yield _drop(_FLAGS - place, match, name)
         if config.openflow.fragments == "drop":
             match = ip(version, ip_frag="yes")
             yield _drop(_FRAGMENTS, match, "a fragment", "openflow.fragments")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from privacy_router.openflow.constants import CtState
+from privacy_router.pipeline.packet import PacketError
 from privacy_router.pipeline.passage import Run, WalkError
 from privacy_router.pipeline.tables import number_of
 
@@ -56,7 +57,7 @@ class Walk:
 def parse_ct_state(text: str) -> CtState:
     """What connection tracking says, e.g. "new", "est,rpl", "inv"; "trk" goes without saying.
 
-    Raises WalkError for unknown words, and for what connection tracking never says.
+    Raises PacketError for unknown words, and for what connection tracking never says.
     """
     state = CtState.TRK
     for word in text.replace("|", ",").replace("+", ",").split(","):
@@ -71,8 +72,8 @@ def parse_ct_state(text: str) -> CtState:
     return state
 
 
-def _bad_state(text: str, why: str) -> WalkError:
-    return WalkError(
+def _bad_state(text: str, why: str) -> PacketError:
+    return PacketError(
         f"connection state {text!r}: {why}", remedy="say new, est, est,rpl, rel or inv"
     )
 
@@ -82,7 +83,8 @@ def walk(flows: Iterable[Flow], packet: Packet, *, ct_states: Sequence[str] = ("
 
     Each time that it comes back from connection tracking, it does so in the next of `ct_states`;
     the last one counts for all further times. Meters are taken to have room. Raises WalkError for
-    actions that are not modelled here, and for a packet that goes round for ever.
+    actions that are not modelled here and a packet that goes round for ever, PacketError for states
+    that there are not.
     """
     states = [parse_ct_state(text) for text in ct_states] or [CtState.TRK | CtState.NEW]
     tables = _by_table(flows)

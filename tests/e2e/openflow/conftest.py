@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from private_ovs import DELETE_ALL, Ovs
 
 from privacy_router.openflow import (
     delete_group,
@@ -14,9 +15,6 @@ from privacy_router.openflow.channel import Channel, connect_unix
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-
-
-from private_ovs import DELETE_ALL, Ovs
 
 
 @pytest.fixture(scope="module")

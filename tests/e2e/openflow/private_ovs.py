@@ -7,14 +7,18 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from privacy_router.host import namespaces
 from privacy_router.openflow import (
     ApplyActions,
     ClearActions,
     Clone,
     Conjunction,
     Ct,
+    DecMplsTtl,
     DecNwTtl,
     FlowMod,
     FlowModCommand,
@@ -29,11 +33,15 @@ from privacy_router.openflow import (
     Nat,
     Note,
     Output,
+    PopMpls,
     PopVlan,
     PortNumber,
+    Punt,
+    PushMpls,
     PushVlan,
     Resubmit,
     SetFieldMasked,
+    SetMplsTtl,
     SetNwTtl,
     SetQueue,
     TableId,
@@ -43,6 +51,9 @@ from privacy_router.openflow import (
     set_field,
     to_controller,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 DELETE_ALL = FlowMod(command=FlowModCommand.DELETE, table_id=TableId.ALL)
@@ -78,10 +89,7 @@ class Ovs:
             "ovsdb-server", str(self.directory / "conf.db"), f"--remote=punix:{self._database}"
         )
         self.vsctl("--no-wait", "init")
-        self._daemon(
-            *("ovs-vswitchd", f"unix:{self._database}", "--enable-dummy=override"),
-            "--disable-system",
-        )
+        self.start_vswitchd()
         self.vsctl(
             *("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=dummy"),
             "fail_mode=secure",
@@ -96,6 +104,30 @@ class Ovs:
         deadline = time.monotonic() + 10
         while any(_is_running(pid) for pid in self._pids):
             assert time.monotonic() < deadline
+
+    def start_vswitchd(self) -> None:
+        self._daemon(
+            *("ovs-vswitchd", f"unix:{self._database}", "--enable-dummy=override"),
+            "--disable-system",
+        )
+
+    @property
+    def vswitchd(self) -> int:
+        """The process id of ovs-vswitchd, the last daemon that was started."""
+        return self._pids[-1]
+
+    @contextmanager
+    def namespace(self) -> Iterator[None]:
+        """In it, what this thread opens is on the switch's own network, with a loopback."""
+        place = f"/proc/{self.vswitchd}/ns/net"
+        self.run("nsenter", f"--net={place}", "ip", "link", "set", "lo", "up")
+        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        try:
+            namespaces.enter(Path(place))
+            yield
+        finally:
+            namespaces.enter(Path(f"/proc/self/fd/{own}"))
+            os.close(own)
 
     def kill_vswitchd(self) -> None:
         os.kill(self._pids.pop(), signal.SIGKILL)
@@ -162,11 +194,14 @@ INSTRUCTIONS = [
             Ct(1, 5, 3, (set_field("ct_mark", 3), load("ct_mark", 1))),
             Ct(1, 5, 3, (Nat(1, ADDRESS, ADDRESS + 3, 1000, 2000),)),
             Ct(1, 15, 3, (Nat(),), zone_field="reg0"),
+            *(Punt(), Punt(128, 3, 2), Punt(128, 3, 2, b"for the controller", pause=True)),
+            *(Punt(userdata=b"x"), Punt(pause=True)),
             Clone((DecNwTtl(), Output(1))),
             LEARN,
         )
     ),
     (ApplyActions((PushVlan(), set_field("vlan_vid", 0x1005), PopVlan(), Output(1), Output(2))),),
+    (ApplyActions((PushMpls(), SetMplsTtl(64), DecMplsTtl(), PopMpls(0x800))),),
     (ApplyActions((SetNwTtl(64), Output(2))), GotoTable(4)),
     (GotoTable(3), ApplyActions((DecNwTtl(),))),  # out of order, as sent
     (WriteMetadata(5, 15), GotoTable(1)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from private_ovs import ADDRESS, ICMPV6, INSTRUCTIONS, IPV4, IPV6, TCP, UDP, Ovs
 
@@ -12,6 +14,7 @@ from privacy_router.openflow import (
     Clone,
     Conjunction,
     Ct,
+    DecMplsTtl,
     FlowMod,
     FlowModFlag,
     GotoTable,
@@ -25,12 +28,17 @@ from privacy_router.openflow import (
     Nat,
     Output,
     PortNumber,
+    Punt,
+    PushMpls,
+    SetMplsTtl,
     SetNwTtl,
     format_flow,
     format_match,
     set_field,
 )
-from privacy_router.openflow.channel import Channel
+
+if TYPE_CHECKING:
+    from privacy_router.openflow.channel import Channel
 
 pytestmark = pytest.mark.e2e
 
@@ -163,6 +171,12 @@ async def test_flows_are_worded_as_ovs_ofctl_words_them(ovs: Ovs, channel: Chann
         FlowMod(Match(**TCP), (ApplyActions((set_field("ipv4_dst", "10.0.0.1"), Group(1))),), 4),
         FlowMod(Match(**UDP), (Meter(1), GotoTable(9)), 4),
         FlowMod(Match(**TCP), (ApplyActions((Ct(1, 5, 6, (Nat(1, ADDRESS),)),)),), 5),
+        FlowMod(Match(**TCP), (ApplyActions((PushMpls(), SetMplsTtl(9), DecMplsTtl())),), 6),
+        FlowMod(
+            Match(**TCP),
+            (ApplyActions((Punt(128, 3, 2, b"abc", pause=True, meter_id=1), Punt(8))),),
+            7,
+        ),
     ]
     await channel.apply([MeterMod(0, 1, bands=(Band(100),))])
     await channel.apply_bundle([GroupMod(0, 1), *flows])

@@ -1,4 +1,4 @@
-"""What a real Open vSwitch tells: of its meters, groups, tables, ports and queues, and of changes."""
+"""What a real Open vSwitch tells: of its meters, groups, tables and ports, and of changes."""
 
 from __future__ import annotations
 
@@ -6,31 +6,49 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from private_ovs import INSTRUCTIONS, TCP, Ovs
 
 from privacy_router.openflow import (
+    ApplyActions,
     Band,
     Bucket,
+    FieldsProperty,
     FlowMod,
     FlowModFlag,
     FlowRemoved,
+    GetAsyncReply,
     GotoTable,
+    Group,
     GroupMod,
     GroupType,
     Match,
+    Meter,
     MeterMod,
+    NextTablesProperty,
     Output,
+    PortMod,
     RequestTimeoutError,
+    SetAsync,
     SwitchError,
+    TableMod,
+    TablePropertyKind,
+    Told,
 )
-from privacy_router.openflow.channel import Channel
-from privacy_router.openflow.constants import FlowEventKind, FlowRemovedReason, MonitorFlag
+from privacy_router.openflow.constants import (
+    ActionType,
+    FlowRemovedReason,
+    MeterBandType,
+    PortConfig,
+)
 from privacy_router.openflow.monitor import CancelMonitor, FlowEvent, OwnChange
+from privacy_router.openflow.multipart import MultipartReply, table_features_request
+from privacy_router.openflow.onf import FlowEventKind, MonitorFlag
 
 if TYPE_CHECKING:
+    from privacy_router.openflow.channel import Channel
     from privacy_router.openflow.exchange import MonitorWord
     from privacy_router.openflow.subscription import Subscription
 
-from private_ovs import INSTRUCTIONS, TCP, Ovs
 
 pytestmark = pytest.mark.e2e
 
@@ -53,6 +71,99 @@ async def test_meters_and_groups_read_back(channel: Channel) -> None:
     assert (found.group_id, found.group_type, found.buckets) == (4, group.group_type, group.buckets)
     with pytest.raises(SwitchError, match=r"METER_MOD_FAILED\.METER_EXISTS"):
         await channel.apply([meter])
+
+
+async def test_meters_and_groups_count(channel: Channel) -> None:
+    meters = [MeterMod(0, 3, bands=(Band(100, 10),)), MeterMod(0, 4, bands=(Band(5), Band(9)))]
+    await channel.apply(meters)
+    await channel.apply_bundle(
+        [
+            GroupMod(0, 4, GroupType.SELECT, (Bucket((Output(1),), 1), Bucket((Output(2),), 2))),
+            FlowMod(Match(in_port=1), (Meter(3), ApplyActions((Group(4),)))),
+        ]
+    )
+    (stats,) = await channel.meter_stats(3)
+    assert (stats.meter_id, stats.packet_count, stats.bands) == (3, 0, ((0, 0),))
+    assert sorted(len(each.bands) for each in await channel.meter_stats()) == [1, 2]
+    (group,) = await channel.group_stats()
+    assert (group.group_id, group.packet_count, group.buckets) == (4, 0, ((0, 0), (0, 0)))
+    with pytest.raises(SwitchError, match=r"METER_MOD_FAILED\.UNKNOWN_METER"):
+        await channel.meter_stats(77)
+
+
+async def test_what_meters_and_groups_can_be(channel: Channel) -> None:
+    meters, groups = await channel.meter_features(), await channel.group_features()
+    assert meters.band_types == 1 << MeterBandType.DROP
+    assert meters.max_meters > 1000
+    assert groups.types == 0b1111
+    assert all(kind & 1 << ActionType.OUTPUT for kind in groups.actions)
+
+
+async def test_what_tables_can_do_and_have_done(channel: Channel) -> None:
+    await channel.apply_bundle([FlowMod(Match(in_port=n), (), 7, cookie=n) for n in range(5)])
+    tables = {table.table_id: table for table in await channel.table_stats()}
+    assert (len(tables), tables[7].active_count, tables[8].active_count) == (254, 5, 0)
+    assert (await channel.count_flows(7)).flow_count == 5
+    assert (await channel.count_flows(cookie=3, cookie_mask=0xFF)).flow_count == 1
+    features = {table.table_id: table for table in await channel.table_features()}
+    matched = features[7].of_kind(TablePropertyKind.MATCH)
+    assert isinstance(matched, FieldsProperty)
+    known = {field.name: field.maskable for field in matched.fields}
+    assert {name: known[name] for name in ("in_port", "ipv4_dst", "ct_state", "tcp_flags")} == {
+        "in_port": False,
+        "ipv4_dst": True,
+        "ct_state": True,
+        "tcp_flags": True,
+    }
+    following = features[252].of_kind(TablePropertyKind.NEXT_TABLES_MISS)
+    assert following == NextTablesProperty(TablePropertyKind.NEXT_TABLES_MISS, (253,))
+
+
+async def test_table_features_are_what_the_switch_sent(channel: Channel) -> None:
+    """Nothing of a property, known or not, is lost."""
+    answer = await channel.request(table_features_request(), raw=True)
+    assert isinstance(answer, MultipartReply)
+    tables = await channel.table_features()
+    sent = b"".join(part.encode() for part in answer.entries)
+    assert b"".join(table.encode() for table in tables) == sent
+
+
+async def test_a_port_is_switched_off_and_on(channel: Channel) -> None:
+    (port,) = [port for port in await channel.dump_ports() if port.number == 1]
+    down = PortMod(1, port.mac, PortConfig.PORT_DOWN, PortConfig.PORT_DOWN)
+    with pytest.raises(SwitchError, match=r"BUNDLE_FAILED\.MSG_FAILED"):
+        await channel.apply_bundle([down])  # ports do not change atomically
+    await channel.apply([down])
+    (changed,) = [port for port in await channel.dump_ports() if port.number == 1]
+    assert not changed.is_up()
+    with pytest.raises(SwitchError, match=r"PORT_MOD_FAILED\.BAD_HW_ADDR"):
+        await channel.apply([PortMod(1, port.mac ^ 1, 0, PortConfig.PORT_DOWN)])
+    await channel.apply([PortMod(1, port.mac, 0, PortConfig.PORT_DOWN)])
+    (again,) = [port for port in await channel.dump_ports() if port.number == 1]
+    assert not again.config & PortConfig.PORT_DOWN
+
+
+async def test_queues_and_configuration(channel: Channel) -> None:
+    assert [queue.port for queue in (await channel.queues(1)).queues] == [1]
+    assert {stats.port for stats in await channel.queue_stats(1)} == {1}
+    with pytest.raises(SwitchError, match=r"QUEUE_OP_FAILED\.BAD_PORT"):
+        await channel.queues(77)
+    await channel.enable_events(64)
+    assert (await channel.config()).miss_send_len == 64
+    await channel.apply([TableMod(0)])
+
+
+async def test_events_that_nobody_wants_do_not_come(ovs: Ovs, channel: Channel) -> None:
+    await channel.enable_events()
+    wanted = Told(packet_in=1, port_status=2, flow_removed=1 << FlowRemovedReason.HARD_TIMEOUT)
+    await channel.apply([SetAsync(wanted, Told(1, 2, 3))])
+    assert await channel.told() == GetAsyncReply(wanted, Told(1, 2, 3))
+    flags = FlowModFlag.SEND_FLOW_REM
+    await channel.apply_bundle([FlowMod(Match(in_port=1), (), cookie=5, flags=flags)])
+    with channel.subscribe() as events:
+        ovs.ofctl("del-flows")
+        with pytest.raises(RequestTimeoutError):
+            await events.get(timeout_s=0.1)
 
 
 async def test_events_come_once_they_are_asked_for(ovs: Ovs, channel: Channel) -> None:
