@@ -170,6 +170,7 @@ ACTIONS = (
     Ct(1, 5, 3, (Nat(1, V4, V4 + 3, 1000, 2000), SetField("ct_mark", 1)), 21),
     Ct(1, 15, zone_field="reg0", actions=(Nat(2, V6),)),
     Nat(),
+    Nat(2, None, V6),
     Conjunction(7, 1, 3),
     Clone((DecNwTtl(), Output(1))),
     Punt(128, 1, 2),

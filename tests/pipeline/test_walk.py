@@ -221,6 +221,12 @@ def test_a_field_that_the_packet_has_not_is_not_written() -> None:
     assert len(found.steps[0].notes) == 2
 
 
+def test_a_later_fragment_has_no_ports_to_be_written() -> None:
+    packet = parse_packet("in_port=1,tcp,nw_frag=later")
+    found = walk([flow("classify", do(set_field("tcp_dst", 80)), **TCP)], packet)
+    assert found.passages[0].packet == packet
+
+
 @pytest.mark.parametrize("ttl", [0, 1])
 def test_a_ttl_that_cannot_be_counted_down_is_the_end(ttl: int) -> None:
     last = flow("classify", do(DecNwTtl()), goto("privacy"))

@@ -112,8 +112,8 @@ def _lines(moment: Moment, flows: tuple[FlowChange, ...]) -> Iterator[Text]:
     for change in flows:
         yield _line(time, change, moment.port_names)
     for port in moment.ports:
-        parts = [f"gets {port.added} flows"] if port.added else []
-        parts += [f"loses {port.removed} flows"] if port.removed else []
+        parts = [f"gets {port.added} flow(s)"] if port.added else []
+        parts += [f"loses {port.removed} flow(s)"] if port.removed else []
         yield Text(f"{time}   {port.port} {' and '.join(parts)}", style="bold")
     for note in moment.notes:
         yield Text(f"{time}   {note}", style="dim")
@@ -126,5 +126,5 @@ def _line(time: str, change: FlowChange, port_names: Mapping[int, str]) -> Text:
     flow = change.flow
     line = Text(f"{time} {sign} {flow_words(flow, port_names)}", style=colour)
     why = f": {flow.reason}" + (f" ({flow.origin})" if flow.origin else "")
-    line.append(f"  {change.whose}{why if flow.origin else ''}", style="dim")
+    line.append(f"  {change.whose}{why if change.ours else ''}", style="dim")
     return line

@@ -59,19 +59,16 @@ def dump(
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    view = Table(box=None, pad_edge=False)
-    view.add_column("TABLE")
-    view.add_column("PRIO", justify="right")
-    view.add_column("PACKETS", justify="right")
-    view.add_column("MATCH", overflow="fold")
-    view.add_column("ACTIONS", overflow="fold")
-    view.add_column("BECAUSE", style="dim", overflow="fold")
+    """A line a flow, whole however long it is, so that it can be searched."""
+    table = None
     for row in rows:
-        cells = ("table", "priority", "packets", "match", "actions")
-        view.add_row(*(Text(str(row[cell])) for cell in cells), Text(_because(row)))
-    out.print(view)
+        if row["table"] != table:
+            table = row["table"]
+            out.print(Text(f"{table}\n  PRIO    PACKETS", style="bold"))
+        line = Text(f"{row['priority']:>6} {row['packets']:>10}  ")
+        line.append(f"{row['match'] or 'everything else'} → {row['actions']}")
+        line.append(f"  {_because(row)}", style="dim")
+        out.print(line)
 
 
 def _because(row: dict[str, Any]) -> str:
@@ -99,10 +96,15 @@ def diff(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> N
         raise SystemExit(ExitCode.CHECK_FAILED)
 
 
+_EMPTY = {("add", table.name, 0) for table in TABLES}
 _VERDICTS = {"add": "is missing", "remove": "should not be there", "change": "is different"}
 
 
 def _print_differences(changes: list[Change], port_names: Mapping[int, str]) -> None:
+    if {_place(change) for change in changes} >= _EMPTY:
+        out.print("every flow is missing: the node is down, or somebody deleted them all")
+        out.print("privacy-router up brings them")
+        return
     for change in changes:
         sign, colour = SIGNS[change.verb]
         item = change.after or change.before
@@ -114,6 +116,11 @@ def _print_differences(changes: list[Change], port_names: Mapping[int, str]) -> 
         out.print(line)
     count = f"{len(changes)} difference(s); `privacy-router up` repairs them"
     out.print(count if changes else "[green]✓[/] every flow and meter is as it should be")
+
+
+def _place(change: Change) -> tuple[str, str, int]:
+    item = change.after or change.before
+    return (change.verb, item.table, item.priority) if isinstance(item, Flow) else ("", "", -1)
 
 
 app.command()(flow_explain.explain)

@@ -60,6 +60,11 @@ class FlowChange:
     cookie: int
     whose: str
 
+    @property
+    def ours(self) -> bool:
+        """Whether it has the mark of this program's flows."""
+        return layer_of(self.cookie) is not None
+
 
 @dataclass(frozen=True)
 class PortChange:

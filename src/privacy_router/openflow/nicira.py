@@ -188,7 +188,8 @@ class Nat(Action):
     def encode(self) -> bytes:
         present = 0
         parts = b""
-        shift = 2 if isinstance(self.address_min, ipaddress.IPv6Address) else 0
+        either = self.address_min or self.address_max
+        shift = 2 if isinstance(either, ipaddress.IPv6Address) else 0
         for bit, address in ((0, self.address_min), (1, self.address_max)):
             if address is not None:
                 present |= 1 << bit + shift
@@ -264,7 +265,10 @@ def _decode_ct_untrusted(reader: Reader, decode_actions: ActionsDecoder) -> Acti
     flags, source, zone, table_id, alg = reader.unpack("H4sHB3xH")
     zone_field = None
     if any(source):
-        zone_field = decode_oxm_header_untrusted(source, 0, len(source))[0].name
+        field, has_mask, _ = decode_oxm_header_untrusted(source, 0, len(source))
+        if has_mask:
+            raise DecodeError(f"ct cannot take its zone from {field.name} with a mask")
+        zone_field = field.name
     return Ct(flags, zone, table_id, decode_actions(reader), alg, zone_field)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SECURITY_KEY = "openflow.enable_security_flows"
 LINK_LOCAL = "fe80::/10"
 _GROUP_BIT = ("01:00:00:00:00:00", "01:00:00:00:00:00")
+_NO_MAC = "00:00:00:00:00:00"
 _SOLICIT, _ADVERTISE = 135, 136  # RFC 4861, 4.3 and 4.4
 
 _GROUPS, _NEIGHBOUR, _FORGED, _OWN, _REST = 300, 200, 150, 100, 10
@@ -89,10 +90,15 @@ def _limited(config: PrivacyRouterConfig, port: MeshPort) -> tuple[Instruction, 
 
 def _own_neighbour_messages(port: MeshPort) -> Iterator[Match]:
     sender: dict[str, Any] = {"in_port": port.ofport, "eth_src": port.mac}
-    yield Match(eth_type=EtherType.ARP, arp_sha=port.mac, arp_spa=port.v4, **sender)
+    # A router asks in the name of any of its addresses. That does no harm: the answer comes from a
+    # flow, and nobody else hears the question.
+    own = {} if port.container_id is None else {"arp_spa": port.v4}
+    yield Match(eth_type=EtherType.ARP, arp_sha=port.mac, **own, **sender)
     for source in (port.v6, LINK_LOCAL):
         yield icmp(6, icmpv6_type=_SOLICIT, ipv6_nd_sll=port.mac, source=source, **sender)
-    yield icmp(6, icmpv6_type=_ADVERTISE, ipv6_nd_target=port.v6, ipv6_nd_tll=port.mac, **sender)
+    # who was asked directly leaves its MAC out (RFC 4861, 4.4)
+    for mac in (port.mac, _NO_MAC):
+        yield icmp(6, icmpv6_type=_ADVERTISE, ipv6_nd_target=port.v6, ipv6_nd_tll=mac, **sender)
 
 
 def _neighbour_messages(port: MeshPort) -> Iterator[Match]:

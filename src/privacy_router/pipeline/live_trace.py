@@ -283,7 +283,7 @@ def _flow_differences(flow: Flow, ours: Sequence[str], step: LiveStep) -> Iterat
 
 def _unordered(word: str) -> list[str]:
     """The parts of an action; what stands in parentheses has no order."""
-    return sorted(re.split(r"[(),]", word))
+    return sorted(part for part in re.split(r"[(),]", word) if part)
 
 
 def _our_way(step: Step) -> str:

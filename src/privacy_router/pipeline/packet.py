@@ -155,9 +155,14 @@ def _check(packet: Packet) -> None:
     if packet.get("ip_frag", 0) not in _FRAGMENTS:
         raise PacketError("the packet: there is no such fragment", remedy="no, first or later")
     if packet.get("ip_frag") == LATER_FRAGMENT:
-        beyond = [name for name in packet if _TRANSPORT.fullmatch(name)]
+        beyond = [name for name in packet if is_of_transport(name)]
         if beyond:
             raise PacketError(f"a later fragment carries no {beyond[0]}", remedy="take it out")
+
+
+def is_of_transport(field: str) -> bool:
+    """Whether the field is beyond the IP header, where a later fragment has nothing of it."""
+    return _TRANSPORT.fullmatch(field) is not None
 
 
 def read_fields_untrusted(text: str, port_number: PortNumbers | None = None) -> Packet:

@@ -19,6 +19,7 @@ from privacy_router.openflow.instructions import (
 )
 from privacy_router.openflow.nicira import NO_TABLE, Ct, Load, Move, Nat, Note, SetFieldMasked
 from privacy_router.openflow.text import format_instructions, format_match
+from privacy_router.pipeline.packet import LATER_FRAGMENT, is_of_transport
 from privacy_router.pipeline.tables import TABLES, name_of
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def _write(run: Run, flow: Flow, name: str, value: int, mask: int) -> bool:
     if known is None or name in WIDE_REGISTERS or name in _UNMODELLED_FIELDS:
         raise _not_modelled(flow, f"writing {name}")
     lacking = any(run.packet.get(need, 0) not in values for need, values in known.needs if values)
-    if lacking:
+    if lacking or (run.packet.get("ip_frag") == LATER_FRAGMENT and is_of_transport(name)):
         run.notes.append(f"{name} is not written: the packet has none")
     else:
         run.packet[name] = run.packet.get(name, 0) & ~mask | value & mask
