@@ -84,6 +84,25 @@ def test_check_of_a_good_file_for_scripts() -> None:
     assert all(isinstance(note, str) for note in report["notes"])
 
 
+FORBIDDEN_FLOW = {
+    "match_fields": {"in_port": "internal_100"},
+    "actions": ["output:internal_101"],
+}
+
+
+def test_check_refuses_a_flow_that_bypasses_a_hop(tmp_path: Path) -> None:
+    openflow = {"privacy_flows": [FORBIDDEN_FLOW]}
+    section = {"xray": {"vps_address": "192.0.2.9"}, "openflow": openflow}
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"version": 1, "plugins": {"privacy_router": section}}))
+    result = run("check", str(file), "--json")
+    assert result.returncode == ExitCode.INVALID_CONFIG
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert problem["path"] == "plugins.privacy_router.openflow.privacy_flows[0]"
+    assert "off the chain" in problem["found"]
+    assert "warp0" in problem["expected"]
+
+
 @pytest.mark.parametrize("name", ["missing.json", "."])
 def test_check_of_what_cannot_be_read(tmp_path: Path, name: str) -> None:
     result = run("check", str(tmp_path / name))

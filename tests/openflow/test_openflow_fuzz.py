@@ -316,6 +316,17 @@ def test_what_has_no_room_is_refused(message: Message) -> None:
         encode(message, 1)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [FlowMod(instructions=(ApplyActions((Output(1),) * 4092),)), PacketOut((), bytes(70_000))],
+    ids=lambda message: type(message).__name__,
+)
+def test_what_is_too_long_is_called_so(message: Message) -> None:
+    name = type(message).__name__
+    with pytest.raises(EncodeError, match=rf"a {name} of \d+ bytes is too long to send"):
+        encode(message, 1)
+
+
 def assert_harmless(data: bytes) -> None:
     """Decoding fails as announced, or gives something that is stable from then on."""
     try:
@@ -330,6 +341,15 @@ def assert_harmless(data: bytes) -> None:
     match = getattr(message, "match", None)
     if match is not None:
         assert Match.of_items(match) == match
+
+
+def test_a_zone_from_a_field_with_a_mask_is_refused() -> None:
+    """There is no such thing, and without its mask the header would mean no field at all."""
+    action = Ct(1, 15, zone_field="reg0")
+    data = encode(FlowMod(instructions=(ApplyActions((action,)),)), 1)
+    before, _, after = data.rpartition(b"\0\1\0\4")
+    with pytest.raises(DecodeError, match="with a mask"):
+        decode_untrusted(before + b"\0\0\1\0" + after)
 
 
 @given(st.binary(max_size=200))

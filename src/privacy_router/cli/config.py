@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.text import Text
 
+from privacy_router.cli.change_view import as_dict, as_line
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import err, out, print_json, say
-from privacy_router.config import ConfigError, load_document, notes
-from privacy_router.errors import ConflictError, ExitCode
-from privacy_router.openflow.text import format_instructions, format_match
-from privacy_router.pipeline.flow import Flow
-from privacy_router.pipeline.tables import name_of
-from privacy_router.plan.state import Change
+from privacy_router.config import ConfigError, Problem, load_document, notes
+from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError
+from privacy_router.pipeline.checks import PipelineError
+from privacy_router.pipeline.compile import Pipeline
+from privacy_router.pipeline.notation import FlowRefusedError
+from privacy_router.plan import chain as chains
 
 
 def register(app: typer.Typer) -> None:
@@ -68,11 +68,11 @@ def check(
     """Validate a configuration; every problem at once, exit code 2 if there is one."""
     try:
         config = load_document(path).config
-    except ConfigError as error:
+        Pipeline(config, chains.build(config)).require_valid()
+    except (ConfigError, FlowRefusedError, PipelineError) as error:
         if not as_json:
             raise
-        problems = [problem.as_json() for problem in error.problems]
-        print_json({"ok": False, "problems": problems, "notes": []})
+        print_json({"ok": False, "problems": _problems(error), "notes": []})
         raise SystemExit(ExitCode.INVALID_CONFIG) from None
     remarks = list(notes(config))
     if as_json:
@@ -82,6 +82,13 @@ def check(
     out.print(f"  chain: clients → {' → '.join(config.chain_hops)} → Internet")
     for remark in remarks:
         err.print(f"[yellow]note:[/] {escape(remark)}")
+
+
+def _problems(error: PrivacyRouterError) -> list[dict[str, str | None]]:
+    if isinstance(error, ConfigError):
+        return [problem.as_json() for problem in error.problems]
+    path, _, message = error.message.partition(": ")
+    return [Problem(path, message, error.remedy).as_json()]
 
 
 def schema() -> None:
@@ -100,48 +107,8 @@ def plan(config_file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> N
     pending = asyncio.run(pending_changes(load_config(config_file)))
     changes = pending.changes
     if as_json:
-        print_json({"changes": [_as_dict(change, pending.port_names) for change in changes]})
+        print_json({"changes": [as_dict(change, pending.port_names) for change in changes]})
         return
     for change in changes:
-        out.print(_as_line(change, pending.port_names))
+        out.print(as_line(change, pending.port_names))
     out.print(f"{len(changes)} change(s)" if changes else "[green]✓[/] nothing to change")
-
-
-def _as_dict(change: Change, port_names: dict[int, str]) -> dict[str, str | None]:
-    key = change.key
-    return {
-        "verb": change.verb,
-        "kind": key.kind.name.lower(),
-        "where": key.where,
-        "name": _name(change, port_names),
-        "before": None if change.before is None else describe(change.before),
-        "after": None if change.after is None else describe(change.after),
-    }
-
-
-def _name(change: Change, port_names: dict[int, str]) -> str:
-    flow = change.after or change.before
-    if not isinstance(flow, Flow):
-        return change.key.name
-    match = format_match(flow.match, port_names.get)
-    does = format_instructions(flow.instructions, port_names.get, name_of)
-    return f"{flow.table} priority={flow.priority}{match and ','}{match} → {does}"
-
-
-_SIGNS = {"add": ("+", "green"), "remove": ("-", "red"), "change": ("~", "yellow")}
-
-
-def _as_line(change: Change, port_names: dict[int, str]) -> Text:
-    sign, colour = _SIGNS[change.verb]
-    key = change.key
-    name = _name(change, port_names)
-    line = Text(f"{sign} {key.kind.name.lower():<10} {key.where:<12} {name}", style=colour)
-    if change.verb == "change":
-        line.append(f"  ({describe(change.before)} → {describe(change.after)})", style="dim")
-    return line
-
-
-def describe(value: object) -> str:
-    """A value of an item in a few words; never a secret, since none is in an item."""
-    text = str(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -93,7 +93,7 @@ def make_engine(
     desired: DesiredState, machine: Machine, on_lost: Callable[[], None] | None = None
 ) -> FlowEngine:
     """The flow engine of that node, with the ports that its bridge has now."""
-    engine = FlowEngine(desired.bridge.name, machine, desired.pipeline, on_lost)
+    engine = FlowEngine(desired.bridge.name, machine.ovs_socket, desired.pipeline, on_lost)
     row = read_bridge(desired.bridge.name, machine)
     if row is not None:
         engine.set_rows(row.ports.values())

@@ -1,107 +1,90 @@
-"""The flow engine: keeps the bridge's flows as the pipeline has them, whatever ports come and go.
+"""The flow engine: keeps the bridge's flows as the pipeline has them, whatever comes or drifts.
 
-What the bridge needs is held port by port, so that a container that appears costs what its own
-flows cost. Everything else (start, repair, a changed configuration) compares the whole.
+Start, repair and a changed configuration compare the whole. A port that comes or goes, and a flow
+that somebody changed, cost what they are, however many others there are.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.node.contention import WINDOW_S, Contention
-from privacy_router.node.flow_changes import (
-    Counted,
-    between,
-    flow_mods,
-    items,
-    meters_of,
-    strange_flow,
-)
+from privacy_router.node.flow_changes import Changes, Counted, items, meters_of
+from privacy_router.node.flow_plan import FlowPlan
 from privacy_router.node.flows import FlowError, FlowTable
 from privacy_router.node.proxmox import container_mac
 from privacy_router.ovsdb.client import OvsDatabase
-from privacy_router.pipeline.flow import Program, flow_key, join
-from privacy_router.pipeline.mesh import Mesh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
-    from privacy_router.node.flow_changes import Changes
-    from privacy_router.node.machine import Machine
-    from privacy_router.openflow import FlowMod
     from privacy_router.ovsdb.model import PortRow
     from privacy_router.pipeline.compile import Pipeline
+    from privacy_router.pipeline.flow import Program
+    from privacy_router.pipeline.mesh import Mesh
     from privacy_router.plan.state import Change
 
 _log = structlog.get_logger()
-_BASE = ""
+_COOKIES_AT_ONCE = 16  # looked up one by one; with more of them, comparing all is quicker
 
 
 class FlowEngine:
-    """The flows of one bridge.
+    """The flows of one bridge; `database` is the socket of its ovsdb-server, beside which vswitchd
+    puts the bridge's own.
 
-    With `on_lost` it keeps watch: drift is repaired by `run`, and the end of the connection is
-    told. Without, it only answers.
+    With `on_trouble` it keeps watch, which takes `run`: and what it cannot put right by itself
+    (the switch is gone) it tells. Without, it only answers.
     """
 
     def __init__(
         self,
         bridge_name: str,
-        machine: Machine,
+        database: Path,
         pipeline: Pipeline,
-        on_lost: Callable[[], None] | None = None,
+        on_trouble: Callable[[], None] | None = None,
     ) -> None:
         self._bridge_name = bridge_name
-        self._database = machine.ovs_socket
+        self._database = database
+        self._plan = FlowPlan(pipeline, container_mac)
         self._wake = asyncio.Event()
         self._table = FlowTable(
             bridge_name,
-            machine.management_socket_dir / f"{bridge_name}.mgmt",
-            self._note_drift if on_lost is not None else None,
-            on_lost,
+            database.parent / f"{bridge_name}.mgmt",
+            self._note_drift if on_trouble is not None else None,
+            on_trouble,
         )
-        self._on_lost = on_lost
+        self._on_trouble = on_trouble
         self._lock = asyncio.Lock()
-        self._drifted = False
+        self._drifted: set[int | None] = set()
         self._pending: dict[str, PortRow | None] = {}
-        self._rows: dict[str, PortRow] = {}
         self._contention = Contention()
-        self.set_pipeline(pipeline)
 
     # --- what should be there --------------------------------------------------------------------
 
     def set_pipeline(self, pipeline: Pipeline) -> None:
         """Another configuration; takes effect with the next repair. Raises what compiling does,
         and keeps the old one."""
-        mesh = Mesh(pipeline.config)
-        for row in self._rows.values():
-            mesh.put(row, container_mac(row.name))
-        base = pipeline.base
-        self._pipeline, self._mesh = pipeline, mesh
-        programs = {_BASE: base, **{name: self._program_of(name) for name in mesh.ports}}
-        self._programs = programs
-        self._mods = {name: flow_mods(program) for name, program in programs.items()}
+        self._plan.use(pipeline)
 
     def set_rows(self, rows: Iterable[PortRow]) -> None:
         """All ports of the bridge, as the database has them; takes effect with the next repair."""
-        self._rows = {row.name: row for row in rows}
-        self.set_pipeline(self._pipeline)
+        self._plan.set_rows(rows)
 
     @property
     def program(self) -> Program:
         """All flows and meters that the bridge should have."""
-        return join(self._programs.values())
+        return self._plan.program
 
     @property
     def mesh(self) -> Mesh:
         """The ports of the mesh, and those that were left out."""
-        return self._mesh
+        return self._plan.mesh
 
     # --- the whole -------------------------------------------------------------------------------
 
@@ -112,19 +95,20 @@ class FlowEngine:
     async def repair(self) -> list[Change]:
         """Compare all, and change what is different. Raises FlowError; nothing half done."""
         async with self._lock:
-            self._drifted = False
-            changes = await self._compare()
-            await self._table.apply(changes)
-            return self._items(changes)
+            self._drifted.clear()
+            return await self._repair_all()
+
+    async def _repair_all(self) -> list[Change]:
+        changes = await self._compare()
+        await self._table.apply(changes)
+        return self._items(changes)
 
     async def counted(self) -> list[Counted]:
         """The flows of ours on the switch, with what they counted."""
-        known = {flow.key: flow for flow in self.program.flows}
         drops = await self._table.meter_drops()
         found = []
         for stats in await self._table.statistics():
-            key = flow_key(stats.table_id, stats.priority, stats.match)
-            flow = known.get(key) or strange_flow(stats)
+            flow = self._plan.flow_of(stats)
             over = [drops.get(number, 0) for number in meters_of(flow)]
             counts = (stats.packet_count, stats.byte_count)
             found.append(Counted(flow, *counts, over[0] if over else None))
@@ -135,14 +119,10 @@ class FlowEngine:
         await self._table.close()
 
     async def _compare(self) -> Changes:
-        mods = [mod for part in self._mods.values() for mod in part]
-        rates = {rate.meter_id: rate for part in self._programs.values() for rate in part.rates}
-        return await self._table.compare(mods, rates)
+        return await self._table.compare(self._plan.mods, self._plan.rates)
 
     def _items(self, changes: Changes) -> list[Change]:
-        if not changes:
-            return []
-        return items(changes, self._bridge_name, {flow.key: flow for flow in self.program.flows})
+        return items(changes, self._bridge_name, self._plan.flow_of)
 
     # --- as it happens ---------------------------------------------------------------------------
 
@@ -151,27 +131,29 @@ class FlowEngine:
         self._pending.update(rows)
         self._wake.set()
 
-    def _note_drift(self) -> None:
-        self._drifted = True
+    def _note_drift(self, cookie: int | None) -> None:
+        self._drifted.add(cookie)
         self._wake.set()
 
     async def run(self) -> None:
-        """Follow ports and drift until cancelled. What fails is left to the next whole repair,
-        which is asked for by `on_lost`."""
+        """Follow ports and drift until cancelled. What fails is told, and left to a repair."""
         while True:
             await self._wake.wait()
             self._wake.clear()
             try:
                 await self._follow_ports()
-                if self._drifted:
-                    await self._repair_drift()
+                await self._follow_drift()
             except PrivacyRouterError as error:
                 _log.error("flows not up to date, trying again", reason=str(error))
-                if self._on_lost is not None:
-                    self._on_lost()
+                if self._on_trouble is not None:
+                    self._on_trouble()
 
-    async def _repair_drift(self) -> None:
-        made = await self.repair()
+    async def _follow_drift(self) -> None:
+        async with self._lock:
+            drifted, self._drifted = self._drifted, set()
+            if not drifted:
+                return
+            made = await self._repair_under(drifted)
         for change in made:
             _log.warning("repaired", kind=change.key.kind.name.lower(), what=change.key.name)
         for key in self._contention.note(time.monotonic(), (change.key.name for change in made)):
@@ -182,101 +164,63 @@ class FlowEngine:
                 within_s=WINDOW_S,
             )
 
+    async def _repair_under(self, cookies: set[int | None]) -> list[Change]:
+        """Repair what has these cookies; all, where one is not known or a meter is missing too."""
+        known = [cookie for cookie in cookies if cookie is not None]
+        if len(known) < len(cookies) or len(known) > _COOKIES_AT_ONCE:
+            return await self._repair_all()
+        wanted = {cookie: self._plan.mods_under(cookie) for cookie in known}
+        try:
+            changes = await self._table.compare_under(wanted)
+            await self._table.apply(changes)
+        except FlowError:
+            return await self._repair_all()
+        return self._items(changes)
+
     async def _follow_ports(self) -> None:
         async with self._lock:
             pending, self._pending = self._pending, {}
             changed: set[str] = set()
             for name, row in pending.items():
-                changed |= self._take_row(name, row)
+                changed |= self._plan.take_row(name, row)
+                self._tell_left_out(name)
             if not changed:
                 return
             started = time.monotonic()
-            if changed & self._pipeline.speaks_of:
-                self.set_pipeline(self._pipeline)
-                await self._table.apply(await self._compare())
-            else:
-                await self._replace({name: self._program_of(name) for name in changed})
-            for name in sorted(changed):
-                self._tell(name, time.monotonic() - started)
-        await self._pin_macs()
-
-    async def _pin_macs(self) -> None:
-        """Ports that somebody else made keep their MAC, whatever becomes of vswitchd."""
-        loose = {
-            name: port.mac
-            for name, port in self._mesh.ports.items()
-            if self._rows[name].mac is None and self._rows[name].mac_in_use == port.mac
-        }
+            await self._replace(changed)
+            took_ms = round((time.monotonic() - started) * 1000, 1)
+        for name in sorted(changed):
+            self._tell(name, took_ms)
+        loose = self._plan.loose_macs() if changed else {}
         if loose:
             await asyncio.to_thread(self._pin, loose)
 
+    async def _replace(self, names: set[str]) -> None:
+        """Put the flows of changed ports in the place of the old ones, and look whether they are
+        there. Raises FlowError; then the whole is to be compared."""
+        changes = self._plan.recompile(names)
+        if changes is None:
+            await self._repair_all()
+            return
+        await self._table.apply(changes)
+        cookies = {mod.cookie for mod in changes.flows.messages()}
+        if await self._table.compare_under({c: self._plan.mods_under(c) for c in cookies}):
+            raise FlowError("the switch does not have the flows that it was given", retryable=True)
+
     def _pin(self, macs: Mapping[str, str]) -> None:
+        """Ports that somebody else made keep their MAC, whatever becomes of vswitchd."""
         with OvsDatabase(self._database) as database:
             database.pin_macs(self._bridge_name, macs)
 
-    def _take_row(self, name: str, row: PortRow | None) -> set[str]:
-        if row is None:
-            self._rows.pop(name, None)
-            return self._mesh.remove(name)
-        if self._rows.get(name) == row:
-            return set()
-        before = self._rows.get(name)
-        if before is not None and row.mac is None and row.ofport == before.ofport:
-            row = replace(row, mac=before.mac or before.mac_in_use)
-        self._rows[name] = row
-        changed = self._mesh.put(row, container_mac(name))
-        if name in self._mesh.left_out:
-            _log.warning("port left out", port=name, reason=self._mesh.left_out[name])
-        return changed
-
-    def _program_of(self, name: str) -> Program:
-        """What comes with a port; nothing, and a word about it, when its flows may not be."""
-        port = self._mesh.ports.get(name)
-        if port is None:
-            return Program()
-        try:
-            return self._pipeline.of_port(port, self._mesh.ports)
-        except PrivacyRouterError as error:
-            self._mesh.left_out[name] = str(error)
-            _log.error("port left out", port=name, reason=str(error))
-            return Program()
-
-    async def _replace(self, programs: Mapping[str, Program]) -> None:
-        """Put new programs in the place of some ports' old ones, and look whether they are there.
-
-        Raises FlowError; then the whole is to be compared.
-        """
-        new = {name: flow_mods(program) for name, program in programs.items()}
-        old = {name: self._mods.get(name, ()) for name in programs}
-        changes = between(
-            [mod for mods in old.values() for mod in mods],
-            [mod for mods in new.values() for mod in mods],
-            {rate.meter_id for name in programs for rate in self._held(name).rates},
-            [rate for program in programs.values() for rate in program.rates],
-        )
-        for name, program in programs.items():
-            self._hold(name, program, new[name])
-        await self._table.apply(changes)
-        touched = [mod for mods in (*old.values(), *new.values()) for mod in mods]
-        cookies = {mod.cookie for mod in touched}
-        if not await self._table.confirm([m for mods in new.values() for m in mods], cookies):
-            raise FlowError("the switch does not have the flows that it was given", retryable=True)
-
-    def _held(self, name: str) -> Program:
-        return self._programs.get(name, Program())
-
-    def _hold(self, name: str, program: Program, mods: tuple[FlowMod, ...]) -> None:
-        if program.flows:
-            self._programs[name], self._mods[name] = program, mods
-        else:
-            self._programs.pop(name, None)
-            self._mods.pop(name, None)
-
-    def _tell(self, name: str, took_s: float) -> None:
-        port = self._mesh.ports.get(name)
-        if port is None:
-            _log.info("port gone, its flows too", port=name)
-        else:
-            flows = len(self._held(name).flows)
-            took_ms = round(took_s * 1000, 1)
+    def _tell(self, name: str, took_ms: float) -> None:
+        flows = self._plan.size_of(name)
+        if flows:
             _log.info("port has its flows", port=name, flows=flows, took_ms=took_ms)
+        elif name not in self.mesh.ports:
+            _log.info("port gone, its flows too", port=name)
+        self._tell_left_out(name)
+
+    def _tell_left_out(self, name: str) -> None:
+        reason = self.mesh.left_out.get(name)
+        if reason is not None:
+            _log.warning("port left out", port=name, reason=reason)

@@ -15,12 +15,12 @@ from privacy_router.openflow import (
     MeterMod,
 )
 from privacy_router.pipeline.allocation import Layer, layer_of, port_of
-from privacy_router.pipeline.flow import Flow, flow_key
+from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import name_of, number_of
 from privacy_router.plan.state import Change, Key, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from privacy_router.openflow import FlowStats, MeterConfig
     from privacy_router.pipeline.flow import Program, RateLimit
@@ -130,22 +130,24 @@ def strange_flow(flow: FlowMod | FlowStats) -> Flow:
     )
 
 
-def items(changes: Changes, bridge: str, known: Mapping[str, Flow]) -> list[Change]:
-    """The changes in the words of the plan; `known` are the wanted flows by key."""
-    return [*_flow_items(changes.flows, bridge, known), *_meter_items(changes, bridge)]
+def items(changes: Changes, bridge: str, flow_of: Callable[[FlowMod], Flow]) -> list[Change]:
+    """The changes in the words of the plan; `flow_of` gives the flow that a command is about."""
+    return [*_flow_items(changes.flows, bridge, flow_of), *_meter_items(changes, bridge)]
 
 
-def _flow_items(flows: Difference, bridge: str, known: Mapping[str, Flow]) -> Iterator[Change]:
+def _flow_items(
+    flows: Difference, bridge: str, flow_of: Callable[[FlowMod], Flow]
+) -> Iterator[Change]:
     for verb, mods in (
         ("remove", flows.removed),
         ("change", flows.changed),
         ("add", flows.added),
     ):
         for mod in mods:
-            name = flow_key(mod.table_id, mod.priority, mod.match)
-            flow = known.get(name) or strange_flow(mod)
+            flow = flow_of(mod)
             before = None if verb == "add" else flow
-            yield Change(Key(Kind.FLOW, bridge, name), before, None if verb == "remove" else flow)
+            key = Key(Kind.FLOW, bridge, flow.key)
+            yield Change(key, before, None if verb == "remove" else flow)
 
 
 def _meter_items(changes: Changes, bridge: str) -> Iterator[Change]:

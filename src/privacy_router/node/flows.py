@@ -11,6 +11,7 @@ from privacy_router.node.flow_changes import Changes, meter_mods, meters_of
 from privacy_router.openflow import (
     Difference,
     FlowEvent,
+    FlowEventKind,
     MonitorFlag,
     OpenFlowError,
     OwnChange,
@@ -19,9 +20,10 @@ from privacy_router.openflow import (
 )
 from privacy_router.openflow.channel import Channel, connect_unix
 from privacy_router.pipeline.allocation import OWNER, OWNER_MASK, layer_of
+from privacy_router.pipeline.tables import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from privacy_router.openflow import FlowMod, FlowStats, MeterMod
@@ -39,15 +41,16 @@ class FlowError(PrivacyRouterError):
 class FlowTable:
     """The flows of one bridge, over one connection that is made anew whenever it breaks.
 
-    With `on_drift` the switch is asked to tell of changes that somebody else makes to our flows,
-    and of the end of the connection by `on_lost`.
+    With `on_drift` the switch is asked to tell of changes that somebody else makes to our flows
+    (by cookie; None for a flow in our tables that may have taken the place of one), and of the end
+    of the connection by `on_lost`.
     """
 
     def __init__(
         self,
         bridge_name: str,
         socket: Path,
-        on_drift: Callable[[], None] | None = None,
+        on_drift: Callable[[int | None], None] | None = None,
         on_lost: Callable[[], None] | None = None,
     ) -> None:
         self._bridge_name = bridge_name
@@ -86,20 +89,25 @@ class FlowTable:
         unused = tuple(sorted((named & present.keys()) - rates.keys()))
         return Changes(difference, meter_mods(rates.values(), present), unused)
 
-    async def confirm(self, flows: Sequence[FlowMod], cookies: Iterable[int]) -> bool:
-        """Whether exactly these flows are there under these cookies. Raises FlowError.
+    async def compare_under(self, wanted: Mapping[int, Sequence[FlowMod]]) -> Changes:
+        """The same for the flows under some cookies, without their meters. Raises FlowError.
 
         A cookie that is asked for whole is looked up, however many flows there are.
         """
-        wanted: dict[int, list[FlowMod]] = {cookie: [] for cookie in cookies}
-        for flow in flows:
-            wanted.setdefault(flow.cookie, []).append(flow)
-        with self._asking("be confirmed"):
+        found: list[Difference] = []
+        with self._asking("be compared"):
             channel = await self._connected()
-            for cookie, those in wanted.items():
-                if await channel.compare_flows(those, cookie=cookie, cookie_mask=_EVERY_BIT):
-                    return False
-        return True
+            for cookie, flows in wanted.items():
+                found.append(
+                    await channel.compare_flows(flows, cookie=cookie, cookie_mask=_EVERY_BIT)
+                )
+        return Changes(
+            Difference(
+                tuple(flow for part in found for flow in part.added),
+                tuple(flow for part in found for flow in part.changed),
+                tuple(flow for part in found for flow in part.removed),
+            )
+        )
 
     async def apply(self, changes: Changes) -> None:
         """Meters first, then all flows in one step or none of them, then meters without use.
@@ -146,7 +154,7 @@ class FlowTable:
                 self._guard = asyncio.create_task(watching)
         return self._channel
 
-    async def _watch(self, channel: Channel, on_drift: Callable[[], None]) -> None:
+    async def _watch(self, channel: Channel, on_drift: Callable[[int | None], None]) -> None:
         """Tell when somebody else changes our flows, or the connection ends."""
         # a switch without flow monitors is only read now and then; a lost connection is seen below
         with contextlib.suppress(OpenFlowError):
@@ -158,18 +166,17 @@ class FlowTable:
             self._on_lost()
 
 
-async def _follow(channel: Channel, on_drift: Callable[[], None]) -> None:
+async def _follow(channel: Channel, on_drift: Callable[[int | None], None]) -> None:
     with await channel.monitor_flows(flags=_CHANGES) as changes:
         async for change in changes:
-            if not _is_of_no_concern(change):
-                on_drift()
-
-
-def _is_of_no_concern(change: object) -> bool:
-    """What this program did itself, and other owners' flows."""
-    if isinstance(change, FlowEvent):
-        return layer_of(change.cookie) is None
-    return isinstance(change, OwnChange)
+            if isinstance(change, OwnChange):
+                continue
+            if not isinstance(change, FlowEvent):
+                on_drift(None)  # the switch could not keep up, and told only a part
+            elif layer_of(change.cookie) is not None:
+                on_drift(change.cookie)
+            elif change.table_id < len(TABLES) and change.kind != FlowEventKind.DELETED:
+                on_drift(None)
 
 
 async def _install_meters(channel: Channel, meters: Sequence[MeterMod]) -> None:

@@ -6,6 +6,7 @@ import struct
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from privacy_router.openflow.constants import (
+    MAX_MESSAGE_BYTES,
     NO_BUFFER,
     VERSION,
     FlowModCommand,
@@ -20,7 +21,7 @@ from privacy_router.openflow.instructions import (
     encode_instructions,
 )
 from privacy_router.openflow.match import Match, decode_match_untrusted
-from privacy_router.openflow.message import HEADER, Message
+from privacy_router.openflow.message import HEADER, Message, too_long
 from privacy_router.openflow.wire import value_class
 
 if TYPE_CHECKING:
@@ -84,10 +85,13 @@ class FlowMod(Message):
         parts = self.instructions
         does = parts[0].encode() if len(parts) == 1 else encode_instructions(parts)
         tail = self.match.wire + does
+        length = _FLOW_MOD_BYTES + len(tail)
+        if length > MAX_MESSAGE_BYTES:
+            raise too_long(self, length)
         head = _FLOW_MOD.pack(
             VERSION,
             _FLOW_MOD_TYPE,
-            _FLOW_MOD_BYTES + len(tail),
+            length,
             xid,
             self.cookie,
             self.cookie_mask,

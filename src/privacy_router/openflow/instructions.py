@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from privacy_router.openflow.action import Action, encode_actions
-from privacy_router.openflow.actions import decode_actions_untrusted
-from privacy_router.openflow.constants import InstructionType
+from privacy_router.openflow.actions import Output, decode_actions_untrusted
+from privacy_router.openflow.constants import ActionType, InstructionType
 from privacy_router.openflow.errors import DecodeError
 from privacy_router.openflow.wire import Reader, pad8, value_class
 
@@ -23,6 +23,10 @@ _GOTO: Final = struct.Struct("!HHB3x")
 _METADATA: Final = struct.Struct("!HH4xQQ")
 _METER: Final = struct.Struct("!HHI")
 _APPLY, _WRITE = int(InstructionType.APPLY_ACTIONS), int(InstructionType.WRITE_ACTIONS)
+_APPLY_OUTPUT: Final = struct.Struct("!12sIH6x")
+_APPLY_OUTPUT_HEAD: Final = _LIST_HEADER.pack(_APPLY, _APPLY_OUTPUT.size) + _HEADER.pack(
+    ActionType.OUTPUT, _APPLY_OUTPUT.size - _LIST_HEADER_BYTES
+)
 _REMEMBERED_LISTS = 4096
 
 
@@ -64,10 +68,12 @@ class ApplyActions(Instruction):
     actions: tuple[Action, ...]
 
     def encode(self) -> bytes:
-        # What `_encode_list` does, in one step: nearly every flow has this instruction.
         actions = self.actions
-        body = actions[0].encode() if len(actions) == 1 else encode_actions(actions)
-        return _LIST_HEADER.pack(_APPLY, _LIST_HEADER_BYTES + len(body)) + body
+        if len(actions) == 1 and type(actions[0]) is Output:
+            # In one step: this is what most flows do.
+            only = actions[0]
+            return _APPLY_OUTPUT.pack(_APPLY_OUTPUT_HEAD, only.port, only.max_len)
+        return _encode_list(_APPLY, actions)
 
     def does_nothing(self) -> bool:
         return not self.actions

@@ -15,7 +15,13 @@ from privacy_router.openflow.fields import (
     field_named,
     field_on_wire,
 )
-from privacy_router.openflow.match_shape import MATCH_TYPE_OXM, is_plain_untrusted, shape_of
+from privacy_router.openflow.match_shape import (
+    ENCODERS,
+    MATCH_TYPE_OXM,
+    NOT_PLAIN,
+    is_plain_untrusted,
+    new_encoder,
+)
 from privacy_router.openflow.notation import format_value, parse_value
 from privacy_router.openflow.wire import pad8
 
@@ -54,8 +60,11 @@ class Match:
     wire: bytes
 
     def __init__(self, **fields: FieldValue) -> None:
-        shape = shape_of(tuple(fields))
-        wire = shape.encode(fields) if shape else None
+        names = (*fields,)
+        try:
+            wire = (ENCODERS.get(names) or new_encoder(names))(**fields)
+        except NOT_PLAIN:
+            wire = None
         if wire is None:
             items = _items_of(fields)
             _require_prerequisites(items)

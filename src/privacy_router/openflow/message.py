@@ -32,10 +32,13 @@ class Message(ABC):
         return VERSION, self.TYPE
 
     def on_wire(self, xid: int) -> bytes:
-        """The whole message; `encode` is what to call, for it checks and explains."""
+        """The whole message; `encode` is what to call, for it explains what has no room."""
         body = self.body()
+        length = _HEADER_BYTES + len(body)
+        if length > MAX_MESSAGE_BYTES:
+            raise too_long(self, length)
         version, message_type = self.version_and_type()
-        return HEADER.pack(version, message_type, _HEADER_BYTES + len(body), xid) + body
+        return HEADER.pack(version, message_type, length, xid) + body
 
     @abstractmethod
     def body(self) -> bytes:
@@ -62,14 +65,9 @@ def encode(message: Message, xid: int) -> bytes:
     try:
         return message.on_wire(xid)
     except (struct.error, OverflowError) as error:
-        raise _encode_error(message, error) from error
+        raise EncodeError(f"{message!r} cannot be encoded: {error}") from error
 
 
-def _encode_error(message: Message, error: Exception) -> EncodeError:
-    try:
-        length = _HEADER_BYTES + len(message.body())
-    except (struct.error, OverflowError):
-        length = 0
-    if length > MAX_MESSAGE_BYTES:
-        return EncodeError(f"a {type(message).__name__} of {length} bytes is too long to send")
-    return EncodeError(f"{message!r} cannot be encoded: {error}")
+def too_long(message: Message, length: int) -> EncodeError:
+    """The error for a message of so many bytes."""
+    return EncodeError(f"a {type(message).__name__} of {length} bytes is too long to send")

@@ -214,7 +214,7 @@ def _policy(
         zoned = match.extended(**in_zone(Zone.MESH))
         instructions = DROP
         if target is not None:
-            zoned = zoned.extended(ct_state=_NEW)
+            zoned = _for_port(zoned, target).extended(ct_state=_NEW)
             instructions = do(*_begin(target), *decision.rewrites, Output(target.ofport))
         yield Flow(
             "functions",
@@ -227,6 +227,15 @@ def _policy(
             + (f": {filled.description}" if filled.description else ""),
             port.ofport,
         )
+
+
+def _for_port(match: Match, port: MeshPort) -> Match:
+    """What does not say where it goes to is for the container's own address, or two containers of
+    one policy would want the same packets."""
+    version = {EtherType.IPV4: 4, EtherType.IPV6: 6}.get(EtherType(match.value("eth_type") or 0))
+    if port.container_id is None or version is None or f"ipv{version}_dst" in match:
+        return match
+    return match.extended(**{f"ipv{version}_dst": port.address(version)})
 
 
 def _begin(target: MeshPort) -> tuple[Action, ...]:

@@ -91,7 +91,7 @@ def _policy_flows(config: PrivacyRouterConfig, segment: Segment) -> Iterator[Flo
         for port in segment.ports:
             if selects(policy.selector, port.port):
                 filled = fill(policy, port_name=port.port, bridge=config.bridge_name)
-                if "in_port" not in filled.match_fields:
+                if filled.match_fields.get("in_port") != port.port:
                     continue  # it is about what a port gets, and a hop gets what the chain says
                 yield from _user_flows(
                     f"openflow.flow_policies[{index}]",

@@ -66,6 +66,7 @@ _FRAGMENTS: Final = {
 }
 _ZONES: Final = {Zone.PRIVACY: "on the privacy segment", Zone.MESH: "on the mesh"}
 _GROUP_BIT: Final = (1 << 40, 1 << 40)
+_OPTIONS: Final = ("ipv6_nd_sll", "ipv6_nd_tll")  # zero where the packet has no such option
 _EVERY_TCP_FLAG: Final = 0x3F  # the six of RFC 793
 
 _NAMES: Final = {
@@ -196,6 +197,8 @@ def _named(item: MatchItem, seen: _Seen) -> str:
     if item.field.name == "nw_ttl":
         return f"{ttl_words(seen.version)} {value}"
     what = field_words(item.field.name)
+    if item.field.name in _OPTIONS and not item.value:
+        return f"no {what}"
     if item.field.form in (Form.IPV4, Form.IPV6) and item.mask is not None:
         return f"a {what} in {value}"
     return f"{what} {value}" if what.isupper() else f"the {what} {value}"

@@ -90,8 +90,11 @@ _NUMBERS = {table.name: number for number, table in enumerate(TABLES)}
 
 
 def number_of(name: str) -> int:
-    """The number of the table on the switch. Raises KeyError for a name that is not declared."""
-    return _NUMBERS[name]
+    """The number of the table on the switch; what `name_of` gave is taken back.
+
+    Raises ValueError for a name that is not declared.
+    """
+    return _NUMBERS[name] if name in _NUMBERS else int(name)
 
 
 def name_of(number: int) -> str:

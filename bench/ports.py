@@ -1,0 +1,259 @@
+"""`make bench-ports`: how long a container waits for its flows, and a deleted flow for its return.
+
+The switch is a real ovs-vswitchd with a real database, in a network namespace of its own; its ports
+are dummies, since ten thousand devices of the kernel would measure the kernel. The engine and the
+watch of the database are those of a node.
+
+* port_to_flows_p99: one container appears among 10,000. From the moment at which the database says
+  the port's number until its flows were read back from the switch.
+* drift_repair_p99: with 10,000 flows, one is deleted behind the controller's back. From the
+  switch's word that it is gone until its word that it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from results import Row, publish
+
+from openflow import SCHEMA, Switch
+from privacy_router.config import parse_document
+from privacy_router.node.engine import FlowEngine
+from privacy_router.openflow import FlowEvent, FlowEventKind, FlowMod, FlowModCommand, MonitorFlag
+from privacy_router.openflow.channel import connect_unix
+from privacy_router.ovsdb.client import OvsDatabase
+from privacy_router.ovsdb.watch import watch
+from privacy_router.pipeline.allocation import layer_of
+from privacy_router.pipeline.compile import Pipeline
+from privacy_router.plan import chain as chains
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from privacy_router.ovsdb.watch import BridgeChange
+
+PORTS = int(os.environ.get("BENCH_PORTS", "10000"))
+ROUNDS = int(os.environ.get("BENCH_PORT_ROUNDS", "100"))
+DRIFT_FLOWS = 10_000
+FLOWS_A_PORT = 27
+CHUNK = 250
+FIRST_ID = 1000
+PORT_LIMIT_MS = 50.0
+DRIFT_LIMIT_MS = 500.0
+PATIENCE_S = 20.0
+DOCUMENT = Path(__file__).parent.parent / "examples" / "seed.json"
+
+
+class DummySwitch(Switch):
+    """A switch whose ports need no devices."""
+
+    def start(self) -> None:
+        """Start both daemons and add the bridge."""
+        self.run("ovsdb-tool", "create", str(self.directory / "conf.db"), str(SCHEMA))
+        database = str(self.directory / "conf.db")
+        self._daemon("ovsdb-server", database, f"--remote=punix:{self._database}")
+        self.run("ovs-vsctl", "--timeout=20", f"--db=unix:{self._database}", "--no-wait", "init")
+        self._daemon("ovs-vswitchd", f"unix:{self._database}", "--disable-system", "--enable-dummy")
+        self.vsctl(
+            "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=dummy", "fail_mode=secure"
+        )
+
+    @property
+    def database(self) -> Path:
+        """The database's socket."""
+        return self.directory / "db.sock"
+
+    def add_ports(self, numbers: range) -> None:
+        """Containers, as Proxmox names them."""
+        for start in range(numbers.start, numbers.stop, CHUNK):
+            chunk = range(start, min(start + CHUNK, numbers.stop))
+            self.vsctl(*(word for number in chunk for word in add_port(number)))
+
+    def vsctl(self, *words: str) -> None:
+        """ovs-vsctl, waiting for vswitchd."""
+        self.run("ovs-vsctl", "--timeout=120", f"--db=unix:{self.database}", *words)
+
+
+def port_name(number: int) -> str:
+    """The port of a container."""
+    return f"veth{number}i0"
+
+
+def add_port(number: int) -> tuple[str, ...]:
+    """The words that add it."""
+    name = port_name(number)
+    mac = "02:00:" + ":".join(f"{byte:02x}" for byte in number.to_bytes(4, "big"))
+    known = f'external_ids:attached-mac="{mac}"'
+    return ("--", "add-port", "br0", name, "--", "set", "interface", name, "type=dummy", known)
+
+
+class Events:
+    """What the engine says, with the time of it."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, float] = {}
+        self.changed = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
+
+    def __call__(self, _logger: Any, _name: str, event: dict[str, Any]) -> dict[str, Any]:
+        if event["event"] == "port has its flows":
+            self.times[event["port"]] = time.perf_counter()
+            self.loop.call_soon_threadsafe(self.changed.set)
+        raise structlog.DropEvent
+
+    async def of(self, port: str) -> float:
+        """When the engine said that the port has its flows."""
+        async with asyncio.timeout(PATIENCE_S):
+            while port not in self.times:
+                self.changed.clear()
+                await self.changed.wait()
+        return self.times[port]
+
+
+class Sightings:
+    """When the database first told the number of each port."""
+
+    def __init__(self, engine: FlowEngine) -> None:
+        self._engine = engine
+        self._loop = asyncio.get_running_loop()
+        self.times: dict[str, float] = {}
+
+    def __call__(self, change: BridgeChange) -> None:
+        now = time.perf_counter()
+        for name, row in change.ports.items():
+            if row is not None and row.ofport is not None:
+                self.times.setdefault(name, now)
+        self._loop.call_soon_threadsafe(self._engine.note_rows, change.ports)
+
+
+def pipeline() -> Pipeline:
+    """The pipeline of the seed's configuration."""
+    config = parse_document(DOCUMENT.read_text(), str(DOCUMENT)).config
+    return Pipeline(config, chains.build(config))
+
+
+@asynccontextmanager
+async def keeping(switch: DummySwitch) -> AsyncIterator[tuple[FlowEngine, Sightings]]:
+    """An engine that keeps the bridge, with all flows in force."""
+    engine = FlowEngine("br0", switch.database, pipeline(), lambda: None)
+    with OvsDatabase(switch.database) as database:
+        row = database.read_bridge("br0")
+    if row is None:
+        raise SystemExit("the bridge is not there")
+    started = time.perf_counter()
+    engine.set_rows(row.ports.values())
+    compiled = time.perf_counter()
+    await engine.repair()
+    installed = time.perf_counter()
+    print(
+        f"{len(engine.program.flows):,} flows and {len(engine.program.rates):,} meters for"
+        f" {len(engine.mesh.ports):,} containers: compiled in {compiled - started:.1f} s, compared"
+        f" and installed in {installed - compiled:.1f} s"
+    )
+    stop = threading.Event()
+    sightings = Sightings(engine)
+    thread = watch(switch.database, "br0", sightings, stop)
+    task = asyncio.create_task(engine.run())
+    try:
+        yield engine, sightings
+    finally:
+        stop.set()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await engine.close()
+        await asyncio.to_thread(thread.join, 5)
+
+
+async def port_times_ms(switch: DummySwitch) -> list[float]:
+    """One container after the other, each gone again before the next."""
+    events = Events()
+    structlog.configure(processors=[events])
+    times: list[float] = []
+    async with keeping(switch) as (_, sightings):
+        for number in range(FIRST_ID + PORTS, FIRST_ID + PORTS + ROUNDS):
+            await asyncio.to_thread(switch.vsctl, *add_port(number))
+            done = await events.of(port_name(number))
+            times.append((done - sightings.times[port_name(number)]) * 1000)
+    return times
+
+
+async def drift_times_ms(switch: DummySwitch) -> list[float]:
+    """One flow after the other deleted by somebody else."""
+    structlog.configure(processors=[Events()])
+    times: list[float] = []
+    async with keeping(switch), await connect_unix(switch.mgmt, PATIENCE_S) as other:
+        flows = [s for s in await other.dump_flows() if layer_of(s.cookie) is not None]
+        flags = MonitorFlag.ADD | MonitorFlag.DELETE
+        with await other.monitor_flows(flags=flags | MonitorFlag.OWN) as changes:
+            for flow in flows[:: max(1, len(flows) // ROUNDS)][:ROUNDS]:
+                gone = FlowMod(
+                    flow.match,
+                    table_id=flow.table_id,
+                    priority=flow.priority,
+                    command=FlowModCommand.DELETE_STRICT,
+                )
+                await other.apply([gone])
+                times.append(await _absence_ms(changes))
+    return times
+
+
+async def _absence_ms(changes: Any) -> float:
+    deleted = 0.0
+    async with asyncio.timeout(PATIENCE_S):
+        async for change in changes:
+            if not isinstance(change, FlowEvent):
+                continue
+            if change.kind == FlowEventKind.DELETED:
+                deleted = time.perf_counter()
+            elif change.kind == FlowEventKind.ADDED and deleted:
+                return (time.perf_counter() - deleted) * 1000
+    raise SystemExit("the monitor ended")
+
+
+def row(name: str, times_ms: list[float], limit_ms: float) -> Row:
+    """The 99th percentile."""
+    p99 = statistics.quantiles(times_ms, n=100, method="inclusive")[98]
+    print(
+        f"{name}: median {statistics.median(times_ms):.1f} ms, p99 {p99:.1f} ms, most"
+        f" {max(times_ms):.1f} ms of {len(times_ms)}"
+    )
+    return Row(name, p99, None, "", "ms", None, f"≤ {limit_ms:g} ms", len(times_ms),
+               p99 <= limit_ms)  # fmt: skip
+
+
+def measure(ports: int, work: Any) -> list[float]:
+    """Do `work` with a fresh switch that has so many ports."""
+    with tempfile.TemporaryDirectory(prefix="bench-ports-") as directory:
+        switch = DummySwitch(Path(directory))
+        try:
+            switch.start()
+            switch.add_ports(range(FIRST_ID, FIRST_ID + ports))
+            result: list[float] = asyncio.run(work(switch))
+        finally:
+            switch.stop()
+    return result
+
+
+def main() -> None:
+    """Measure both and publish."""
+    drift = measure(DRIFT_FLOWS // FLOWS_A_PORT, drift_times_ms)
+    rows = [row("drift_repair_p99", drift, DRIFT_LIMIT_MS)]
+    rows.append(row("port_to_flows_p99", measure(PORTS, port_times_ms), PORT_LIMIT_MS))
+    publish(rows)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"{error}: {error.stderr}") from error

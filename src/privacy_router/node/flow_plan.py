@@ -1,0 +1,154 @@
+"""What the bridge should have now: the pipeline's programs, port by port, as ports come and go.
+
+Held port by port, so that a container that appears costs what its own flows cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from privacy_router.errors import PrivacyRouterError
+from privacy_router.node.flow_changes import between, flow_mods, strange_flow
+from privacy_router.pipeline.allocation import port_of
+from privacy_router.pipeline.flow import Program, join
+from privacy_router.pipeline.mesh import Mesh
+from privacy_router.pipeline.tables import number_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from privacy_router.node.flow_changes import Changes
+    from privacy_router.openflow import FlowMod, FlowStats
+    from privacy_router.ovsdb.model import PortRow
+    from privacy_router.pipeline.compile import Pipeline
+    from privacy_router.pipeline.flow import Flow, RateLimit
+
+_BASE = ""
+
+
+class FlowPlan:
+    """The flows and meters of one bridge. `mac_of` gives the MAC of the container behind a port
+    whose own MAC is another, or None."""
+
+    def __init__(self, pipeline: Pipeline, mac_of: Callable[[str], str | None]) -> None:
+        self._mac_of = mac_of
+        self._rows: dict[str, PortRow] = {}
+        self.use(pipeline)
+
+    def use(self, pipeline: Pipeline) -> None:
+        """Take another configuration. Raises what compiling it does, and keeps the old one."""
+        base = pipeline.base
+        mesh = Mesh(pipeline.config)
+        for row in self._rows.values():
+            mesh.put(row, self._mac_of(row.name))
+        self._pipeline, self.mesh = pipeline, mesh
+        self._programs: dict[str, Program] = {}
+        self._mods: dict[str, tuple[FlowMod, ...]] = {}
+        self._owners: dict[int, str] = {}
+        self._hold(_BASE, base)
+        for name in list(mesh.ports):
+            self._hold(name, self._compiled(name))
+
+    def set_rows(self, rows: Iterable[PortRow]) -> None:
+        """Take in all ports of the bridge, as the database has them."""
+        self._rows = {row.name: row for row in rows}
+        self.use(self._pipeline)
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    @property
+    def program(self) -> Program:
+        """All flows and meters."""
+        return join(self._programs.values())
+
+    @property
+    def mods(self) -> list[FlowMod]:
+        """All flows, as commands that add them."""
+        return [mod for part in self._mods.values() for mod in part]
+
+    @property
+    def rates(self) -> dict[int, RateLimit]:
+        """All meters, by number."""
+        return {rate.meter_id: rate for part in self._programs.values() for rate in part.rates}
+
+    def mods_under(self, cookie: int) -> list[FlowMod]:
+        """The flows that should have that cookie."""
+        part = self._mods.get(self._owner(cookie), ())
+        return [mod for mod in part if mod.cookie == cookie]
+
+    def flow_of(self, mod: FlowMod | FlowStats) -> Flow:
+        """The flow that a command or a reading is about, with its reason."""
+        part = self._programs.get(self._owner(mod.cookie), Program())
+        for flow in part.flows:
+            same_place = number_of(flow.table) == mod.table_id and flow.priority == mod.priority
+            if same_place and flow.match == mod.match:
+                return flow
+        return strange_flow(mod)
+
+    def size_of(self, name: str) -> int:
+        """How many flows came with a port."""
+        return len(self._programs.get(name, Program()).flows)
+
+    def loose_macs(self) -> dict[str, str]:
+        """The MACs of ports that nobody asked for them, by name."""
+        return {
+            name: port.mac
+            for name, port in self.mesh.ports.items()
+            if self._rows[name].mac is None and self._rows[name].mac_in_use == port.mac
+        }
+
+    def _owner(self, cookie: int) -> str:
+        return self._owners.get(port_of(cookie), _BASE)
+
+    # --- ports that come and go ------------------------------------------------------------------
+
+    def take_row(self, name: str, row: PortRow | None) -> set[str]:
+        """Take in a row that changed, None for a port that is gone; the mesh ports that changed."""
+        if row is None:
+            self._rows.pop(name, None)
+            return self.mesh.remove(name)
+        before = self._rows.get(name)
+        if before is not None and row.mac is None and row.ofport == before.ofport:
+            # vswitchd forgets the MAC of a port that went into another namespace
+            row = replace(row, mac=before.mac or before.mac_in_use)
+        if before == row:
+            return set()
+        self._rows[name] = row
+        return self.mesh.put(row, self._mac_of(name))
+
+    def recompile(self, names: Iterable[str]) -> Changes | None:
+        """Compile the flows of ports that changed; what has to be sent, or None when other ports'
+        flows speak of them, so that all was compiled anew."""
+        names = sorted(names)
+        if not self._pipeline.speaks_of.isdisjoint(names):
+            self.use(self._pipeline)
+            return None
+        old = [mod for name in names for mod in self._mods.get(name, ())]
+        meters = {rate.meter_id for name in names for rate in self._rates_of(name)}
+        for name in names:
+            self._hold(name, self._compiled(name))
+        new = [mod for name in names for mod in self._mods.get(name, ())]
+        return between(old, new, meters, [r for name in names for r in self._rates_of(name)])
+
+    def _rates_of(self, name: str) -> tuple[RateLimit, ...]:
+        return self._programs.get(name, Program()).rates
+
+    def _compiled(self, name: str) -> Program:
+        """What comes with a port; nothing when its flows may not be, which `left_out` says."""
+        port = self.mesh.ports.get(name)
+        if port is None:
+            return Program()
+        try:
+            return self._pipeline.of_port(port, self.mesh.ports)
+        except PrivacyRouterError as error:
+            self.mesh.left_out[name] = str(error)
+            return Program()
+
+    def _hold(self, name: str, program: Program) -> None:
+        for flow in self._programs.pop(name, Program()).flows[:1]:
+            self._owners.pop(flow.port, None)
+        self._mods.pop(name, None)
+        if program.flows:
+            self._programs[name], self._mods[name] = program, flow_mods(program)
+            self._owners[program.flows[0].port] = name

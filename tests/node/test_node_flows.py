@@ -1,0 +1,213 @@
+"""What is sent to the switch when ports come and go, and when somebody else interferes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from privacy_router.config import parse_document
+from privacy_router.node.contention import REPEATS, WINDOW_S, Contention
+from privacy_router.node.flow_changes import between, flow_mods, items, meter_mods
+from privacy_router.node.flow_plan import FlowPlan
+from privacy_router.node.proxmox import container_mac, parse_mac
+from privacy_router.openflow import (
+    FlowMod,
+    FlowModCommand,
+    MeterCommand,
+    MeterConfig,
+)
+from privacy_router.ovsdb.model import PortRow
+from privacy_router.pipeline.compile import Pipeline
+from privacy_router.pipeline.flow import RateLimit
+from privacy_router.plan import chain as chains
+
+FUNCTION = {"function": "db", "target_socket": "internal_200", "match_fields": {"tcp_dst": 8080}}
+
+
+def pipeline(**openflow: Any) -> Pipeline:
+    section = {
+        "netmaker": {"enabled": True},
+        "containers": [{"id": 200, "name": "db", "container_type": "db"}],
+        "openflow": {"function_routing": [FUNCTION], **openflow},
+    }
+    document = {"version": 1, "plugins": {"privacy_router": section}}
+    config = parse_document(json.dumps(document), "test").config
+    return Pipeline(config, chains.build(config))
+
+
+def row(name: str, ofport: int | None, **given: Any) -> PortRow:
+    mac = f"02:00:00:00:00:{ofport or 0:02x}"
+    return PortRow(name, "internal", None, ofport, None, **{"mac_in_use": mac, **given})
+
+
+def plan(*rows: PortRow, **openflow: Any) -> FlowPlan:
+    made = FlowPlan(pipeline(**openflow), lambda _: None)
+    made.set_rows(rows)
+    return made
+
+
+# --- ports --------------------------------------------------------------------------------------
+
+
+def test_a_new_port_costs_its_own_flows_and_meters() -> None:
+    kept = plan(row("nm-privacy", 8), row("internal_200", 9))
+    before = len(kept.mods)
+    assert kept.take_row("internal_201", row("internal_201", 10)) == {"internal_201"}
+    changes = kept.recompile({"internal_201"})
+    assert changes is not None
+    assert len(changes.flows.added) == kept.size_of("internal_201") == len(kept.mods) - before
+    assert not changes.flows.removed
+    assert {mod.command for mod in changes.meters} == {MeterCommand.ADD}
+    assert len(changes.meters) == 4
+    assert changes.unused_meters == ()
+
+
+def test_a_port_that_goes_takes_everything_along() -> None:
+    kept = plan(row("nm-privacy", 8), row("internal_201", 10))
+    size = kept.size_of("internal_201")
+    assert kept.take_row("internal_201", None) == {"internal_201"}
+    changes = kept.recompile({"internal_201"})
+    assert changes is not None
+    assert len(changes.flows.removed) == size
+    assert {mod.command for mod in changes.flows.removed} == {FlowModCommand.DELETE_STRICT}
+    assert len(changes.unused_meters) == 4
+    assert kept.size_of("internal_201") == 0
+
+
+def test_a_port_with_another_number_replaces_its_flows() -> None:
+    kept = plan(row("internal_201", 10))
+    kept.take_row("internal_201", row("internal_201", 11, mac_in_use="02:00:00:00:00:0a"))
+    changes = kept.recompile({"internal_201"})
+    assert changes is not None
+    assert changes.flows.added
+    assert changes.flows.removed
+    assert kept.mods_under(next(iter(changes.flows.added)).cookie)
+
+
+def test_the_way_into_the_mesh_concerns_all() -> None:
+    kept = plan(row("internal_200", 9))
+    before = kept.size_of("internal_200")
+    kept.take_row("nm-privacy", row("nm-privacy", 8))
+    assert kept.recompile({"nm-privacy"}) is None
+    assert kept.size_of("internal_200") > before, "it may ask the mesh for its own function now"
+
+
+def test_a_port_that_left_for_a_namespace_keeps_its_mac() -> None:
+    kept = plan(row("internal_200", 9))
+    assert kept.loose_macs() == {"internal_200": "02:00:00:00:00:09"}
+    assert kept.take_row("internal_200", row("internal_200", 9, mac_in_use=None)) == set()
+    assert kept.mesh.ports["internal_200"].mac == "02:00:00:00:00:09"
+    assert kept.loose_macs() == {}
+
+
+def test_flows_are_found_by_their_cookie() -> None:
+    kept = plan(row("nm-privacy", 8), row("internal_200", 9))
+    for cookie in {mod.cookie for mod in kept.mods}:
+        assert kept.mods_under(cookie) == [mod for mod in kept.mods if mod.cookie == cookie]
+    for mod in kept.mods:
+        assert kept.flow_of(mod).reason != "not of this configuration"
+    assert kept.flow_of(FlowMod(table_id=77)).reason == "not of this configuration"
+
+
+def test_a_port_whose_policy_may_not_be_is_left_out_and_the_others_are_served() -> None:
+    bad = {
+        "name": "late",
+        "selector": "container:300",
+        "template": {"match_fields": {"tp_dst": 1}, "actions": ["drop"]},
+    }
+    kept = plan(row("internal_200", 9), row("internal_300", 10), flow_policies=[bad])
+    assert kept.size_of("internal_200")
+    assert not kept.size_of("internal_300")
+    assert "flow_policies[0]" in kept.mesh.left_out["internal_300"]
+
+
+# --- what is sent -------------------------------------------------------------------------------
+
+
+def test_a_change_in_a_flow_is_sent_as_one_command() -> None:
+    old = flow_mods(pipeline().base)
+    new = flow_mods(pipeline(normal_ttl=128).base)
+    changes = between(old, new, set(), [])
+    assert len(changes.flows.changed) == 2
+    assert not changes.flows.added
+    assert not changes.flows.removed
+
+
+def test_meters_are_added_changed_and_left_alone() -> None:
+    def config(meter: RateLimit) -> MeterConfig:
+        (mod,) = meter_mods([meter], {})
+        return MeterConfig(mod.meter_id, mod.flags, mod.bands)
+
+    same, other, new = (RateLimit(number, 100, "") for number in (1, 2, 3))
+    present = {1: config(same), 2: config(RateLimit(2, 50, ""))}
+    found = meter_mods([same, other, new], present)
+    assert [(mod.meter_id, mod.command) for mod in found] == [
+        (2, MeterCommand.MODIFY),
+        (3, MeterCommand.ADD),
+    ]
+
+
+def test_changes_are_told_in_the_words_of_the_plan() -> None:
+    kept = plan(row("internal_200", 9))
+    kept.take_row("internal_200", None)
+    changes = kept.recompile({"internal_200"})
+    assert changes is not None
+    told = items(changes, "ovsbr0", kept.flow_of)
+    assert {change.verb for change in told} == {"remove"}
+    assert {change.key.where for change in told} == {"ovsbr0"}
+
+
+# --- another controller -------------------------------------------------------------------------
+
+
+def test_a_flow_that_is_put_back_again_and_again_is_contested() -> None:
+    watch = Contention()
+    for second in range(REPEATS - 1):
+        assert watch.note(float(second), ["a", f"other {second}"]) == []
+    assert watch.note(REPEATS, ["a"]) == ["a"]
+    assert watch.note(REPEATS + 1, ["a"]) == [], "told once, then counted anew"
+
+
+def test_accidents_that_are_far_apart_are_no_contest() -> None:
+    watch = Contention()
+    for number in range(REPEATS * 2):
+        assert watch.note(number * WINDOW_S, ["a"]) == []
+
+
+# --- Proxmox ------------------------------------------------------------------------------------
+
+PCT = """arch: amd64
+hostname: db
+net0: name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:00:01,ip=dhcp,type=veth
+net1: name=eth1,bridge=ovsbr0,hwaddr=BC:24:11:00:00:02,type=veth
+net10: name=eth2,hwaddr=BC:24:11:00:00:10
+
+[snapshot]
+net1: name=eth1,hwaddr=BC:24:11:00:00:99
+net5: name=eth5,hwaddr=BC:24:11:00:00:55
+"""
+
+
+@pytest.mark.parametrize(
+    ("index", "mac"),
+    [
+        (0, "bc:24:11:00:00:01"),
+        (1, "bc:24:11:00:00:02"),
+        (10, "bc:24:11:00:00:10"),
+        (5, None),
+        (7, None),
+    ],
+)
+def test_the_mac_of_a_container_is_in_its_configuration(index: int, mac: str | None) -> None:
+    assert parse_mac(PCT, index) == mac
+
+
+def test_only_proxmox_ports_are_looked_up(tmp_path: Any) -> None:
+    (tmp_path / "200.conf").write_text(PCT)
+    assert container_mac("veth200i1", tmp_path) == "bc:24:11:00:00:02"
+    assert container_mac("fwln200o0", tmp_path) == "bc:24:11:00:00:01"
+    assert container_mac("internal_200", tmp_path) is None
+    assert container_mac("veth201i0", tmp_path) is None
+    assert container_mac("eth0", tmp_path) is None
