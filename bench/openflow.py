@@ -38,6 +38,7 @@ SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 FLOWS = 100_000
 ENCODED = 20_000
+ENCODE_ROUNDS = 3 * ROUNDS  # short ones, so that a busy moment of the machine counts for little
 TIMEOUT_S = 120.0
 ENCODE_RATIO = 1 / 40
 MEMORY_LIMIT_MB = 250.0
@@ -113,13 +114,13 @@ def encode_row() -> Row:
     """Making and encoding a flow-mod with five match fields and one action."""
     ours: list[float] = []
     theirs: list[float] = []
-    for _ in range(ROUNDS):
+    for _ in range(ENCODE_ROUNDS):
         ours.append(ours_us())
         theirs.append(osken_us())
     mine, peer = statistics.median(ours), statistics.median(theirs)
     ratio = mine / peer
     return Row("encode_flow_mod", mine, peer, "os-ken", "µs", ratio,
-               f"≤ {ENCODE_RATIO} ×", ROUNDS, ratio <= ENCODE_RATIO)  # fmt: skip
+               f"≤ {ENCODE_RATIO} ×", ENCODE_ROUNDS, ratio <= ENCODE_RATIO)  # fmt: skip
 
 
 def flow(number: int) -> FlowMod:

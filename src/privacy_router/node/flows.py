@@ -94,13 +94,13 @@ class FlowTable:
 
         A cookie that is asked for whole is looked up, however many flows there are.
         """
-        found: list[Difference] = []
         with self._asking("be compared"):
             channel = await self._connected()
-            for cookie, flows in wanted.items():
-                found.append(
-                    await channel.compare_flows(flows, cookie=cookie, cookie_mask=_EVERY_BIT)
-                )
+            questions = (
+                channel.compare_flows(flows, cookie=cookie, cookie_mask=_EVERY_BIT)
+                for cookie, flows in wanted.items()
+            )
+            found = await asyncio.gather(*questions)
         return Changes(
             Difference(
                 tuple(flow for part in found for flow in part.added),

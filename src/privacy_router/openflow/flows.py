@@ -32,9 +32,10 @@ DEFAULT_PRIORITY = 0x8000
 ANY_FLOW: Final = Match()
 
 _FLOW_MOD_LAYOUT = "QQBBHHHIIIH2x"
-_FLOW_MOD: Final = struct.Struct("!BBHI" + _FLOW_MOD_LAYOUT)
+_FLOW_MOD: Final = struct.Struct("!HHI" + _FLOW_MOD_LAYOUT)
 _FLOW_MOD_BYTES = _FLOW_MOD.size
-_FLOW_MOD_TYPE = int(MessageType.FLOW_MOD)
+_pack_flow_mod: Final = _FLOW_MOD.pack
+_FLOW_MOD_HEAD = VERSION << 8 | MessageType.FLOW_MOD
 _FLOW_REMOVED: Final = struct.Struct("!QHBBIIHHQQ")
 _ANY_PORT, _ANY_GROUP = int(PortNumber.ANY), int(GroupId.ANY)
 
@@ -88,9 +89,8 @@ class FlowMod(Message):
         length = _FLOW_MOD_BYTES + len(tail)
         if length > MAX_MESSAGE_BYTES:
             raise too_long(self, length)
-        head = _FLOW_MOD.pack(
-            VERSION,
-            _FLOW_MOD_TYPE,
+        head = _pack_flow_mod(
+            _FLOW_MOD_HEAD,
             length,
             xid,
             self.cookie,

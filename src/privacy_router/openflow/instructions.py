@@ -24,6 +24,7 @@ _METADATA: Final = struct.Struct("!HH4xQQ")
 _METER: Final = struct.Struct("!HHI")
 _APPLY, _WRITE = int(InstructionType.APPLY_ACTIONS), int(InstructionType.WRITE_ACTIONS)
 _APPLY_OUTPUT: Final = struct.Struct("!12sIH6x")
+_pack_apply_output: Final = _APPLY_OUTPUT.pack
 _APPLY_OUTPUT_HEAD: Final = _LIST_HEADER.pack(_APPLY, _APPLY_OUTPUT.size) + _HEADER.pack(
     ActionType.OUTPUT, _APPLY_OUTPUT.size - _LIST_HEADER_BYTES
 )
@@ -69,10 +70,10 @@ class ApplyActions(Instruction):
 
     def encode(self) -> bytes:
         actions = self.actions
-        if len(actions) == 1 and type(actions[0]) is Output:
-            # In one step: this is what most flows do.
+        if len(actions) == 1:
             only = actions[0]
-            return _APPLY_OUTPUT.pack(_APPLY_OUTPUT_HEAD, only.port, only.max_len)
+            if type(only) is Output:  # in one step: this is what most flows do
+                return _pack_apply_output(_APPLY_OUTPUT_HEAD, only.port, only.max_len)
         return _encode_list(_APPLY, actions)
 
     def does_nothing(self) -> bool:

@@ -36,6 +36,9 @@ _OXM_HEADER: Final = struct.Struct("!HBB")
 _EXPERIMENTER: Final = struct.Struct("!I")
 
 
+_known_encoder: Final = ENCODERS.get
+
+
 class MatchItem(NamedTuple):
     """One field of a match. `mask` is None where every bit counts."""
 
@@ -60,9 +63,8 @@ class Match:
     wire: bytes
 
     def __init__(self, **fields: FieldValue) -> None:
-        names = (*fields,)
         try:
-            wire = (ENCODERS.get(names) or new_encoder(names))(**fields)
+            wire = (_known_encoder((*fields,)) or new_encoder((*fields,)))(fields)
         except NOT_PLAIN:
             wire = None
         if wire is None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from privacy_router.openflow.fields import Field
 
-    Encoder = Callable[..., bytes | None]
+    Encoder = Callable[[dict[str, Any]], bytes | None]
 
 MATCH_TYPE_OXM = 1
 # What an encoder raises, besides returning None, for what is not plain.
@@ -54,7 +54,7 @@ def _encoder_of(names: tuple[str, ...]) -> Encoder:
     return _compiled(sorted(known, key=lambda f: (f.rank, f.header)))
 
 
-def _nothing_plain(**_fields: object) -> None:
+def _nothing_plain(_given: dict[str, Any]) -> None:
     """The encoder of combinations that are never simple enough."""
 
 
@@ -82,7 +82,7 @@ def _compiled(fields: list[Field]) -> Encoder:
     scope["_rest"] = fixed + bytes(-length % 8)
     scope["_pack"] = struct.Struct(f"{layout}{len(scope['_rest'])}s").pack
     # The names come from FIELDS, and from nowhere else.
-    source = f"lambda {', '.join(f.name for f in fields)}: _pack({arguments}_rest)"
+    source = f"lambda given: _pack({arguments}_rest)"
     conditions = [*_prerequisites(allowed), *_bounds(fields)]
     if conditions:
         source += f" if {' and '.join(conditions)} else None"
@@ -101,20 +101,21 @@ def _allowed(fields: list[Field]) -> dict[str, list[int]]:
 
 def _packable(field: Field) -> str:
     if field.byte_count in _LONG:
-        return f"{field.name}.to_bytes({field.byte_count}, 'big')"
-    return field.name
+        return f"given['{field.name}'].to_bytes({field.byte_count}, 'big')"
+    return f"given['{field.name}']"
 
 
 def _prerequisites(allowed: dict[str, list[int]]) -> list[str]:
     return [
-        f"{name} == {values[0]}" if len(values) == 1 else f"{name} in {tuple(values)}"
+        f"given['{name}'] " + (f"== {values[0]}" if len(values) == 1 else f"in {tuple(values)}")
         for name, values in allowed.items()
     ]
 
 
 def _bounds(fields: list[Field]) -> list[str]:
     """Those that `struct` does not know."""
-    return [f"{f.name} <= {f.full_mask}" for f in fields if f.bits != 8 * f.byte_count]
+    narrow = [f for f in fields if f.bits != 8 * f.byte_count]
+    return [f"given['{f.name}'] <= {f.full_mask}" for f in narrow]
 
 
 # --- the other way ------------------------------------------------------------------------------
