@@ -63,6 +63,7 @@ class FlowEngine:
         self._lock = asyncio.Lock()
         self._drifted: set[int | None] = set()
         self._pending: dict[str, PortRow | None] = {}
+        self._unpinned: set[str] = set()
         self._contention = Contention()
 
     # --- what should be there --------------------------------------------------------------------
@@ -137,12 +138,15 @@ class FlowEngine:
 
     async def run(self) -> None:
         """Follow ports and drift until cancelled. What fails is told, and left to a repair."""
+        self._unpinned |= self.mesh.ports.keys()
+        self._wake.set()
         while True:
             await self._wake.wait()
             self._wake.clear()
             try:
                 await self._follow_ports()
                 await self._follow_drift()
+                await self._pin_macs()
             except PrivacyRouterError as error:
                 _log.error("flows not up to date, trying again", reason=str(error))
                 if self._on_trouble is not None:
@@ -191,9 +195,7 @@ class FlowEngine:
             took_ms = round((time.monotonic() - started) * 1000, 1)
         for name in sorted(changed):
             self._tell(name, took_ms)
-        loose = self._plan.loose_macs() if changed else {}
-        if loose:
-            await asyncio.to_thread(self._pin, loose)
+        self._unpinned |= changed
 
     async def _replace(self, names: set[str]) -> None:
         """Put the flows of changed ports in the place of the old ones, and look whether they are
@@ -202,13 +204,17 @@ class FlowEngine:
         if changes is None:
             await self._repair_all()
             return
-        await self._table.apply(changes)
         cookies = {mod.cookie for mod in changes.flows.messages()}
-        if await self._table.compare_under({c: self._plan.mods_under(c) for c in cookies}):
-            raise FlowError("the switch does not have the flows that it was given", retryable=True)
+        await self._table.apply(changes, {c: self._plan.mods_under(c) for c in cookies})
+
+    async def _pin_macs(self) -> None:
+        """Ports that somebody else made keep their MAC, whatever becomes of vswitchd."""
+        names, self._unpinned = self._unpinned, set()
+        loose = self._plan.loose_macs(names)
+        if loose:
+            await asyncio.to_thread(self._pin, loose)
 
     def _pin(self, macs: Mapping[str, str]) -> None:
-        """Ports that somebody else made keep their MAC, whatever becomes of vswitchd."""
         with OvsDatabase(self._database) as database:
             database.pin_macs(self._bridge_name, macs)
 

@@ -90,12 +90,13 @@ class FlowPlan:
         """How many flows came with a port."""
         return len(self._programs.get(name, Program()).flows)
 
-    def loose_macs(self) -> dict[str, str]:
-        """The MACs of ports that nobody asked for them, by name."""
+    def loose_macs(self, names: Iterable[str]) -> dict[str, str]:
+        """The MACs of those ports that happen to have them, since nobody asked for any."""
+        ports = [self.mesh.ports[name] for name in names if name in self.mesh.ports]
         return {
-            name: port.mac
-            for name, port in self.mesh.ports.items()
-            if self._rows[name].mac is None and self._rows[name].mac_in_use == port.mac
+            port.name: port.mac
+            for port in ports
+            if self._rows[port.name].mac is None and self._rows[port.name].mac_in_use == port.mac
         }
 
     def _owner(self, cookie: int) -> str:

@@ -12,6 +12,7 @@ from privacy_router.openflow import (
     Difference,
     FlowEvent,
     FlowEventKind,
+    MeterMod,
     MonitorFlag,
     OpenFlowError,
     OwnChange,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from privacy_router.openflow import FlowMod, FlowStats, MeterMod
+    from privacy_router.openflow import FlowMod, FlowStats
     from privacy_router.pipeline.flow import RateLimit
 
 _TIMEOUT_S = 5.0
@@ -96,33 +97,38 @@ class FlowTable:
         """
         with self._asking("be compared"):
             channel = await self._connected()
-            questions = (
-                channel.compare_flows(flows, cookie=cookie, cookie_mask=_EVERY_BIT)
-                for cookie, flows in wanted.items()
-            )
-            found = await asyncio.gather(*questions)
-        return Changes(
-            Difference(
-                tuple(flow for part in found for flow in part.added),
-                tuple(flow for part in found for flow in part.changed),
-                tuple(flow for part in found for flow in part.removed),
-            )
-        )
+            return Changes(await _compare_under(channel, wanted))
 
-    async def apply(self, changes: Changes) -> None:
+    async def apply(
+        self, changes: Changes, confirm: Mapping[int, Sequence[FlowMod]] | None = None
+    ) -> None:
         """Meters first, then all flows in one step or none of them, then meters without use.
 
-        Raises FlowError; the flows that were in force still are.
+        With `confirm`, what is there under those cookies is read back at once, and has to be that.
+        Raises FlowError; the flows that were in force still are, unless that is what it says.
         """
         if not changes:
             return
+        readings: list[asyncio.Task[Difference]] = []
         with self._asking("be installed"):
             channel = await self._connected()
-            if changes.meters:
-                await _install_meters(channel, changes.meters)
-            await channel.apply_bundle(changes.flows.messages())
+
+            def read_back() -> None:
+                if confirm is not None:
+                    readings.append(asyncio.create_task(_compare_under(channel, confirm)))
+
+            try:
+                await channel.apply_bundle(
+                    changes.flows.messages(), before=changes.meters, committing=read_back
+                )
+            except SwitchError as error:
+                raise _refusal(error) from error
+            finally:
+                found = await asyncio.gather(*readings)
             if changes.unused_meters:
                 await channel.apply([delete_meter(number) for number in changes.unused_meters])
+        if any(found):
+            raise FlowError("the switch does not have the flows that it was given", retryable=True)
 
     async def close(self) -> None:
         """Close the connection; the flows stay."""
@@ -179,12 +185,24 @@ async def _follow(channel: Channel, on_drift: Callable[[int | None], None]) -> N
                 on_drift(None)
 
 
-async def _install_meters(channel: Channel, meters: Sequence[MeterMod]) -> None:
-    try:
-        await channel.apply(meters)
-    except SwitchError as error:
-        raise FlowError(
-            f"the switch refused a meter: {error}",
-            remedy="it has no meters, or no more of them: set openflow.rates.arp, icmp, syn and dns"
-            " to null, some or all",
-        ) from error
+async def _compare_under(channel: Channel, wanted: Mapping[int, Sequence[FlowMod]]) -> Difference:
+    questions = (
+        channel.compare_flows(flows, cookie=cookie, cookie_mask=_EVERY_BIT)
+        for cookie, flows in wanted.items()
+    )
+    found = await asyncio.gather(*questions)
+    return Difference(
+        tuple(flow for part in found for flow in part.added),
+        tuple(flow for part in found for flow in part.changed),
+        tuple(flow for part in found for flow in part.removed),
+    )
+
+
+def _refusal(error: SwitchError) -> Exception:
+    if not isinstance(error.message, MeterMod):
+        return error
+    return FlowError(
+        f"the switch refused a meter: {error}",
+        remedy="it has no meters, or no more of them: set openflow.rates.arp, icmp, syn and dns to"
+        " null, some or all",
+    )

@@ -262,17 +262,31 @@ class Exchange:
         the switch refuses it, RequestTimeoutError, ConnectionLostError, EncodeError.
         """
         limit_s = self.timeout_s if timeout_s is None else timeout_s
+        return await self._answered(self._pose(message, raw=raw, taken=taken), limit_s)
+
+    def _pose(
+        self,
+        message: Message,
+        *,
+        raw: bool = False,
+        taken: Callable[[Message], None] | None = None,
+    ) -> int:
+        """Send a question; its transaction id, whose answer has to be waited for."""
         self._require_open()
         xid = self._connection.send(message)
         if raw:
             self._connection.keep_raw(xid)
-        asked = self._asked[xid] = _Asked(message, self._loop.create_future(), taken)
+        self._asked[xid] = _Asked(message, self._loop.create_future(), taken)
         self._flush()
+        return xid
+
+    async def _answered(self, xid: int, limit_s: float) -> Message:
+        asked = self._asked[xid]
         try:
             async with asyncio.timeout(limit_s):
                 return await asked.answer
         except TimeoutError:
-            what = type(message).__name__
+            what = type(asked.message).__name__
             raise RequestTimeoutError(f"no answer to {what} within {limit_s:g} s") from None
         finally:
             del self._asked[xid]
@@ -291,44 +305,76 @@ class Exchange:
         batch.check()
 
     async def apply_bundle(
-        self, messages: Sequence[Message], timeout_s: float | None = None
+        self,
+        messages: Sequence[Message],
+        timeout_s: float | None = None,
+        *,
+        before: Sequence[Message] = (),
+        committing: Callable[[], None] | None = None,
     ) -> None:
         """All messages in order, in one step, or none of them (ONF EXT-230).
+
+        What no bundle takes and the messages need (meters) goes in `before`, and stays in force
+        whatever happens. `committing` is called when the last step was sent: what it asks is
+        answered as of after that step. All else goes in one piece, so that the whole takes two
+        answers of the switch, however many messages there are.
 
         Raises SwitchError with the first message that was refused; whatever was in force stays.
         `timeout_s` bounds each wait, not the whole. After a RequestTimeoutError or
         ConnectionLostError during the last step it is not known which it was: all or none.
         """
         if not messages:
+            await (self.apply(before, timeout_s) if before else asyncio.sleep(0))
             return
         limit_s = self.timeout_s if timeout_s is None else timeout_s
         self._last_bundle_id += 1
         bundle_id = self._last_bundle_id
-        await self._control(bundle_id, BundleControlType.OPEN_REQUEST, limit_s)
-        batch = self._new_batch(messages, bundle_id)
-        with self._watched(batch):
-            try:
-                await self._fill(bundle_id, batch, limit_s)
-            except BaseException:
-                self._discard(bundle_id)
-                raise
-            await self._commit(bundle_id, batch, limit_s)
+        outside = self._new_batch(before)
+        with self._watched(outside):
+            await self._send_batch(outside, limit_s)
+            opened = self._pose(BundleControl(bundle_id, BundleControlType.OPEN_REQUEST))
+            batch = self._new_batch(messages, bundle_id)
+            with self._watched(batch):
+                try:
+                    await self._fill(bundle_id, opened, outside, batch, limit_s)
+                except BaseException:
+                    self._discard(bundle_id)
+                    raise
+                finally:
+                    self._asked.pop(opened, None)
+                await self._commit(bundle_id, batch, limit_s, committing)
 
-    async def _fill(self, bundle_id: int, batch: Batch, limit_s: float) -> None:
-        await self._send_batch(batch, limit_s)
-        # Its answer comes after every refusal of a message: a commit would ignore those.
-        await self._control(bundle_id, BundleControlType.CLOSE_REQUEST, limit_s)
-        batch.check()
-
-    async def _commit(self, bundle_id: int, batch: Batch, limit_s: float) -> None:
+    async def _fill(
+        self, bundle_id: int, opened: int, outside: Batch, batch: Batch, limit_s: float
+    ) -> None:
         try:
-            await self._control(bundle_id, BundleControlType.COMMIT_REQUEST, limit_s)
+            await self._send_batch(batch, limit_s)
+            # Its answer comes after every refusal of a message: a commit would ignore those.
+            closed = BundleControl(bundle_id, BundleControlType.CLOSE_REQUEST)
+            await self.request(closed, limit_s)
+            batch.check()
+        except SwitchError:
+            outside.check()  # the refusals that came first, and brought about the others
+            await self._answered(opened, limit_s)
+            raise
+        outside.check()
+        await self._answered(opened, limit_s)
+
+    async def _commit(
+        self,
+        bundle_id: int,
+        batch: Batch,
+        limit_s: float,
+        committing: Callable[[], None] | None,
+    ) -> None:
+        asked = self._pose(BundleControl(bundle_id, BundleControlType.COMMIT_REQUEST))
+        if committing is not None:
+            committing()
+        try:
+            await self._answered(asked, limit_s)
         except SwitchError:
             batch.check()  # the refusal that names the message, when there was one
             raise
-
-    async def _control(self, bundle_id: int, control: BundleControlType, limit_s: float) -> None:
-        await self.request(BundleControl(bundle_id, control), limit_s)
 
     def _discard(self, bundle_id: int) -> None:
         if not self.closed:

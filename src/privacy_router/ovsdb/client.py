@@ -9,11 +9,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-import ovs.db.idl
-import ovs.poller
-
 from privacy_router.errors import ConflictError
 from privacy_router.ovsdb.errors import OvsdbError
+from privacy_router.ovsdb.library import idl, poller
 from privacy_router.ovsdb.model import BridgeRow, BridgeSpec, PortRow, PortSpec
 from privacy_router.ovsdb.schema import fetch_schema
 
@@ -54,10 +52,10 @@ class OvsDatabase:
 
     def __init__(self, socket_path: Path, timeout_s: float = 5.0) -> None:
         self._timeout_s = timeout_s
-        helper = ovs.db.idl.SchemaHelper(schema_json=fetch_schema(socket_path, timeout_s))
+        helper = idl.SchemaHelper(schema_json=fetch_schema(socket_path, timeout_s))
         for table, columns in COLUMNS.items():
             helper.register_columns(table, columns)
-        self._idl = ovs.db.idl.Idl(f"unix:{socket_path}", helper)
+        self._idl = idl.Idl(f"unix:{socket_path}", helper)
         self._await(self._idl.has_ever_connected, "the database did not send its content")
 
     def __enter__(self) -> Self:
@@ -213,7 +211,7 @@ class OvsDatabase:
         self._ensure_root()
         deadline = time.monotonic() + self._timeout_s
         while True:
-            txn = ovs.db.idl.Transaction(self._idl)
+            txn = idl.Transaction(self._idl)
             change(txn)
             root = self._root()
             wanted = root.next_cfg + 1
@@ -250,10 +248,10 @@ class OvsDatabase:
             remaining_ms = int((deadline - time.monotonic()) * 1000)
             if remaining_ms <= 0:
                 raise OvsdbError(complaint, retryable=True)
-            poller = ovs.poller.Poller()
-            self._idl.wait(poller)
-            poller.timer_wait(remaining_ms)
-            poller.block()
+            waiter = poller.Poller()
+            self._idl.wait(waiter)
+            waiter.timer_wait(remaining_ms)
+            waiter.block()
 
     def _root(self) -> Any:
         """The database's one root row, or None while a fresh database has none."""
@@ -261,7 +259,7 @@ class OvsDatabase:
 
     def _ensure_root(self) -> None:
         if self._root() is None:
-            txn = ovs.db.idl.Transaction(self._idl)
+            txn = idl.Transaction(self._idl)
             txn.insert(self._idl.tables["Open_vSwitch"])
             self._commit(txn)
 

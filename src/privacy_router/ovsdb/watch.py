@@ -6,11 +6,9 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import ovs.db.idl
-import ovs.poller
-
 from privacy_router.ovsdb.client import COLUMNS, port_row
 from privacy_router.ovsdb.errors import OvsdbError
+from privacy_router.ovsdb.library import idl, poller
 from privacy_router.ovsdb.schema import fetch_schema
 
 if TYPE_CHECKING:
@@ -70,17 +68,17 @@ def _follow(
         change = session.take()
         if change is not None:
             on_change(change)
-        poller = ovs.poller.Poller()
-        session.wait(poller)
-        poller.timer_wait(_TICK_MS)
-        poller.block()
+        waiter = poller.Poller()
+        session.wait(waiter)
+        waiter.timer_wait(_TICK_MS)
+        waiter.block()
 
 
-class _Session(ovs.db.idl.Idl):  # type: ignore[misc]
+class _Session(idl.Idl):  # type: ignore[misc]
     """The library's copy of the database, and what of it changed since somebody asked."""
 
     def __init__(self, remote: str, schema: dict[str, Any], bridge_name: str) -> None:
-        helper = ovs.db.idl.SchemaHelper(schema_json=schema)
+        helper = idl.SchemaHelper(schema_json=schema)
         for table in ("Bridge", "Port", "Interface"):
             helper.register_columns(table, COLUMNS[table])
         self._bridge_name = bridge_name

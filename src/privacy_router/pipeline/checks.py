@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from privacy_router.openflow.action import Action
+    from privacy_router.openflow.match import Match
     from privacy_router.pipeline.flow import Flow, Program
 
 _ZONE_OF_TABLE = {"privacy": "privacy", "functions": "mesh", "neighbours": "mesh"}
@@ -35,9 +36,9 @@ def check(program: Program, zones: Mapping[int, str]) -> None:
     table have the same priority and match.
     """
     meters = {rate.meter_id for rate in program.rates}
-    seen: dict[str, Flow] = {}
+    seen: dict[tuple[str, int, Match], Flow] = {}
     for flow in program.flows:
-        other = seen.setdefault(flow.key, flow)
+        other = seen.setdefault((flow.table, flow.priority, flow.match), flow)
         if other is not flow:
             raise PipelineError(
                 f"{flow.origin} and {other.origin} want the same packets at priority"
