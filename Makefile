@@ -13,7 +13,7 @@ UNIT_TESTS := $(PYTEST) -n 2 tests -m "not e2e"
 E2E_TESTS := $(PYTEST) -n 2 --dist loadfile tests/e2e -m e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-e2e test-vm check bench bench-chain bench-openflow fuzz docs lock clean
+.PHONY: help setup demo test test-unit test-e2e test-vm check bench bench-chain bench-openflow bench-ports fuzz docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ check: ## ruff, mypy --strict and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-chain bench-openflow ## all benchmarks, against their peers; adds rows to build/bench.json (root)
+bench: bench-chain bench-openflow bench-ports ## all benchmarks, against their peers; adds rows to build/bench.json (root)
 
 bench-chain: ## the chain against one built by hand (root)
 	@$(BOOTSTRAP) bench
@@ -58,6 +58,10 @@ bench-chain: ## the chain against one built by hand (root)
 bench-openflow: ## OpenFlow against ovs-ofctl and os-ken (root)
 	@$(BOOTSTRAP) bench
 	$(BIN)/python bench/openflow.py
+
+bench-ports: ## how long one container among 10,000 waits for its flows, and a deleted flow (root)
+	@$(BOOTSTRAP) bench
+	$(BIN)/python bench/ports.py
 
 fuzz: ## feed OpenFlow damaged messages for FUZZ_SECONDS (60); needs atheris, and says how to get it
 	@$(BOOTSTRAP) test-unit

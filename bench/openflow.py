@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import signal
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results import Row, publish
+from switch import Switch
 
 from privacy_router.openflow import (
     ApplyActions,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 HERE = Path(__file__).parent
-SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 FLOWS = 100_000
 ENCODED = 20_000
@@ -43,53 +42,6 @@ TIMEOUT_S = 120.0
 ENCODE_RATIO = 1 / 40
 MEMORY_LIMIT_MB = 250.0
 DELETE_ALL = FlowMod(command=FlowModCommand.DELETE, table_id=TableId.ALL)
-
-
-class Switch:
-    """A private Open vSwitch with the bridge br0."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.mgmt = directory / "br0.mgmt"
-        self._database = directory / "db.sock"
-        self._pids: list[int] = []
-        places = {f"OVS_{kind}DIR": str(directory) for kind in ("RUN", "DB", "LOG", "SYSCONF")}
-        self._environment = {**os.environ, **places}
-
-    def start(self) -> None:
-        """Start both daemons and add the bridge."""
-        self.run("ovsdb-tool", "create", str(self.directory / "conf.db"), str(SCHEMA))
-        database = str(self.directory / "conf.db")
-        self._daemon("ovsdb-server", database, f"--remote=punix:{self._database}")
-        vsctl = ("ovs-vsctl", "--timeout=20", f"--db=unix:{self._database}")
-        self.run(*vsctl, "--no-wait", "init")
-        self._daemon("ovs-vswitchd", f"unix:{self._database}", "--disable-system")
-        bridge = ("set", "bridge", "br0", "datapath_type=netdev", "fail_mode=secure")
-        self.run(*vsctl, "add-br", "br0", "--", *bridge)
-
-    def stop(self) -> None:
-        """End both daemons."""
-        for pid in reversed(self._pids):
-            os.kill(pid, signal.SIGKILL)
-
-    def run(self, *command: str) -> str:
-        """Run to the end; gives what it printed."""
-        done = subprocess.run(
-            command, env=self._environment, check=True, capture_output=True, text=True, timeout=120
-        )
-        return done.stdout
-
-    def ofctl(self, *arguments: str) -> None:
-        """ovs-ofctl on the bridge; the bridge's place comes after the command."""
-        *options, command, file = arguments
-        self.run("ovs-ofctl", "-O", "OpenFlow13", *options, command, f"unix:{self.mgmt}", file)
-
-    def _daemon(self, name: str, *arguments: str) -> None:
-        pid_file = self.directory / f"{name}.pid"
-        places = (f"--unixctl={self.directory / name}.ctl", f"--pidfile={pid_file}")
-        log = ("-vconsole:off", f"--log-file={self.directory / name}.log")
-        self.run("unshare", "--net", name, *arguments, "--detach", *places, *log)
-        self._pids.append(int(pid_file.read_text()))
 
 
 def main() -> None:

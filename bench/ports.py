@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from results import Row, publish
 
-from openflow import SCHEMA, Switch
+from openflow import Switch
 from privacy_router.config import parse_document
 from privacy_router.node.engine import FlowEngine
 from privacy_router.openflow import FlowEvent, FlowEventKind, FlowMod, FlowModCommand, MonitorFlag
@@ -55,24 +55,8 @@ PATIENCE_S = 20.0
 DOCUMENT = Path(__file__).parent.parent / "examples" / "seed.json"
 
 
-class DummySwitch(Switch):
+class PortsSwitch(Switch):
     """A switch whose ports need no devices."""
-
-    def start(self) -> None:
-        """Start both daemons and add the bridge."""
-        self.run("ovsdb-tool", "create", str(self.directory / "conf.db"), str(SCHEMA))
-        database = str(self.directory / "conf.db")
-        self._daemon("ovsdb-server", database, f"--remote=punix:{self._database}")
-        self.run("ovs-vsctl", "--timeout=20", f"--db=unix:{self._database}", "--no-wait", "init")
-        self._daemon("ovs-vswitchd", f"unix:{self._database}", "--disable-system", "--enable-dummy")
-        self.vsctl(
-            "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=dummy", "fail_mode=secure"
-        )
-
-    @property
-    def database(self) -> Path:
-        """The database's socket."""
-        return self.directory / "db.sock"
 
     def add_ports(self, numbers: range) -> None:
         """Containers, as Proxmox names them; all in one transaction (RFC 7047, 5.2)."""
@@ -91,10 +75,6 @@ class DummySwitch(Switch):
         if json.loads(answer)["error"] or b'"details"' in answer:
             raise SystemExit(f"the database refused the ports: {answer[-300:].decode()}")
         self.vsctl("--", "set", "bridge", "br0", "external_ids:filled=yes")
-
-    def vsctl(self, *words: str) -> None:
-        """ovs-vsctl, waiting for vswitchd."""
-        self.run("ovs-vsctl", "--timeout=120", f"--db=unix:{self.database}", *words)
 
 
 def port_name(number: int) -> str:
@@ -170,7 +150,7 @@ def pipeline() -> Pipeline:
 
 
 @asynccontextmanager
-async def keeping(switch: DummySwitch) -> AsyncIterator[tuple[FlowEngine, Sightings]]:
+async def keeping(switch: PortsSwitch) -> AsyncIterator[tuple[FlowEngine, Sightings]]:
     """An engine that keeps the bridge, with all flows in force."""
     engine = FlowEngine("br0", switch.database, pipeline(), lambda: None)
     with OvsDatabase(switch.database) as database:
@@ -201,7 +181,7 @@ async def keeping(switch: DummySwitch) -> AsyncIterator[tuple[FlowEngine, Sighti
         await asyncio.to_thread(thread.join, 5)
 
 
-async def port_times_ms(switch: DummySwitch) -> list[float]:
+async def port_times_ms(switch: PortsSwitch) -> list[float]:
     """One container after the other, each gone again before the next."""
     events = Events()
     structlog.configure(processors=[events])
@@ -214,7 +194,7 @@ async def port_times_ms(switch: DummySwitch) -> list[float]:
     return times
 
 
-async def drift_times_ms(switch: DummySwitch) -> list[float]:
+async def drift_times_ms(switch: PortsSwitch) -> list[float]:
     """One flow after the other deleted by somebody else."""
     structlog.configure(processors=[Events()])
     times: list[float] = []
@@ -261,7 +241,7 @@ def row(name: str, times_ms: list[float], limit_ms: float) -> Row:
 def measure(ports: int, work: Any) -> list[float]:
     """Do `work` with a fresh switch that has so many ports."""
     with tempfile.TemporaryDirectory(prefix="bench-ports-") as directory:
-        switch = DummySwitch(Path(directory))
+        switch = PortsSwitch(Path(directory), "dummy")
         try:
             switch.start()
             switch.add_ports(range(FIRST_ID, FIRST_ID + ports))

@@ -32,7 +32,6 @@ def names_of(requirements: list[str]) -> set[str]:
 
 RUNTIME = names_of(PROJECT["dependencies"])
 DEVELOPMENT = names_of(PROJECT["optional-dependencies"]["dev"])
-PEERS = names_of(PROJECT["optional-dependencies"]["peers"])
 LOCKED = {normalised(name) for name in re.findall(r"^([\w.-]+)==", LOCK, re.MULTILINE)}
 
 
@@ -79,15 +78,14 @@ def test_what_the_package_imports_is_declared_and_nothing_else() -> None:
 def test_what_tests_and_benchmarks_import_is_declared(folder: str) -> None:
     siblings = {path.stem for path in (ROOT / folder).rglob("*.py")}
     local = {"privacy_router", "bench", "tests"} | siblings
-    declared = RUNTIME | DEVELOPMENT | (PEERS if folder == "bench" else set())
-    assert third_party(ROOT / folder, local) <= declared
+    assert third_party(ROOT / folder, local) <= RUNTIME | DEVELOPMENT
 
 
 def test_every_declared_dependency_is_explained() -> None:
     notes = (ROOT / "docs" / "dependencies.md").read_text()
     first_cells = re.findall(r"^\| ([^|]+) \|", notes, re.MULTILINE)
     explained = names_of([name for cell in first_cells for name in cell.split(", ")])
-    assert explained >= RUNTIME | DEVELOPMENT | PEERS
+    assert explained >= RUNTIME | DEVELOPMENT
 
 
 def test_the_readme_and_the_ci_agree_on_the_two_commands() -> None:
