@@ -68,3 +68,32 @@ def test_hops_are_switched_off_and_on(lab: Lab) -> None:
         sender.kill()
     assert captures.cleartext_packets == 0, captures.examples
     assert captures.dropped == 0
+
+
+def meters(lab: Lab) -> set[str]:
+    switch = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
+    dump = lab["node"].run(("ovs-ofctl", "-O", "OpenFlow13", "dump-meters", switch)).stdout
+    return {word for word in dump.split() if word.startswith("meter=")}
+
+
+def test_rates_change_and_go_and_anothers_meter_stays(lab: Lab) -> None:
+    switch = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
+    meter = "meter=900,pktps,band=type=drop,rate=7"
+    assert (
+        lab["node"].run(("ovs-ofctl", "-O", "OpenFlow13", "add-meter", switch, meter)).returncode
+        == 0
+    )
+    whole = json.loads(lab["node"].file(NODE_CONFIG).read_text())
+    assert len(meters(lab)) == 3 * 3 + 1
+    changed = json.loads(json.dumps(whole))
+    section = changed["plugins"]["privacy_router"]
+    section["openflow"] = {"rates": {"icmp": 33, "syn": None, "dns": None}}
+    apply(lab, changed)
+    assert len(meters(lab)) == 3 + 1
+    dump = ("ovs-ofctl", "-O", "OpenFlow13", "dump-meters", switch)
+    assert lab["node"].run(dump).stdout.count("rate=33") == 3
+    section["openflow"]["rates"]["icmp"] = None
+    apply(lab, changed)
+    assert meters(lab) == {"meter=900"}
+    apply(lab, whole)
+    assert len(meters(lab)) == 3 * 3 + 1

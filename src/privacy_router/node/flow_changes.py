@@ -9,10 +9,10 @@ from privacy_router.openflow import (
     Band,
     Difference,
     FlowMod,
-    FlowModCommand,
     Meter,
     MeterCommand,
     MeterMod,
+    removal_of,
 )
 from privacy_router.pipeline.allocation import Layer, layer_of, port_of
 from privacy_router.pipeline.flow import Flow
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from privacy_router.openflow import FlowStats, MeterConfig
     from privacy_router.pipeline.flow import Program, RateLimit
 
-_EVERY_BIT = 0xFFFFFFFFFFFFFFFF
 _NOTHING = Difference()
 
 
@@ -81,7 +80,7 @@ def meter_mods(
     return tuple(mods)
 
 
-def meters_of(flow: Flow | FlowMod) -> Iterator[int]:
+def meters_of(flow: Flow | FlowStats) -> Iterator[int]:
     """The meters that a flow goes through."""
     return (item.meter_id for item in flow.instructions if isinstance(item, Meter))
 
@@ -95,22 +94,11 @@ def between(
     difference = Difference(
         added=tuple(flow for key, flow in after.items() if key not in before),
         changed=tuple(flow for key, flow in after.items() if key in before and before[key] != flow),
-        removed=tuple(_removal(flow) for key, flow in before.items() if key not in after),
+        removed=tuple(removal_of(flow) for key, flow in before.items() if key not in after),
     )
     added = [rate for rate in rates if rate.meter_id not in old_meters]
     unused = old_meters - {rate.meter_id for rate in rates}
     return Changes(difference, meter_mods(added, {}), tuple(sorted(unused)))
-
-
-def _removal(flow: FlowMod) -> FlowMod:
-    return FlowMod(
-        flow.match,
-        table_id=flow.table_id,
-        priority=flow.priority,
-        cookie=flow.cookie,
-        cookie_mask=_EVERY_BIT,
-        command=FlowModCommand.DELETE_STRICT,
-    )
 
 
 # --- in words -----------------------------------------------------------------------------------

@@ -86,8 +86,7 @@ class FlowTable:
             channel = await self._connected()
             difference = await channel.compare_flows(flows, cookie=OWNER, cookie_mask=OWNER_MASK)
             present = {meter.meter_id: meter for meter in await channel.dump_meters()}
-        named = {number for flow in difference.removed for number in meters_of(flow)}
-        unused = tuple(sorted((named & present.keys()) - rates.keys()))
+            unused = await _ours(channel, present.keys() - rates.keys())
         return Changes(difference, meter_mods(rates.values(), present), unused)
 
     async def compare_under(self, wanted: Mapping[int, Sequence[FlowMod]]) -> Changes:
@@ -183,6 +182,16 @@ async def _follow(channel: Channel, on_drift: Callable[[int | None], None]) -> N
                 on_drift(change.cookie)
             elif change.table_id < len(TABLES) and change.kind != FlowEventKind.DELETED:
                 on_drift(None)
+
+
+async def _ours(channel: Channel, meters: set[int]) -> tuple[int, ...]:
+    """Those of these meters that flows of ours go through; a meter itself does not say whose it
+    is, and deleting one deletes the flows that use it."""
+    if not meters:
+        return ()
+    flows = await channel.dump_flows(cookie=OWNER, cookie_mask=OWNER_MASK)
+    named = {number for flow in flows for number in meters_of(flow)}
+    return tuple(sorted(named & meters))
 
 
 async def _compare_under(channel: Channel, wanted: Mapping[int, Sequence[FlowMod]]) -> Difference:

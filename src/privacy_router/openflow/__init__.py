@@ -40,7 +40,7 @@ from privacy_router.openflow.constants import (
     TableId,
     TcpFlag,
 )
-from privacy_router.openflow.difference import Difference, difference_untrusted
+from privacy_router.openflow.difference import Difference, difference_untrusted, removal_of
 from privacy_router.openflow.entries import (
     Aggregate,
     Desc,
@@ -291,6 +291,7 @@ __all__ = [
     "format_instructions",
     "format_match",
     "load",
+    "removal_of",
     "set_field",
     "to_controller",
 ]

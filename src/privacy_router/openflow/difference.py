@@ -86,7 +86,7 @@ def difference_untrusted(desired: Iterable[FlowMod], observed: Iterable[bytes]) 
     others = dict(map(_decoded_untrusted, found - wanted.keys()))
     present = {key: flow for key, flow in others.items() if key in rest}
     removed = [
-        _removal(flow)
+        removal_of(flow)
         for (table_id, priority, match), flow in others.items()
         if (table_id, priority, match.wire) not in by_key
     ]
@@ -162,7 +162,8 @@ def _of_decoded(
     return Difference(added, changed, tuple(removed), unchanged)
 
 
-def _removal(flow: FlowMod) -> FlowMod:
+def removal_of(flow: FlowMod) -> FlowMod:
+    """The command that removes a flow, unless somebody else put one in its place meanwhile."""
     return FlowMod(
         flow.match,
         table_id=flow.table_id,
