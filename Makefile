@@ -49,14 +49,13 @@ check: ## ruff, mypy --strict and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-chain bench-openflow bench-ports ## all benchmarks, against their peers; adds rows to build/bench.json (root)
+bench: bench-chain bench-openflow ## all benchmarks, against their peers; adds rows to build/bench.json (root)
 
 bench-chain: ## the chain against one built by hand (root)
 	@$(BOOTSTRAP) bench
 	$(BIN)/python bench/chain.py
 
-bench-openflow: ## OpenFlow against ovs-ofctl and os-ken (root)
-	@$(BOOTSTRAP) bench
+bench-openflow: bench-ports ## OpenFlow against ovs-ofctl and os-ken (root)
 	$(BIN)/python bench/openflow.py
 
 bench-ports: ## how long one container among 10,000 waits for its flows, and a deleted flow (root)

@@ -12,30 +12,29 @@ TIMEOUT_S = 120
 
 
 class Switch:
-    """A private Open vSwitch with the bridge br0, in a network namespace of its own.
+    """A private Open vSwitch with the bridge br0, in a network namespace of its own."""
 
-    With the datapath "dummy", ports of the type "dummy" need no devices.
-    """
-
-    def __init__(self, directory: Path, datapath: str = "netdev") -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.mgmt = directory / "br0.mgmt"
-        self.database = directory / "db.sock"
-        self._datapath = datapath
+        self._database = directory / "switch.sock"
         self._pids: list[int] = []
         places = {f"OVS_{kind}DIR": str(directory) for kind in ("RUN", "DB", "LOG", "SYSCONF")}
         self._environment = {**os.environ, **places}
 
     def start(self) -> None:
         """Start both daemons and add the bridge."""
-        file = str(self.directory / "conf.db")
-        self.run("ovsdb-tool", "create", file, str(SCHEMA))
-        self._daemon("ovsdb-server", file, f"--remote=punix:{self.database}")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever is ended, ends them too
+        self.serve_database("switch.db", self._database)
         self.vsctl("--no-wait", "init")
-        dummies = ("--enable-dummy",) if self._datapath == "dummy" else ()
-        self._daemon("ovs-vswitchd", f"unix:{self.database}", "--disable-system", *dummies)
-        settings = (f"datapath_type={self._datapath}", "fail_mode=secure")
+        self._daemon("ovs-vswitchd", f"unix:{self._database}", "--disable-system")
+        settings = ("datapath_type=netdev", "fail_mode=secure")
         self.vsctl("add-br", "br0", "--", "set", "bridge", "br0", *settings)
+
+    def serve_database(self, name: str, socket: Path) -> None:
+        """Start an ovsdb-server with an empty database."""
+        self.run("ovsdb-tool", "create", str(self.directory / name), str(SCHEMA))
+        self._daemon("ovsdb-server", str(self.directory / name), f"--remote=punix:{socket}")
 
     def stop(self) -> None:
         """End both daemons."""
@@ -56,16 +55,17 @@ class Switch:
 
     def vsctl(self, *words: str) -> None:
         """ovs-vsctl, waiting for vswitchd."""
-        self.run("ovs-vsctl", f"--timeout={TIMEOUT_S}", f"--db=unix:{self.database}", *words)
+        self.run("ovs-vsctl", f"--timeout={TIMEOUT_S}", f"--db=unix:{self._database}", *words)
 
     def ofctl(self, *arguments: str) -> None:
         """ovs-ofctl on the bridge; the bridge's place comes after the command."""
         *options, command, file = arguments
         self.run("ovs-ofctl", "-O", "OpenFlow13", *options, command, f"unix:{self.mgmt}", file)
 
-    def _daemon(self, name: str, *arguments: str) -> None:
+    def _daemon(self, program: str, *arguments: str) -> None:
+        name = f"{program}-{len(self._pids)}"
         pid_file = self.directory / f"{name}.pid"
         places = (f"--unixctl={self.directory / name}.ctl", f"--pidfile={pid_file}")
         log = ("-vconsole:off", f"--log-file={self.directory / name}.log")
-        self.run("unshare", "--net", name, *arguments, "--detach", *places, *log)
+        self.run("unshare", "--net", program, *arguments, "--detach", *places, *log)
         self._pids.append(int(pid_file.read_text()))

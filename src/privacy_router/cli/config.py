@@ -62,7 +62,9 @@ def init(
 
 
 def check(
-    path: Annotated[Path, typer.Argument(help="The configuration file.")] = DEFAULT_CONFIG,
+    path: Annotated[
+        Path, typer.Argument(help="The configuration file.", envvar="PRIVACY_ROUTER_CONFIG")
+    ] = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """Validate a configuration; every problem at once, exit code 2 if there is one."""
