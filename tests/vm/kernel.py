@@ -143,6 +143,48 @@ def test_a_client_comes_and_goes_while_the_node_runs(lab: Lab) -> None:
     assert_chain_works(lab)
 
 
+def add_container(lab: Lab, number: int, port: str) -> str:
+    """A namespace behind an internal port, as a container runtime makes one; its name."""
+    space = f"ct-{number}"
+    say(lab, "ip", "netns", "add", space)
+    say(
+        lab,
+        "ovs-vsctl",
+        "add-port",
+        "ovsbr0",
+        port,
+        "--",
+        "set",
+        "interface",
+        port,
+        "type=internal",
+    )
+    say(lab, "ip", "link", "set", port, "netns", space)
+    say(lab, "ip", "-n", space, "address", "add", f"10.103.0.{number}/16", "dev", port)
+    say(lab, "ip", "-n", space, "link", "set", port, "up")
+    return space
+
+
+def pings(lab: Lab, space: str, address: str) -> bool:
+    argv = ("ip", "netns", "exec", space, "ping", "-c1", "-W1", address)
+    return lab["node"].run(argv, 120).returncode == 0
+
+
+def test_containers_are_served_and_stay_among_themselves(lab: Lab) -> None:
+    one, other = (add_container(lab, number, f"internal_{number}") for number in (200, 201))
+    await_true("the ports have flows", lambda: not status(lab, "--no-probe")["pending"])
+    rows = json.loads(say(lab, "privacy-router", "flows", "dump", "--json"))
+    await_true(
+        "ARP is answered",
+        lambda: "10.103.0.200" in say(lab, "ip", "netns", "exec", other, "sh", "-c",
+            "ping -c1 -W1 10.103.0.200 >/dev/null; ip neighbour show 10.103.0.200 nud reachable"),
+    )  # fmt: skip
+    assert any("internal_200" in row["reason"] for row in rows)
+    assert not pings(lab, other, "10.103.0.200"), "no function, no way"
+    assert not pings(lab, one, "10.102.0.1"), "no container reaches a hop"
+    assert_chain_works(lab)
+
+
 def test_vswitchd_killed_and_started_again_as_systemd_does(lab: Lab) -> None:
     pid = say(lab, "cat", f"{_OVS}/ovs-vswitchd.pid").strip()
     say(lab, "kill", "-KILL", pid)
