@@ -53,8 +53,9 @@ def faulty(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_the_seeds_example_is_valid() -> None:
-    result = run("check", str(SEED))
+@pytest.mark.parametrize("example", sorted(SEED.parent.glob("*.json")), ids=lambda path: path.stem)
+def test_every_example_is_valid(example: Path) -> None:
+    result = run("check", str(example))
     assert result.returncode == 0, result.stderr
     assert "valid" in result.stdout
 
