@@ -223,8 +223,7 @@ def _policy(
             instructions,
             Layer.POLICY,
             key,
-            f"policy {filled.name} for {port.name}"
-            + (f": {filled.description}" if filled.description else ""),
+            filled.reason(port.name),
             port.ofport,
         )
 

@@ -98,7 +98,7 @@ def _policy_flows(config: PrivacyRouterConfig, segment: Segment) -> Iterator[Flo
                     filled.priority,
                     filled.match_fields,
                     filled.actions,
-                    filled.description or policy.name,
+                    filled.reason(port.port),
                     segment,
                     Layer.POLICY,
                 )

@@ -32,6 +32,12 @@ class Filled:
     actions: tuple[str, ...]
     description: str
 
+    def reason(self, port_name: str) -> str:
+        """Why the flow is there, in words."""
+        return f"policy {self.name} for {port_name}" + (
+            f": {self.description}" if self.description else ""
+        )
+
 
 def container_of(port_name: str) -> int | None:
     """The id of the container behind `internal_{id}` or a port of Proxmox's, `veth{id}i{n}` or
