@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from privacy_router.cli import flow_trace, trace_view
+from privacy_router.cli import trace_view
+from privacy_router.node.tracing import complete, verdict_words
 from privacy_router.openflow import ApplyActions, Ct, GotoTable, Match, Output, SetNwTtl
 from privacy_router.pipeline.allocation import Layer
 from privacy_router.pipeline.flow import Flow
@@ -36,7 +37,7 @@ FLOWS = (
 
 
 def way(packet: str, state: str = "new") -> Walk:
-    whole = flow_trace.complete(packet, FLOWS, NAMES, [state])
+    whole = complete(packet, FLOWS, NAMES, [state])
     return walk(FLOWS, whole, ct_states=[state])
 
 
@@ -71,13 +72,9 @@ def test_a_script_gets_the_same() -> None:
 
 def test_a_dropped_packet_says_where_and_why() -> None:
     refused = way("in_port=internal_100,tcp", "est")
-    assert trace_view.verdict_words(refused.verdict, NAMES) == (
-        "dropped in table state: no answers here"
-    )
+    assert verdict_words(refused.verdict, NAMES) == ("dropped in table state: no answers here")
     missed = way("in_port=internal_100,arp")
-    assert trace_view.verdict_words(missed.verdict, NAMES) == (
-        "dropped in table privacy: no flow matches"
-    )
+    assert verdict_words(missed.verdict, NAMES) == ("dropped in table privacy: no flow matches")
     assert trace_view.document(missed, NAMES, ["x"])["verdict"] == "dropped"
 
 

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import print_json
 from privacy_router.errors import ExitCode, PrivacyRouterError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from privacy_router.pipeline.flow import Flow
-    from privacy_router.pipeline.packet import Packet
-    from privacy_router.pipeline.walk import Walk
 
 PacketText = Annotated[
     str,
@@ -56,6 +48,7 @@ def trace(
     from privacy_router.cli import trace_view
     from privacy_router.node.inspection import program
     from privacy_router.node.machine import require_root
+    from privacy_router.node.tracing import complete, differences
     from privacy_router.pipeline.walk import walk
 
     if live:
@@ -79,37 +72,3 @@ def trace(
         trace_view.show(walked, port_names, found)
     if found:
         raise SystemExit(int(ExitCode.CHECK_FAILED))
-
-
-def complete(
-    text: str, flows: Sequence[Flow], port_names: Mapping[int, str], states: Sequence[str]
-) -> Packet:
-    """The packet that `text` describes, with what is usual where it says nothing."""
-    from privacy_router.openflow.constants import CtState
-    from privacy_router.pipeline.packet import parse_packet, with_defaults
-    from privacy_router.pipeline.walk import own_mac, parse_ct_state
-
-    said = parse_packet(text, _numbers(port_names).get)
-    begins = CtState.NEW in parse_ct_state(states[0])
-    return with_defaults(said, source_mac=own_mac(flows, said["in_port"]), begins=begins)
-
-
-def differences(
-    walked: Walk,
-    run_dir: Path,
-    bridge: str,
-    port_names: Mapping[int, str],
-    states: Sequence[str],
-) -> list[str]:
-    """Where the switch that runs in `run_dir` does something else with the packet."""
-    from privacy_router.host import unixctl
-    from privacy_router.pipeline import live_trace
-
-    arguments = live_trace.trace_arguments(bridge, walked.packet, states)
-    answer = unixctl.call(unixctl.switch_socket(run_dir), live_trace.METHOD, *arguments)
-    live = live_trace.parse_trace_untrusted(answer, _numbers(port_names).get)
-    return live_trace.compare(walked, live, port_names.get)
-
-
-def _numbers(port_names: Mapping[int, str]) -> dict[str, int]:
-    return {name: number for number, name in port_names.items()}

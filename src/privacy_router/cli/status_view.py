@@ -35,6 +35,8 @@ def show(status: NodeStatus) -> None:
         out.print(f"sites see {status.exit_ip or 'nothing: no request came back'}")
     for difference in status.pending:
         out.print(Text(f"  not as configured: {difference}", style="yellow"))
+    for port, reason in status.left_out.items():
+        out.print(Text(f"  port {port} gets no flows: {reason}", style="yellow"))
 
 
 def _table(*headings: str) -> Table:

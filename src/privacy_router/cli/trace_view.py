@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from privacy_router.cli.output import out
-from privacy_router.openflow.constants import CtState
+from privacy_router.node.tracing import tracked_words, verdict_words
 from privacy_router.openflow.fields import FIELDS
 from privacy_router.openflow.notation import format_port, format_value
 from privacy_router.openflow.text import format_instructions, format_match
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from privacy_router.pipeline.packet import Packet
-    from privacy_router.pipeline.passage import Passage, Rewrite, Step
-    from privacy_router.pipeline.walk import Dropped, Walk
+    from privacy_router.pipeline.passage import Rewrite, Step
+    from privacy_router.pipeline.walk import Walk
 
     PortNames = Mapping[int, str]
 
@@ -45,7 +45,7 @@ def lines(walked: Walk, port_names: PortNames) -> Iterator[Text]:
     last = walked.steps[-1]
     for passage in walked.passages:
         if passage.state:
-            yield Text(f"├─ tracked: {_tracked(passage)}", style="cyan")
+            yield Text(f"├─ tracked: {tracked_words(passage)}", style="cyan")
         for step in passage.steps:
             ends = step is last
             yield Text.assemble("└─ " if ends else "├─ ", _head(step, port_names))
@@ -79,7 +79,7 @@ def document(
         "packet": packet_words(walked.packet, port_names),
         "passages": [
             {
-                "tracked": _tracked(passage) if passage.state else None,
+                "tracked": tracked_words(passage) if passage.state else None,
                 "steps": [step_document(step, port_names) for step in passage.steps],
             }
             for passage in walked.passages
@@ -116,22 +116,8 @@ def packet_words(packet: Packet, port_names: PortNames) -> str:
     return ",".join([f"in_port={_port(packet['in_port'], port_names)}", *rest])
 
 
-def verdict_words(verdict: Dropped | Sent, port_names: PortNames) -> str:
-    """How the packet ends, in a line."""
-    if isinstance(verdict, Sent):
-        return f"sent out of {', '.join(_port(port, port_names) for port in verdict.ports)}"
-    because = verdict.flow.reason if verdict.flow is not None else "no flow matches"
-    return f"dropped in table {verdict.table}: {because}"
-
-
 def _port(number: int, port_names: PortNames) -> str:
     return port_names.get(number) or format_port(number)
-
-
-def _tracked(passage: Passage) -> str:
-    said = passage.state & ~CtState.TRK
-    names = [str(flag.name).lower() for flag in CtState if said & flag]
-    return f"{','.join(names) or 'nothing known'}, zone {passage.zone}"
 
 
 def _change(rewrite: Rewrite) -> str:

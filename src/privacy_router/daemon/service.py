@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import structlog
 
 from privacy_router.config import load_document
+from privacy_router.daemon.bus.naming import bus_address
+from privacy_router.daemon.bus.presence import offer
 from privacy_router.node.lifecycle import prepare, run
 from privacy_router.node.lock import NodeLock
 from privacy_router.node.machine import require_root
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.node.controller import Controller
     from privacy_router.node.paths import NodePaths
+
+_ARENA_MAX = -8
 
 
 def set_up_logging(*, verbose: bool) -> None:
@@ -53,7 +59,19 @@ def lock_and_prepare(config_file: Path, paths: NodePaths) -> tuple[NodeLock, Con
 
 
 def serve(lock: NodeLock, controller: Controller, on_ready: Callable[[], None]) -> None:
-    """Run the controller until it is told to stop."""
+    """Run the controller until it is told to stop, on the bus that the environment says."""
     lock.note_pid()
+    _keep_one_heap()
+    address = bus_address(os.environ)
+    if address is not None:
+        controller.companion = lambda engine: offer(controller, engine, address)
     gc.freeze()  # what was loaded by now stays; the collector need not walk it again and again
     asyncio.run(run(controller, on_ready))
+
+
+def _keep_one_heap() -> None:
+    """Have all threads share a heap: only one of them runs at a time, and each heap more would cost
+    memory. Elsewhere than on glibc there is nothing to say; mallopt(3)."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_ARENA_MAX, 1)

@@ -31,7 +31,8 @@ from privacy_router.plan.chain import GATEWAY_NAMESPACE
 from privacy_router.plan.state import diff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+    from typing import Any
 
     from privacy_router.node.machine import Machine
     from privacy_router.ovsdb.watch import BridgeChange
@@ -100,6 +101,11 @@ def make_engine(
     return engine
 
 
+def _waiting(asked: list[asyncio.Future[list[Change]]]) -> list[asyncio.Future[list[Change]]]:
+    """Without those whose callers gave up."""
+    return [one for one in asked if not one.done()]
+
+
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
@@ -108,11 +114,19 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 
 @dataclass
 class Controller:
-    """Keeps one node; `reload` gives the desired state anew when the configuration changed."""
+    """Keeps one node; `reload` gives the desired state anew when the configuration changed.
+
+    `companion` is run beside it from when the node is up, `on_pass` is told what each pass of
+    keeping it so has changed, and `trouble` says why the last one failed.
+    """
 
     desired: DesiredState
     machine: Machine
     reload: Callable[[], DesiredState]
+    companion: Callable[[FlowEngine], Coroutine[Any, Any, None]] | None = None
+    on_pass: Callable[[list[Change]], None] | None = None
+    trouble: str = ""
+    _asked: list[asyncio.Future[list[Change]]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: bool = False
     _reload_asked: bool = True  # clients may have come since `desired` was worked out
@@ -136,6 +150,8 @@ class Controller:
             watcher = self._watch_bridge(engine, loop, stop_watching)
             tasks.append(asyncio.create_task(engine.run()))
             on_ready()
+            if self.companion is not None:
+                tasks.append(asyncio.create_task(self.companion(engine)))
             await self._keep(engine, loop)
         finally:
             stop_watching.set()
@@ -164,17 +180,25 @@ class Controller:
     def _handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_signal_handler(signal.SIGTERM, self._stop, False)
         loop.add_signal_handler(signal.SIGINT, self._stop, True)
-        loop.add_signal_handler(signal.SIGHUP, self._ask_reload)
+        loop.add_signal_handler(signal.SIGHUP, self.ask_reload)
 
     def _stop(self, tear_down: bool) -> None:
         self._stopping = True
         self.tear_down_asked = tear_down
         self._wake.set()
 
-    def _ask_reload(self) -> None:
+    def ask_reload(self) -> None:
+        """Have the configuration and the clients read again with the next pass, which is now."""
         _log.info("asked to read the configuration again")
         self._reload_asked = True
         self._wake.set()
+
+    async def repair(self) -> list[Change]:
+        """Have a full pass now; what it changed. Raises what it fails with."""
+        asked: asyncio.Future[list[Change]] = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
+        self._wake.set()
+        return await asked
 
     async def _reload(self, engine: FlowEngine) -> None:
         self._reload_asked = False
@@ -194,7 +218,7 @@ class Controller:
             if self._reload_asked:
                 await self._reload(engine)
             try:
-                await self._repair(engine)
+                await self._pass(engine)
                 delay_s = _RETRY_FIRST_S
                 timeout_s = _FULL_PASS_S
             except _FAILURES as error:
@@ -205,11 +229,30 @@ class Controller:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), timeout_s)
 
-    async def _repair(self, engine: FlowEngine) -> None:
+    async def _pass(self, engine: FlowEngine) -> None:
+        """One pass, whose outcome those are told who asked for it, and who is told of all."""
+        asked, self._asked = self._asked, []
+        made: list[Change] = []
+        try:
+            made = await self._repair(engine)
+            self.trouble = ""
+            for one in _waiting(asked):
+                one.set_result(made)
+        except _FAILURES as error:
+            self.trouble = str(error)
+            for one in _waiting(asked):
+                one.set_exception(error)
+            raise
+        finally:
+            if self.on_pass is not None:
+                self.on_pass(made)
+
+    async def _repair(self, engine: FlowEngine) -> list[Change]:
         made = await converge(self.desired, self.machine, engine)
         for change in made:
             _log.warning("repaired", kind=change.key.kind.name.lower(), what=change.key.name)
         await asyncio.to_thread(self._trim_logs)
+        return made
 
     def _trim_logs(self) -> None:
         for path in self.machine.paths.logs.glob("*.log"):

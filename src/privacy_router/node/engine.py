@@ -39,7 +39,8 @@ class FlowEngine:
     puts the bridge's own.
 
     With `on_trouble` it keeps watch, which takes `run`: and what it cannot put right by itself
-    (the switch is gone) it tells. Without, it only answers.
+    (the switch is gone) it tells. Without, it only answers. `on_repaired` is told what it put back
+    while it kept watch, and `on_port` of ports of the mesh that have their flows, or are gone.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class FlowEngine:
         self._pending: dict[str, PortRow | None] = {}
         self._unpinned: set[str] = set()
         self._contention = Contention()
+        self.on_repaired: Callable[[list[Change]], None] | None = None
+        self.on_port: Callable[[str, bool], None] | None = None
 
     # --- what should be there --------------------------------------------------------------------
 
@@ -167,6 +170,8 @@ class FlowEngine:
                 flow=key,
                 within_s=WINDOW_S,
             )
+        if made and self.on_repaired is not None:
+            self.on_repaired(made)
 
     async def _repair_under(self, cookies: set[int | None]) -> list[Change]:
         """Repair what has these cookies; all, where one is not known or a meter is missing too."""
@@ -225,6 +230,8 @@ class FlowEngine:
         elif name not in self.mesh.ports:
             _log.info("port gone, its flows too", port=name)
         self._tell_left_out(name)
+        if self.on_port is not None and (flows or name not in self.mesh.ports):
+            self.on_port(name, bool(flows))
 
     def _tell_left_out(self, name: str) -> None:
         reason = self.mesh.left_out.get(name)

@@ -60,6 +60,7 @@ class FlowTable:
         self._on_lost = on_lost
         self._channel: Channel | None = None
         self._guard: asyncio.Task[None] | None = None
+        self._connecting = asyncio.Lock()
 
     async def statistics(self) -> list[FlowStats]:
         """Our flows with their counters; none while the bridge is not there."""
@@ -152,12 +153,13 @@ class FlowTable:
             ) from error
 
     async def _connected(self) -> Channel:
-        if self._channel is None or self._channel.closed:
-            self._channel = await connect_unix(self._socket, timeout_s=_TIMEOUT_S)
-            if self._on_drift is not None:
-                watching = self._watch(self._channel, self._on_drift)
-                self._guard = asyncio.create_task(watching)
-        return self._channel
+        async with self._connecting:
+            if self._channel is None or self._channel.closed:
+                self._channel = await connect_unix(self._socket, timeout_s=_TIMEOUT_S)
+                if self._on_drift is not None:
+                    watching = self._watch(self._channel, self._on_drift)
+                    self._guard = asyncio.create_task(watching)
+            return self._channel
 
     async def _watch(self, channel: Channel, on_drift: Callable[[int | None], None]) -> None:
         """Tell when somebody else changes our flows, or the connection ends."""

@@ -23,9 +23,10 @@ from privacy_router.plan.chain import GATEWAY_NAMESPACE, GATEWAY_TUNNEL, WARP_TU
 from privacy_router.plan.compile import XRAY_PROCESS, compile_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.hops.gateway import Client
     from privacy_router.host.uapi import DeviceStatus
     from privacy_router.node.machine import Machine
     from privacy_router.plan.chain import Chain, Station
@@ -65,7 +66,8 @@ class ClientStatus:
 @dataclass(frozen=True)
 class NodeStatus:
     """The whole node. `probed`: the outside was asked. `pending` are differences
-    from the configuration, in words."""
+    from the configuration, in words, and `left_out` ports of the bridge that get no flows, with the
+    reason."""
 
     ok: bool
     state: str
@@ -77,6 +79,7 @@ class NodeStatus:
     warp_trace: str | None
     processes: dict[str, int]
     pending: list[str]
+    left_out: dict[str, str]
 
     def as_dict(self) -> dict[str, Any]:
         """For scripts."""
@@ -90,7 +93,7 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
     chain = chains.build(config)
     keys = load_keys(config, paths, make=False)
     desired = compile_node(config, keys, machine.facts)
-    changes = asyncio.run(_changes(desired, machine))
+    changes, left_out = asyncio.run(_changes(desired, machine))
     running = {process.name: process.pid for process in processes.running(machine.owner)}
     up = bool(running) or bool(namespaces.bound(chains.NAMESPACES))
     devices = _devices(machine, chain)
@@ -114,13 +117,32 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
         warp_trace=probes.warp.warp if probes.warp else None,
         processes=running,
         pending=[_words(change) for change in changes] if up else [],
+        left_out=left_out,
     )
 
 
-async def _changes(desired: Any, machine: Machine) -> list[Change]:
+def glance(
+    config: PrivacyRouterConfig,
+    machine: Machine,
+    known: Sequence[Client],
+    changes: list[Change],
+) -> tuple[list[HopStatus], list[ClientStatus]]:
+    """Hops and `known` clients as they are now, without asking the switch or the outside.
+
+    `changes` are the differences from the configuration that are known of.
+    """
+    chain = chains.build(config)
+    devices = _devices(machine, chain)
+    probes = _Probes(config, chain, devices, asked=False)
+    stations = [station for station in chain.stations if station.hop != "exit"]
+    hops = [_hop(station, changes, probes, devices, []) for station in stations]
+    return hops, _clients(known, devices.get("gateway"))
+
+
+async def _changes(desired: Any, machine: Machine) -> tuple[list[Change], dict[str, str]]:
     engine = make_engine(desired, machine)
     try:
-        return await observe_all(desired, machine, engine)
+        return await observe_all(desired, machine, engine), dict(engine.mesh.left_out)
     finally:
         await engine.close()
 

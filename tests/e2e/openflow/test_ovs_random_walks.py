@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from privacy_router.cli.flow_trace import differences
+from privacy_router.node.tracing import differences
 from privacy_router.openflow import (
     ApplyActions,
     Ct,

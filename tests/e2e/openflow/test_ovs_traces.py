@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from private_ovs import DELETE_ALL, Ovs
 
-from privacy_router.cli.flow_trace import complete, differences
 from privacy_router.config import load_document
 from privacy_router.host import unixctl
 from privacy_router.host.unixctl import UnixctlRefusedError
+from privacy_router.node.tracing import complete, differences
 from privacy_router.openflow import Band, FlowMod, MeterFlag, MeterMod, delete_meter, format_match
 from privacy_router.openflow.channel import connect_unix
 from privacy_router.pipeline.compile import Pipeline

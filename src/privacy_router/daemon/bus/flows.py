@@ -1,0 +1,99 @@
+"""The bridge's flows on the bus."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+from dbus_fast.annotations import DBusBool, DBusSignature, DBusStr
+
+from privacy_router.daemon.bus import rows, tracing
+from privacy_router.daemon.bus.interface import Interface, answers
+from privacy_router.daemon.bus.objects import Changes
+from privacy_router.node.tracing import complete, differences, verdict_words
+from privacy_router.pipeline.walk import Walk, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from privacy_router.daemon.bus.view import View
+    from privacy_router.pipeline.flow import Flow
+
+Dump = Annotated[list[rows.DumpRow], DBusSignature("a(sqttssss)")]
+Lines = Annotated[list[str], DBusSignature("as")]
+Trace = Annotated[tuple[str, list[str], list[str]], DBusSignature("sasas")]
+Counters = Annotated[dict[str, int], DBusSignature("a{st}")]
+Tables = Annotated[list[tuple[int, str, str]], DBusSignature("a(uss)")]
+Ports = Annotated[list[tuple[str, int, str]], DBusSignature("a(sus)")]
+
+
+_STATES = ("new",)  # packets are traced as the first of a connection
+
+
+def _walk(packet: str, flows: Sequence[Flow], names: Mapping[int, str]) -> Walk:
+    return walk(flows, complete(packet, flows, names, _STATES), ct_states=_STATES)
+
+
+class OpenFlow(Interface):
+    """What the bridge does; flows are looked at here, and come from the configuration."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__("org.opdbus.OpenFlow", view)
+
+    @answers("Dump")
+    async def dump(self) -> Dump:
+        """Table, priority, packets, bytes, match, actions, origin and reason of each flow."""
+        counted = await self.view.engine.counted()
+        return await asyncio.to_thread(rows.dump_rows, counted, self.view.names)
+
+    @answers("Explain")
+    async def explain(self, filter_text: DBusStr) -> Lines:
+        """Flows in words: of a table, or with a text; "" for all."""
+        flows, names = self.view.engine.program.flows, self.view.names
+        return await asyncio.to_thread(rows.explain_rows, flows, names, filter_text)
+
+    @answers("Trace")
+    async def trace(self, packet: DBusStr, live: DBusBool) -> Trace:
+        """What becomes of a packet, its way, and, with `live`, where the switch does otherwise."""
+        flows, names = self.view.engine.program.flows, self.view.names
+        walked = await asyncio.to_thread(_walk, packet, flows, names)
+        different: list[str] = []
+        if live:
+            desired, machine = self.view.controller.desired, self.view.controller.machine
+            different = await asyncio.to_thread(
+                differences,
+                walked,
+                machine.management_socket_dir,
+                desired.bridge.name,
+                names,
+                _STATES,
+            )
+        verdict = verdict_words(walked.verdict, names)
+        return (verdict, list(tracing.step_lines(walked, names)), different)
+
+    @answers("Diff")
+    async def diff(self) -> Changes:
+        """Which flows and meters are not as they should be: verb, kind, where, name."""
+        return rows.change_rows(await self.view.engine.differences(), self.view.names)
+
+    @answers("Counters")
+    async def counters(self) -> Counters:
+        """Packets that came in, and those that tables and meters dropped."""
+        return rows.counters(await self.view.engine.counted())
+
+    @answers("Tables")
+    async def tables(self) -> Tables:
+        """Number, name and purpose of each table."""
+        return rows.table_rows()
+
+    @answers("Ports")
+    async def ports(self) -> Ports:
+        """Ports of the mesh with their numbers, and those left out with the reason."""
+        return rows.port_rows(self.view.engine.mesh)
+
+    @answers("Restore")
+    async def restore(self) -> Changes:
+        """Put all flows and meters right now; what was changed."""
+        made = await self.view.engine.repair()
+        self.view.note_repair(made)
+        return rows.change_rows(made, self.view.names)

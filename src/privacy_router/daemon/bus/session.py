@@ -1,0 +1,115 @@
+"""One connection to a bus, the name on it, and the objects there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from dbus_fast import Message, NameFlag, RequestNameReply
+from dbus_fast.aio import MessageBus
+
+from privacy_router.daemon.bus.flows import OpenFlow
+from privacy_router.daemon.bus.naming import BUS_NAME, OPENFLOW, ROOT, client_path, hop_path
+from privacy_router.daemon.bus.objects import Client, Hop, Manager
+from privacy_router.errors import ConflictError
+
+if TYPE_CHECKING:
+    from privacy_router.daemon.bus.interface import Interface
+    from privacy_router.daemon.bus.view import View
+    from privacy_router.plan.state import Change
+
+_ARRIVAL_S: Final = 10.0
+_OBJECT_MANAGER: Final = "org.freedesktop.DBus.ObjectManager"
+
+
+async def arrive(view: View, address: str) -> Session:
+    """Connect, put the objects there, take the name.
+
+    Raises whatever keeps us from it: OSError, dbus-fast's errors, and ConflictError when somebody
+    else has the name.
+    """
+    bus = MessageBus(bus_address=address)
+    try:
+        async with asyncio.timeout(_ARRIVAL_S):
+            await bus.connect()
+            await view.fresh()
+            session = Session(bus, view)
+            await _take_name(bus)
+    except BaseException:
+        bus.disconnect()
+        raise
+    return session
+
+
+async def _take_name(bus: MessageBus) -> None:
+    reply = await bus.request_name(BUS_NAME, NameFlag.DO_NOT_QUEUE)
+    if reply != RequestNameReply.PRIMARY_OWNER:
+        raise ConflictError(f"another process is {BUS_NAME} on this bus")
+
+
+class Session:
+    """The objects on one bus."""
+
+    def __init__(self, bus: MessageBus, view: View) -> None:
+        self._bus = bus
+        self._view = view
+        self._manager = Manager(view)
+        self._changing: dict[str, Hop | Client] = {}
+        bus.export(ROOT, self._manager)
+        bus.export(OPENFLOW, OpenFlow(view))
+        view.listener = self
+        self.refreshed()
+
+    async def stay(self) -> str:
+        """Until the connection ends; why it did. Cancelled, it leaves the bus."""
+        try:
+            await self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+        except Exception as error:  # the connection's end is all that it can tell of
+            return str(error) or "the bus has gone away"
+        finally:
+            self._view.listener = None
+            self._bus.disconnect()
+        return "the bus has gone away"
+
+    # --- told by the view ------------------------------------------------------------------------
+
+    def refreshed(self) -> None:
+        """Have the objects that there are hops and clients, and tell what is different."""
+        wanted: dict[str, tuple[type[Hop | Client], str]] = {}
+        wanted |= {hop_path(name): (Hop, name) for name in self._view.hops}
+        wanted |= {client_path(name): (Client, name) for name in self._view.clients}
+        for path in self._changing.keys() - wanted.keys():
+            self._take_away(path)
+        for path in wanted.keys() - self._changing.keys():
+            kind, name = wanted[path]
+            self._put_there(path, kind(self._view, name))
+        told: list[Interface] = [self._manager, *self._changing.values()]
+        for interface in told:
+            interface.tell()
+
+    def repaired(self, changes: list[Change]) -> None:
+        """Something was put right."""
+        self._manager.repaired(changes)
+        self._manager.tell()
+
+    def port(self, name: str, there: bool) -> None:
+        """A port of the mesh came or went."""
+        if there:
+            self._manager.port_added(name)
+        else:
+            self._manager.port_removed(name)
+
+    def _put_there(self, path: str, interface: Hop | Client) -> None:
+        self._changing[path] = interface
+        self._bus.export(path, interface)
+        self._signal("InterfacesAdded", "oa{sa{sv}}", [path, {interface.name: interface.values()}])
+
+    def _take_away(self, path: str) -> None:
+        interface = self._changing.pop(path)
+        self._bus.unexport(path, interface)
+        self._signal("InterfacesRemoved", "oas", [path, [interface.name]])
+
+    def _signal(self, member: str, signature: str, body: list[Any]) -> None:
+        """From the manager of the objects; dbus-fast sends these from the objects themselves."""
+        message = Message.new_signal(ROOT, _OBJECT_MANAGER, member, signature, body)
+        self._bus.send(message)

@@ -1,0 +1,68 @@
+"""What all who trace a packet need: the packet filled in, the switch asked, the end said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from privacy_router.host import unixctl
+from privacy_router.openflow.constants import CtState
+from privacy_router.openflow.notation import format_port
+from privacy_router.pipeline import live_trace
+from privacy_router.pipeline.packet import parse_packet, with_defaults
+from privacy_router.pipeline.walk import Sent, own_mac, parse_ct_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from privacy_router.pipeline.flow import Flow
+    from privacy_router.pipeline.packet import Packet
+    from privacy_router.pipeline.passage import Passage
+    from privacy_router.pipeline.walk import Dropped, Walk
+
+    PortNames = Mapping[int, str]
+
+
+def complete(
+    text: str, flows: Sequence[Flow], port_names: PortNames, states: Sequence[str]
+) -> Packet:
+    """The packet that `text` describes, with what is usual where it says nothing.
+
+    `states` is what connection tracking is to say. Raises PacketError.
+    """
+    said = parse_packet(text, _numbers(port_names).get)
+    begins = CtState.NEW in parse_ct_state(states[0])
+    return with_defaults(said, source_mac=own_mac(flows, said["in_port"]), begins=begins)
+
+
+def differences(
+    walked: Walk, run_dir: Path, bridge: str, port_names: PortNames, states: Sequence[str]
+) -> list[str]:
+    """Where the switch that runs in `run_dir` does something else with the packet.
+
+    Raises UnixctlError and LiveTraceError.
+    """
+    arguments = live_trace.trace_arguments(bridge, walked.packet, states)
+    answer = unixctl.call(unixctl.switch_socket(run_dir), live_trace.METHOD, *arguments)
+    live = live_trace.parse_trace_untrusted(answer, _numbers(port_names).get)
+    return live_trace.compare(walked, live, port_names.get)
+
+
+def _numbers(port_names: PortNames) -> dict[str, int]:
+    return {name: number for number, name in port_names.items()}
+
+
+def verdict_words(verdict: Dropped | Sent, port_names: PortNames) -> str:
+    """How the packet ends, in a line."""
+    if isinstance(verdict, Sent):
+        ports = (port_names.get(port) or format_port(port) for port in verdict.ports)
+        return f"sent out of {', '.join(ports)}"
+    because = verdict.flow.reason if verdict.flow is not None else "no flow matches"
+    return f"dropped in table {verdict.table}: {because}"
+
+
+def tracked_words(passage: Passage) -> str:
+    """What connection tracking said before a passage, and in which zone."""
+    said = passage.state & ~CtState.TRK
+    names = [str(flag.name).lower() for flag in CtState if said & flag]
+    return f"{','.join(names) or 'nothing known'}, zone {passage.zone}"

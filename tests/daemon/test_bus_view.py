@@ -1,0 +1,92 @@
+"""What is shown on the bus is read seldom, and telling it never hurts the controller."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from privacy_router.daemon.bus.view import View
+from privacy_router.errors import StorageError
+from privacy_router.plan.state import Change, Key, Kind
+
+CHANGE = Change(Key(Kind.ROUTE, "pr-warp", "default"), None, "via wgcf")
+
+
+class Broken:
+    """A bus that nothing can be told to."""
+
+    def refreshed(self) -> None:
+        raise ConnectionError
+
+    def repaired(self, changes: list[Change]) -> None:
+        raise ConnectionError(changes)
+
+    def port(self, name: str, there: bool) -> None:
+        raise ConnectionError(name, there)
+
+
+class Counting(View):
+    """Counts how often the machine is read."""
+
+    reads = 0
+    fails = False
+
+    def _look(self, changes: list[Change]) -> None:
+        self.reads += 1
+        self.pending = changes
+        if self.fails:
+            raise StorageError("the register of clients is damaged")
+
+
+@pytest.fixture
+def view() -> Counting:
+    controller: Any = SimpleNamespace(trouble="", on_pass=None)
+    engine: Any = SimpleNamespace(on_repaired=None, on_port=None)
+    made = Counting(controller, engine)
+    made.follow()
+    return made
+
+
+async def test_many_readers_cost_one_reading(view: Counting) -> None:
+    assert view.state == "starting"
+    await asyncio.gather(*(view.fresh() for _ in range(20)))
+    await view.fresh()
+    assert (view.state, view.reads) == ("up", 1)
+
+
+async def test_a_pass_of_the_controller_has_it_read_again(view: Counting) -> None:
+    await view.fresh()
+    view.controller.on_pass([])
+    await asyncio.wait_for(view._reading, 5)
+    assert view.reads == 2
+
+
+async def test_a_view_that_has_left_is_told_no_more(view: Counting) -> None:
+    view.controller.on_pass([])
+    await view.leave()
+    told = (view.controller.on_pass, view.engine.on_repaired, view.engine.on_port)
+    assert told == (None, None, None)
+
+
+async def test_what_was_repaired_is_remembered(view: Counting) -> None:
+    view.engine.on_repaired([CHANGE])
+    await view.fresh()
+    assert view.last_repair[0] > 0
+    assert view.last_repair[1] == [CHANGE]
+
+
+async def test_what_cannot_be_read_keeps_the_old(view: Counting) -> None:
+    view.fails = True
+    await view.fresh()
+    assert (view.state, view.reads) == ("up", 1)
+
+
+async def test_a_bus_that_fails_does_not_hurt_the_controller(view: Counting) -> None:
+    view.listener = Broken()
+    view.engine.on_port("internal_200", True)
+    view.controller.on_pass([CHANGE])
+    await view.fresh()
+    assert view.reads == 1
