@@ -183,6 +183,9 @@ def test_containers_are_served_and_stay_among_themselves(lab: Lab) -> None:
     assert not pings(lab, other, "10.103.0.200"), "no function, no way"
     assert not pings(lab, one, "10.102.0.1"), "no container reaches a hop"
     assert_chain_works(lab)
+    for number in (200, 201):
+        say(lab, "ovs-vsctl", "del-port", "ovsbr0", f"internal_{number}")
+        say(lab, "ip", "netns", "delete", f"ct-{number}")
 
 
 def test_vswitchd_killed_and_started_again_as_systemd_does(lab: Lab) -> None:
