@@ -129,10 +129,14 @@ def events(lab: Lab) -> str:
 
 def await_event(lab: Lab, event: str, port: str, since: int) -> None:
     """Return once the controller says that of a port, after the first `since` characters."""
-    said = re.compile(rf"{event}.*port={port}\b")
+    await_said(lab, rf"{event}.*port={port}\b", since)
+
+
+def await_said(lab: Lab, pattern: str, since: int) -> None:
+    """Return once the controller says that, after the first `since` characters."""
     deadline = time.monotonic() + NOTICED_WITHIN_S
-    while said.search(events(lab)[since:]) is None:
-        assert time.monotonic() < deadline, f"{port}: no {event}"
+    while re.search(pattern, events(lab)[since:]) is None:
+        assert time.monotonic() < deadline, f"nothing was said of {pattern}"
 
 
 def flows(lab: Lab) -> list[dict[str, Any]]:

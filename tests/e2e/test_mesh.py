@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import containers
 import pytest
-from containers import DATABASE, PEER, Container, await_event, events, flows, must
+from containers import (
+    DATABASE,
+    PEER,
+    Container,
+    await_event,
+    await_said,
+    events,
+    flows,
+    must,
+)
 
 from privacy_router.lab import stage
+from privacy_router.pipeline.tables import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,6 +177,34 @@ def test_a_stranger_on_the_bridge_gets_nothing_and_stays(lab: Lab, bucket: Conta
     )
     assert "eth7" in must(lab, "ovs-vsctl", DATABASE, "list-ports", "ovsbr0")
     assert not [row for row in flows(lab) if "eth7" in row["match"]]
+
+
+def test_a_container_that_does_not_fit_does_not_keep_the_tunnel_from_its_repair(
+    lab: Lab, bucket: Container
+) -> None:
+    rates, privacy = number_of("rates"), number_of("privacy")
+    room = sum(row["table"] == "rates" for row in flows(lab))
+    limit = ("--id=@t", "create", "Flow_Table", f"flow_limit={room}", "overflow_policy=refuse")
+    table = f"flow_tables:{rates}=@t"
+    must(lab, "ovs-vsctl", DATABASE, "--", *limit, "--", "set", "Bridge", "ovsbr0", table)
+    since = len(events(lab))
+    port = ("add-port", "ovsbr0", "internal_250", "--", "set", "interface", "internal_250")
+    must(lab, "ovs-vsctl", DATABASE, *port, "type=internal")
+    await_said(lab, "TABLE_FULL.*flow_limit", since)
+    switch = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
+    gone = f"table={privacy},priority=100,in_port=2"
+    must(lab, "ovs-ofctl", "-O", "OpenFlow13", "--strict", "del-flows", switch, gone)
+    deadline = time.monotonic() + 5
+    while not any(row["reason"] == "gateway → warp" for row in flows(lab)):
+        assert time.monotonic() < deadline
+    shown = lab["node"].run(("privacy-router", "status", "--no-probe"))
+    assert shown.returncode == 8
+    assert "see privacy-router flows diff" in shown.stdout
+    must(lab, "ovs-vsctl", DATABASE, "clear", "Bridge", "ovsbr0", "flow_tables")
+    deadline = time.monotonic() + 15
+    while lab["node"].run(("privacy-router", "flows", "diff")).returncode != 0:
+        assert time.monotonic() < deadline
+    must(lab, "ovs-vsctl", DATABASE, "del-port", "ovsbr0", "internal_250")
 
 
 def test_everything_is_back_after_the_switch_was_killed(

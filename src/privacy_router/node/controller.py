@@ -222,7 +222,10 @@ class Controller:
                 delay_s = _RETRY_FIRST_S
                 timeout_s = _FULL_PASS_S
             except _FAILURES as error:
-                _log.error("repair failed, trying again", reason=str(error), in_s=delay_s)
+                remedy = getattr(error, "remedy", "")
+                _log.error(
+                    "repair failed, trying again", reason=str(error), remedy=remedy, in_s=delay_s
+                )
                 timeout_s = delay_s
                 delay_s = min(delay_s * 2, _RETRY_MOST_S)
             self._watch_processes(loop)

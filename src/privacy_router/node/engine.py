@@ -104,8 +104,17 @@ class FlowEngine:
 
     async def _repair_all(self) -> list[Change]:
         changes = await self._compare()
-        await self._table.apply(changes)
+        try:
+            await self._table.apply(changes)
+        except FlowError:
+            await self._repair_base()
+            raise
         return self._items(changes)
+
+    async def _repair_base(self) -> None:
+        """The tunnel does not wait for a container whose flows the switch refuses."""
+        wanted, rates = self._plan.base()
+        await self._table.apply(await self._table.compare_under(wanted, rates))
 
     async def counted(self) -> list[Counted]:
         """The flows of ours on the switch, with what they counted."""
@@ -151,7 +160,9 @@ class FlowEngine:
                 await self._follow_drift()
                 await self._pin_macs()
             except PrivacyRouterError as error:
-                _log.error("flows not up to date, trying again", reason=str(error))
+                _log.error(
+                    "flows not up to date, trying again", reason=str(error), remedy=error.remedy
+                )
                 if self._on_trouble is not None:
                     self._on_trouble()
 

@@ -77,6 +77,13 @@ class FlowPlan:
         part = self._mods.get(self._owner(cookie), ())
         return [mod for mod in part if mod.cookie == cookie]
 
+    def base(self) -> tuple[dict[int, list[FlowMod]], tuple[RateLimit, ...]]:
+        """What is there without any container: flows by cookie, and meters."""
+        by_cookie: dict[int, list[FlowMod]] = {}
+        for mod in self._mods.get(_BASE, ()):
+            by_cookie.setdefault(mod.cookie, []).append(mod)
+        return by_cookie, self._rates_of(_BASE)
+
     def flow_of(self, mod: FlowMod | FlowStats) -> Flow:
         """The flow that a command or a reading is about, with its reason."""
         part = self._programs.get(self._owner(mod.cookie), Program())

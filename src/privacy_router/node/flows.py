@@ -12,6 +12,7 @@ from privacy_router.openflow import (
     Difference,
     FlowEvent,
     FlowEventKind,
+    FlowMod,
     MeterMod,
     MonitorFlag,
     OpenFlowError,
@@ -20,14 +21,15 @@ from privacy_router.openflow import (
     delete_meter,
 )
 from privacy_router.openflow.channel import Channel, connect_unix
+from privacy_router.openflow.text import format_flow
 from privacy_router.pipeline.allocation import OWNER, OWNER_MASK, layer_of
-from privacy_router.pipeline.tables import TABLES
+from privacy_router.pipeline.tables import TABLES, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from privacy_router.openflow import FlowMod, FlowStats
+    from privacy_router.openflow import FlowStats
     from privacy_router.pipeline.flow import RateLimit
 
 _TIMEOUT_S = 5.0
@@ -90,14 +92,18 @@ class FlowTable:
             unused = await _ours(channel, present.keys() - rates.keys())
         return Changes(difference, meter_mods(rates.values(), present), unused)
 
-    async def compare_under(self, wanted: Mapping[int, Sequence[FlowMod]]) -> Changes:
-        """The same for the flows under some cookies, without their meters. Raises FlowError.
+    async def compare_under(
+        self, wanted: Mapping[int, Sequence[FlowMod]], rates: Iterable[RateLimit] = ()
+    ) -> Changes:
+        """The same for the flows under some cookies, and some meters. Raises FlowError.
 
         A cookie that is asked for whole is looked up, however many flows there are.
         """
         with self._asking("be compared"):
             channel = await self._connected()
-            return Changes(await _compare_under(channel, wanted))
+            flows = await _compare_under(channel, wanted)
+            present = {m.meter_id: m for m in await channel.dump_meters()} if rates else {}
+        return Changes(flows, meter_mods(rates, present))
 
     async def apply(
         self, changes: Changes, confirm: Mapping[int, Sequence[FlowMod]] | None = None
@@ -209,11 +215,21 @@ async def _compare_under(channel: Channel, wanted: Mapping[int, Sequence[FlowMod
     )
 
 
+_REMEDIES = {
+    MeterMod: "it has no meters, or no more of them: set openflow.rates.arp, icmp, syn and dns to"
+    " null, some or all",
+    FlowMod: "TABLE_FULL: raise flow_limit of the bridge's Flow_Table in Open vSwitch's database;"
+    " else see what `privacy-router flows diff` says",
+}
+
+
 def _refusal(error: SwitchError) -> Exception:
-    if not isinstance(error.message, MeterMod):
+    """What nobody can do anything about by asking again: the flow or the meter in words."""
+    message = error.message
+    if isinstance(message, FlowMod):
+        what = f"the flow {format_flow(message, table_name=name_of)}"
+    elif isinstance(message, MeterMod):
+        what = f"the meter {message.meter_id}"
+    else:
         return error
-    return FlowError(
-        f"the switch refused a meter: {error}",
-        remedy="it has no meters, or no more of them: set openflow.rates.arp, icmp, syn and dns to"
-        " null, some or all",
-    )
+    return FlowError(f"the switch refused {what}: {error.name}", remedy=_REMEDIES[type(message)])

@@ -21,9 +21,10 @@ from privacy_router.node.secrets import load_keys
 from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import GATEWAY_NAMESPACE, GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.plan.compile import XRAY_PROCESS, compile_node
+from privacy_router.plan.state import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.hops.gateway import Client
@@ -116,7 +117,7 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
         exit_ip=probes.exit.address if probes.exit else None,
         warp_trace=probes.warp.warp if probes.warp else None,
         processes=running,
-        pending=[_words(change) for change in changes] if up else [],
+        pending=list(_pending(changes)) if up else [],
         left_out=left_out,
     )
 
@@ -254,6 +255,14 @@ def _trouble(station: Station, changes: list[Change], probes: _Probes) -> str:
     if probes.asked and station.hop == "warp" and probes.warp is None:
         return "nothing comes back through WARP"
     return ""
+
+
+def _pending(changes: list[Change]) -> Iterator[str]:
+    """Each difference in words; those of flows, of which there may be thousands, as one."""
+    of_flows = [change for change in changes if change.key.kind in (Kind.METER, Kind.FLOW)]
+    yield from (_words(change) for change in changes if change.key.kind < Kind.METER)
+    if of_flows:
+        yield f"{len(of_flows)} flow(s) or meter(s): see privacy-router flows diff"
 
 
 def _words(change: Change) -> str:
