@@ -19,6 +19,7 @@ from privacy_router.openflow import (
     MeterConfig,
 )
 from privacy_router.ovsdb.model import PortRow
+from privacy_router.pipeline.allocation import port_of
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.flow import RateLimit
 from privacy_router.plan import chain as chains
@@ -84,6 +85,20 @@ def test_a_port_with_another_number_replaces_its_flows() -> None:
     assert changes.flows.added
     assert changes.flows.removed
     assert kept.mods_under(next(iter(changes.flows.added)).cookie)
+
+
+@pytest.mark.parametrize("new", ["internal_150", "internal_250"], ids=["before", "after"])
+def test_a_port_that_gets_the_number_of_one_that_goes_owns_its_flows(new: str) -> None:
+    kept = plan(row("nm-privacy", 8), row("internal_201", 10))
+    kept.take_row("internal_201", None)
+    kept.take_row(new, row(new, 10))
+    changes = kept.recompile({"internal_201", new})
+    assert changes is not None
+    assert changes.unused_meters == ()
+    mine = [mod for mod in kept.mods if port_of(mod.cookie) == 10]
+    assert len(mine) == kept.size_of(new) > 0
+    for cookie in {mod.cookie for mod in mine}:
+        assert kept.mods_under(cookie) == [mod for mod in mine if mod.cookie == cookie]
 
 
 def test_the_way_into_the_mesh_concerns_all() -> None:

@@ -155,7 +155,8 @@ class FlowPlan:
 
     def _hold(self, name: str, program: Program) -> None:
         for flow in self._programs.pop(name, Program()).flows[:1]:
-            self._owners.pop(flow.port, None)
+            if self._owners.get(flow.port) == name:  # another port may have its number by now
+                del self._owners[flow.port]
         self._mods.pop(name, None)
         if program.flows:
             self._programs[name], self._mods[name] = program, flow_mods(program)

@@ -262,9 +262,9 @@ class Exchange:
         the switch refuses it, RequestTimeoutError, ConnectionLostError, EncodeError.
         """
         limit_s = self.timeout_s if timeout_s is None else timeout_s
-        return await self._answered(self._pose(message, raw=raw, taken=taken), limit_s)
+        return await self._answered(self._send_question(message, raw=raw, taken=taken), limit_s)
 
-    def _pose(
+    def _send_question(
         self,
         message: Message,
         *,
@@ -324,7 +324,8 @@ class Exchange:
         ConnectionLostError during the last step it is not known which it was: all or none.
         """
         if not messages:
-            await (self.apply(before, timeout_s) if before else asyncio.sleep(0))
+            if before:
+                await self.apply(before, timeout_s)
             return
         limit_s = self.timeout_s if timeout_s is None else timeout_s
         self._last_bundle_id += 1
@@ -332,7 +333,7 @@ class Exchange:
         outside = self._new_batch(before)
         with self._watched(outside):
             await self._send_batch(outside, limit_s)
-            opened = self._pose(BundleControl(bundle_id, BundleControlType.OPEN_REQUEST))
+            opened = self._send_question(BundleControl(bundle_id, BundleControlType.OPEN_REQUEST))
             batch = self._new_batch(messages, bundle_id)
             with self._watched(batch):
                 try:
@@ -367,7 +368,7 @@ class Exchange:
         limit_s: float,
         committing: Callable[[], None] | None,
     ) -> None:
-        asked = self._pose(BundleControl(bundle_id, BundleControlType.COMMIT_REQUEST))
+        asked = self._send_question(BundleControl(bundle_id, BundleControlType.COMMIT_REQUEST))
         if committing is not None:
             committing()
         try:
