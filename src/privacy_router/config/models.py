@@ -11,6 +11,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from privacy_router.config import values as kind
+from privacy_router.config.plugins.dns import DnsConfig
+from privacy_router.config.plugins.login1 import Login1Config
+from privacy_router.config.plugins.net import NetConfig
+from privacy_router.config.plugins.packagekit import PackagekitConfig
+from privacy_router.config.plugins.pcidecl import PcideclConfig
+from privacy_router.config.plugins.sessdecl import SessdeclConfig
+from privacy_router.config.plugins.systemd import SystemdConfig
+from privacy_router.config.problems import DOCUMENT_PATH, ConfigError, Problem
 from privacy_router.config.sections import (
     SEQUENCE_MAX_ITEMS,
     ContainerConfig,
@@ -187,9 +195,22 @@ class PrivacyRouterConfig(Section):
 
 
 class Plugins(Section):
-    """The plugins that the document configures."""
+    """The plugins that the document configures; what is left out is left alone."""
 
-    privacy_router: PrivacyRouterConfig = Field(description="The privacy router of this node.")
+    net: NetConfig | None = Field(None, description="Bridges, interfaces, addresses and routes.")
+    systemd: SystemdConfig | None = Field(None, description="Units, their files and properties.")
+    login1: Login1Config | None = Field(None, description="What the login manager does.")
+    sessdecl: SessdeclConfig | None = Field(
+        None, description="Sessions that may or may not be there."
+    )
+    dns: DnsConfig | None = Field(None, description="How the machine resolves names.")
+    pcidecl: PcideclConfig | None = Field(None, description="PCI devices and their drivers.")
+    packagekit: PackagekitConfig | None = Field(
+        None, description="Packages that are installed or not."
+    )
+    privacy_router: PrivacyRouterConfig | None = Field(
+        None, description="The privacy router of this node."
+    )
 
 
 class Document(Section):
@@ -202,5 +223,8 @@ class Document(Section):
 
     @property
     def config(self) -> PrivacyRouterConfig:
-        """The privacy router's part."""
+        """The privacy router's part. Raises ConfigError when the document has none."""
+        if self.plugins.privacy_router is None:
+            missing = Problem("plugins.privacy_router", "nothing", "this section; {} will do")
+            raise ConfigError(DOCUMENT_PATH, [missing])
         return self.plugins.privacy_router

@@ -44,7 +44,8 @@ def validate(
         details = _telling(error.errors(include_url=False))
         described = map(_problem, details[:REPORTED_ERRORS_MAX])
         return None, [*described, *_check_valid_parts(data, details)]
-    problems = check(document.config)
+    config = document.plugins.privacy_router
+    problems = [] if config is None else check(config)
     return (None if problems else document), problems
 
 

@@ -1,0 +1,1 @@
+"""The sections of the plugins that keep the machine itself, one module each."""

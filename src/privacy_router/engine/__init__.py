@@ -1,0 +1,1 @@
+"""The engine: desired against observed, changes as one transaction over all plugins."""

@@ -1,0 +1,147 @@
+"""The contract between the engine and a plugin.
+
+A plugin knows one domain of the machine. It reads resources, says which changes lead to what a
+section declares, makes them, and can go back. It keeps no state of its own between calls: the
+machine is the state, and the journal holds what is needed to go back, so every method may be
+called again after the daemon was killed in the middle of it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
+
+from privacy_router.engine.model import (
+    AVAILABLE,
+    Availability,
+    Capability,
+    Change,
+    Desired,
+    Observed,
+    Resource,
+    ResourceKey,
+    Value,
+    differences,
+)
+from privacy_router.errors import VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+
+Tell: TypeAlias = Callable[[str], None]
+"""Takes a line of progress for a person; anything slow should call it now and then."""
+
+EVERYTHING: Final = frozenset(Capability)
+
+
+class Plugin(ABC):
+    """One domain of the machine.
+
+    `after` names the plugins whose changes come first; removals go the other way round, and so does
+    rolling back. `timeout_s` is what a single call may take before the engine gives the run up.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    after: ClassVar[frozenset[str]] = frozenset()
+    capabilities: ClassVar[frozenset[Capability]] = EVERYTHING
+    timeout_s: ClassVar[float] = 60.0
+
+    async def availability(self) -> Availability:
+        """Whether the service that this needs is here; asked anew before every run."""
+        return AVAILABLE
+
+    @abstractmethod
+    def declare(self, section: Any) -> Desired:
+        """What the section of the document asks for; the section may be None. Touches nothing.
+
+        Raises RefusedError for what the models cannot know to be wrong.
+        """
+
+    @abstractmethod
+    async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
+        """Read these resources, or with None whatever a person would want to see.
+
+        A value that is asked for by key is complete: it has every key that a section can declare
+        of such a resource. Changes nothing.
+        """
+
+    def diff(self, desired: Desired, observed: Observed) -> list[Change]:
+        """The changes from `observed` to `desired`. Pure."""
+        return differences(desired, observed)
+
+    async def check(self, desired: Desired, changes: Sequence[Change]) -> None:  # noqa: B027
+        """Refuse what is known not to work, before any plugin touches anything.
+
+        Raises RefusedError, with the remedy.
+        """
+
+    async def checkpoint(self, changes: Sequence[Change]) -> Value:
+        """What `rollback` needs to undo these changes; it goes into the journal before the first
+        of them is made. The default is what they change, as it is."""
+        return [[change.key.kind, change.key.name, change.before] for change in changes]
+
+    @abstractmethod
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+        """Make the changes, all of this plugin's domain; return when they are in force.
+
+        `before` may be out of date, so each change is made from whatever is found. Raises
+        PrivacyRouterError; what was done by then stays, and is rolled back by the engine.
+        """
+
+    async def verify(self, desired: Desired) -> list[Change]:
+        """What is still different after `apply`, read anew; besides, the engine compares itself."""
+        return self.diff(desired, await self.query(list(desired.resources)))
+
+    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
+        """Bring back what a checkpoint holds, whatever of the changes was made by now.
+
+        May be called twice. Raises VerificationError when the machine does not become so.
+        """
+        desired = self.restoring(checkpoint)
+        keys = list(desired.resources)
+        changes = self.diff(desired, await self.query(keys))
+        if changes:
+            await self.apply(desired, changes, tell)
+            still = self.diff(desired, await self.query(keys))
+            if still:
+                raise not_as_asked(still, "does not go back to what it was")
+
+    def restoring(self, checkpoint: Value) -> Desired:
+        """The default checkpoint as something to be desired."""
+        return Desired(
+            {
+                ResourceKey(self.name, kind, name): Resource(before)
+                for kind, name, before in checkpoint
+            }
+        )
+
+    def watch(self) -> AsyncIterator[str]:
+        """Yield whenever something of this domain may have changed: a few words on what.
+
+        Ends, or raises PrivacyRouterError, when it cannot go on; it is started again later.
+        An asynchronous generator.
+        """
+        return _nothing()
+
+    def key(self, kind: str, name: str) -> ResourceKey:
+        """A key in this plugin's domain."""
+        return ResourceKey(self.name, kind, name)
+
+
+def not_as_asked(changes: Iterable[Change], what: str) -> VerificationError:
+    """The error for resources that were read back and are not as they should be."""
+    named = [f"{c.key} (is {c.before!r}, should be {c.after!r})" for c in changes]
+    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+    return VerificationError(
+        f"{', '.join(named[:3])}{more}: {what}",
+        remedy="see whether another program sets the same things",
+        retryable=True,
+    )
+
+
+async def _nothing() -> AsyncIterator[str]:
+    never: tuple[str, ...] = ()
+    for words in never:
+        yield words
