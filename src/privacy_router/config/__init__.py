@@ -2,7 +2,7 @@
 
 from privacy_router.config.checks import check, check_host
 from privacy_router.config.example import default_document
-from privacy_router.config.load import load_document, parse_document
+from privacy_router.config.load import load_document, parse_document, read_text
 from privacy_router.config.models import Document, HopName, Plugins, PrivacyRouterConfig
 from privacy_router.config.notes import notes
 from privacy_router.config.problems import ConfigError, Problem
@@ -55,5 +55,6 @@ __all__ = [
     "load_document",
     "notes",
     "parse_document",
+    "read_text",
     "socket_name",
 ]

@@ -25,16 +25,22 @@ def load_document(path: Path) -> Document:
 
     Raises StorageError when the file cannot be read and ConfigError when it cannot be used.
     """
-    text = _decode(_read(path), str(path))
-    return _parse(text, str(path), path.absolute().parent)
+    return _parse(read_text(path), str(path), path.absolute().parent)
 
 
-def parse_document(text: str, source: str) -> Document:
-    """Read a document from a text; `source` is its name in messages.
+def parse_document(text: str, source: str, base_directory: Path | None = None) -> Document:
+    """Read a document from a text; `source` is its name in messages, and relative paths inside
+    start at `base_directory`.
 
     Raises ConfigError with every problem when the text cannot be used.
     """
-    return _parse(text, source, None)
+    return _parse(text, source, base_directory)
+
+
+def read_text(path: Path) -> str:
+    """The text of the document at `path`. Raises StorageError, and ConfigError where it is no text
+    or too much of it."""
+    return _decode(_read(path), str(path))
 
 
 def _parse(text: str, source: str, base_directory: Path | None) -> Document:

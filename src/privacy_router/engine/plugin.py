@@ -40,6 +40,8 @@ class Plugin(ABC):
 
     `after` names the plugins whose changes come first; removals go the other way round, and so does
     rolling back. `timeout_s` is what a single call may take before the engine gives the run up.
+    One that `keeps_itself` follows what happens on the machine by its own means, and gives back
+    what a document no longer declares by itself.
     """
 
     name: ClassVar[str]
@@ -47,14 +49,27 @@ class Plugin(ABC):
     after: ClassVar[frozenset[str]] = frozenset()
     capabilities: ClassVar[frozenset[Capability]] = EVERYTHING
     timeout_s: ClassVar[float] = 60.0
+    keeps_itself: ClassVar[bool] = False
+
+    @property
+    def can_roll_back(self) -> bool:
+        """Whether what this has done can be undone."""
+        return Capability.ROLLBACK in self.capabilities
 
     async def availability(self) -> Availability:
         """Whether the service that this needs is here; asked anew before every run."""
         return AVAILABLE
 
+    async def prepare(self, section: Any) -> None:  # noqa: B027
+        """Make what `declare` needs and the machine does not show (keys, an account), and keep it.
+
+        Called before a run and not for a mere plan. Raises PrivacyRouterError; nothing was touched.
+        """
+
     @abstractmethod
     def declare(self, section: Any) -> Desired:
-        """What the section of the document asks for; the section may be None. Touches nothing.
+        """What the section of the document asks for; the section may be None. Touches nothing,
+        and may be called in any thread.
 
         Raises RefusedError for what the models cannot know to be wrong.
         """

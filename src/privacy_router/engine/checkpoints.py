@@ -1,0 +1,94 @@
+"""Named checkpoints: keep what is declared and what is there, look at it later, go back to it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import TYPE_CHECKING, Final
+
+from privacy_router.engine.errors import RefusedError, UnknownCheckpointError
+from privacy_router.engine.journal import Checkpoint
+from privacy_router.engine.model import Change, ResourceKey
+from privacy_router.engine.transaction import observed_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from privacy_router.engine.engine import Engine, Outcome
+    from privacy_router.engine.model import Value
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_AUTOMATIC: Final = "before-run-"
+
+
+class Checkpoints:
+    """The checkpoints of an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._journal = engine.journal
+
+    async def make(self, name: str) -> Checkpoint:
+        """Keep the present under a name, in place of an older checkpoint of that name.
+
+        Raises RefusedError for a name that cannot be one.
+        """
+        if not _NAME.match(name) or name.startswith(_AUTOMATIC):
+            raise RefusedError(
+                f"{name!r} cannot be the name of a checkpoint",
+                remedy="take letters, digits, dots, dashes and underscores, at most 64, and none"
+                f" that begins with {_AUTOMATIC}",
+            )
+        source = self._engine.source
+        plan = await self._engine.plan(source)
+        rows = [row for share in plan.shares for row in observed_rows(share.observed)]
+        made = Checkpoint(name, time.time(), False, source, rows)
+        await asyncio.to_thread(self._journal.save, made)
+        return made
+
+    async def all(self) -> Sequence[Checkpoint]:
+        """All of them, newest first."""
+        return await asyncio.to_thread(self._journal.checkpoints)
+
+    async def find(self, name: str = "") -> Checkpoint:
+        """The checkpoint of that name, or without one the newest automatic one.
+
+        Raises UnknownCheckpointError.
+        """
+        known = await self.all()
+        for one in known:
+            if one.name == name or (not name and one.automatic):
+                return one
+        names = ", ".join(one.name for one in known[:5]) or "none"
+        raise UnknownCheckpointError(
+            f"there is no checkpoint {name}" if name else "there is no checkpoint",
+            remedy=f"there are: {names} (privacy-router checkpoint list)",
+        )
+
+    async def difference(self, name: str) -> list[Change]:
+        """What has changed on the machine since then: `before` is now, `after` was then."""
+        one = await self.find(name)
+        then = {ResourceKey(*key): value for *key, value in one.observed}
+        now: dict[ResourceKey, Value] = {}
+        for plugin_name in sorted({key.plugin for key in then}):
+            plugin = self._engine.plugins.get(plugin_name)
+            if plugin is not None and not plugin.keeps_itself:
+                keys = [key for key in then if key.plugin == plugin_name]
+                now.update((await plugin.query(keys)).values)
+        compared = [key for key in sorted(then) if key in now or then[key] is not None]
+        return [Change(k, now.get(k), then[k]) for k in compared if now.get(k) != then[k]]
+
+    async def restore(self, name: str = "", confirm_within_s: float = 0.0) -> Outcome:
+        """Apply the document of then, by which all that was taken over since is given back."""
+        one = await self.find(name)
+        return await self._engine.apply(one.source, confirm_within_s)
+
+    async def drop(self, name: str) -> None:
+        """Forget one. Raises UnknownCheckpointError."""
+        await self.find(name)
+        await asyncio.to_thread(self._journal.drop_checkpoint, name)
+
+    async def prune(self, keep: int) -> int:
+        """Forget the automatic ones but the newest; how many went."""
+        return await asyncio.to_thread(self._journal.prune, keep)

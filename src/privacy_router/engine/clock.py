@@ -1,0 +1,27 @@
+"""A clock that goes on while the machine sleeps, and tells one boot from another."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Which boot this is, and the seconds since it began; clock_gettime(2), CLOCK_BOOTTIME."""
+
+    boot: str
+    now_s: Callable[[], float]
+
+
+@cache
+def machine_clock() -> Clock:
+    """This machine's clock."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return Clock(boot, lambda: time.clock_gettime(time.CLOCK_BOOTTIME))

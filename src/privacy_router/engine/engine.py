@@ -1,0 +1,290 @@
+"""The engine: plans, runs, confirmations, checkpoints and recovery, one thing at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from privacy_router.engine.calls import availability, bounded, require_available
+from privacy_router.engine.clock import machine_clock
+from privacy_router.engine.confirmation import Confirmation
+from privacy_router.engine.document import Source
+from privacy_router.engine.errors import RollbackFailedError, UnknownPluginError
+from privacy_router.engine.journal import Phase
+from privacy_router.engine.model import Observed
+from privacy_router.engine.order import in_order
+from privacy_router.engine.planning import make_plan
+from privacy_router.engine.transaction import Progress, Transaction, roll_back, to_the_end
+from privacy_router.errors import PrivacyRouterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
+
+    from privacy_router.engine.clock import Clock
+    from privacy_router.engine.journal import Journal, OpenRun
+    from privacy_router.engine.model import Change, Desired, ResourceKey, Value
+    from privacy_router.engine.planning import Plan
+    from privacy_router.engine.plugin import Plugin
+
+_log = structlog.get_logger()
+
+
+class Listener(Protocol):
+    """Whoever looks on; called in the engine's event loop, and must not raise."""
+
+    def progress(self, progress: Progress) -> None:
+        """A step of a run begins."""
+
+    def settled(self) -> None:
+        """A run has ended or waits to be confirmed, or what is kept has changed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an apply came to: the run's number (0: there was nothing to do), what was changed, and
+    in how many seconds it is undone unless confirmed (0: it stands)."""
+
+    number: int
+    changes: Sequence[Change]
+    confirm_within_s: float = 0.0
+
+
+class Engine:
+    """All plugins, and the document that they keep.
+
+    `source` is the document that is kept, or that waits to be confirmed, and `kept` what each
+    plugin is to keep so; that is the reconciler's to look after. `trouble` says why a run could
+    not be undone; until it is, nothing else is applied.
+    """
+
+    def __init__(
+        self,
+        plugins: Iterable[Plugin],
+        journal: Journal,
+        *,
+        clock: Clock | None = None,
+        parse: Callable[[Source], Mapping[str, Any]] = Source.sections,
+    ) -> None:
+        self.plugins = {plugin.name: plugin for plugin in in_order(plugins)}
+        self.journal = journal
+        self.lock = asyncio.Lock()
+        self.kept: dict[str, Desired] = {}
+        self.listeners: list[Listener] = []
+        self.source = Source()
+        self.trouble = ""
+        self._parse = parse
+        self._clock = clock or machine_clock()
+        self.confirmation = Confirmation(self._clock, self._expire)
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    async def plan(self, source: Source) -> Plan:
+        """What the document would change. Raises ConfigError, PluginUnavailableError and what
+        reading the machine does."""
+        sections = await asyncio.to_thread(self._parse, source)
+        managed = await asyncio.to_thread(self.journal.managed)
+        return await make_plan(list(self.plugins.values()), source, sections, managed)
+
+    async def query(self, name: str = "") -> Observed:
+        """What is there now: of one plugin's domain, or of all that are available.
+
+        Raises UnknownPluginError, and PluginUnavailableError for a single one.
+        """
+        if name:
+            await require_available(self.plugin(name), f"plugin {name}")
+        found: dict[ResourceKey, Value] = {}
+        for plugin in self.plugins.values():
+            asked = not name or plugin.name == name or plugin.keeps_itself
+            if asked and await availability(plugin):
+                found |= (await bounded(plugin, "read its state", plugin.query())).values
+        return Observed({key: v for key, v in found.items() if name in ("", key.plugin)})
+
+    def plugin(self, name: str) -> Plugin:
+        """The plugin of that name. Raises UnknownPluginError."""
+        try:
+            return self.plugins[name]
+        except KeyError:
+            raise UnknownPluginError(
+                f"there is no plugin {name}", remedy=f"there are {', '.join(self.plugins)}"
+            ) from None
+
+    # --- changing --------------------------------------------------------------------------------
+
+    async def apply(self, source: Source, confirm_within_s: float = 0.0) -> Outcome:
+        """Make the machine as the document says, as one transaction.
+
+        With `confirm_within_s` it is undone again unless `confirm` is called in time. Raises what
+        went wrong; then everything is as it was.
+        """
+        async with self.lock:
+            self._require_free()
+            sections = await asyncio.to_thread(self._parse, source)
+            for name, section in sections.items():
+                plugin = self.plugins[name]
+                await require_available(plugin, f"plugins.{name}")
+                await bounded(plugin, "prepare", plugin.prepare(section))
+            plan = await self.plan(source)
+            try:
+                return await self._carry_out(plan, confirm_within_s)
+            except RollbackFailedError as error:
+                self.trouble = error.message
+                raise
+            finally:
+                self._settled()
+
+    async def _carry_out(self, plan: Plan, confirm_within_s: float) -> Outcome:
+        if not plan.changing:
+            await self._adopt(plan)
+            return Outcome(0, plan.changes)
+        transaction = Transaction(plan, self.journal, self._progress)
+        await transaction.prove()
+        deadline_s = self._clock.now_s() + confirm_within_s
+
+        async def close(number: int) -> None:
+            if confirm_within_s:
+                boot = self._clock.boot
+                await asyncio.to_thread(self.journal.await_confirmation, number, boot, deadline_s)
+            else:
+                await asyncio.to_thread(self.journal.commit, number)
+
+        await transaction.run(self.source, close)
+        self._keep(plan)
+        if confirm_within_s:
+            self.confirmation.ask(transaction.number, deadline_s)
+        _log.info("applied", run=transaction.number, changes=len(plan.changes))
+        return Outcome(transaction.number, plan.changes, confirm_within_s)
+
+    async def _adopt(self, plan: Plan) -> None:
+        """Another document that asks for nothing new costs a note, and the same one not even it."""
+        releases = plan.releases()
+        known = await asyncio.to_thread(self.journal.source)
+        if releases or not plan.source.same_as(known):
+            await asyncio.to_thread(self.journal.adopt, plan.source, releases)
+        self._keep(plan)
+
+    def _keep(self, plan: Plan) -> None:
+        self.source = plan.source
+        self.kept = {share.plugin.name: share.kept for share in plan.shares}
+
+    def _require_free(self) -> None:
+        self.confirmation.require_none()
+        if self.trouble:
+            raise RollbackFailedError(
+                self.trouble, remedy="privacy-router rollback tries again", retryable=True
+            )
+
+    async def confirm(self) -> int:
+        """Keep the run that waits; its number. Raises NothingToConfirmError, StorageError."""
+        async with self.lock:
+            self._require_number()
+            number = self.confirmation.number or 0
+            await asyncio.to_thread(self.journal.commit, number)
+            self.confirmation.settle()
+            self._settled()
+            return number
+
+    def _require_number(self) -> None:
+        if self.confirmation.number is None:
+            self.confirmation.settle()
+
+    async def roll_back(self, reason: str = "rolled back") -> int:
+        """Undo the run that waits to be confirmed, or that could not be undone; its number.
+
+        Raises NothingToConfirmError, RollbackFailedError.
+        """
+        async with self.lock:
+            found = await asyncio.to_thread(self.journal.open_run)
+            if found is None:
+                return self.confirmation.settle()
+            await to_the_end(self._undo(found, reason))
+            return found.number
+
+    async def _expire(self, number: int) -> None:
+        try:
+            async with self.lock:
+                found = await asyncio.to_thread(self.journal.open_run)
+                if found is not None and found.number == number and self.confirmation.number:
+                    await to_the_end(self._undo(found, "nobody confirmed it in time"))
+        except PrivacyRouterError as error:
+            _log.error("not rolled back", run=number, reason=error.message)
+
+    async def _undo(self, found: OpenRun, reason: str) -> None:
+        """Go back, and keep what was kept before."""
+        if self.confirmation.number is not None:
+            self.confirmation.settle()
+        try:
+            await roll_back(
+                self.journal, found.number, found.undo, self.plugins, reason, self._progress
+            )
+            self.trouble = ""
+            _log.warning("rolled back", run=found.number, reason=reason)
+            await self._keep_known()
+        except RollbackFailedError as error:
+            self.trouble = error.message
+            raise
+        finally:
+            self._settled()
+
+    async def _keep_known(self) -> None:
+        """Keep what the current document of the journal declares, as far as that can be read."""
+        known = await asyncio.to_thread(self.journal.source)
+        self.source = known or Source()
+        try:
+            self._keep(await self.plan(self.source))
+        except PrivacyRouterError as error:
+            _log.error("cannot keep watch", reason=error.message, remedy=error.remedy)
+
+    # --- starting and ending ---------------------------------------------------------------------
+
+    async def recover(self) -> bool:
+        """At the start: undo a run that was cut short, or go on waiting for its confirmation.
+
+        Whether one was undone. Raises RollbackFailedError.
+        """
+        async with self.lock:
+            found = await asyncio.to_thread(self.journal.open_run)
+            if found is None:
+                await self._keep_known()
+                return False
+            if self._still_waits(found) and await self._go_on_waiting(found):
+                return False
+            await self._undo(found, "cut short")
+            return True
+
+    async def _go_on_waiting(self, found: OpenRun) -> bool:
+        try:
+            self._keep(await self.plan(found.source))
+        except PrivacyRouterError as error:
+            _log.error("the run that waits is undone", run=found.number, reason=error.message)
+            return False
+        self.confirmation.ask(found.number, found.deadline_s or 0.0)
+        return True
+
+    def _still_waits(self, found: OpenRun) -> bool:
+        in_time = found.deadline_s is not None and self._clock.now_s() < found.deadline_s
+        return found.phase is Phase.AWAITING and found.boot == self._clock.boot and in_time
+
+    async def retry_rollback(self) -> None:
+        """Try again to undo what could not be. Raises RollbackFailedError."""
+        if self.trouble:
+            await self.roll_back(self.trouble)
+
+    async def close(self) -> None:
+        """Watch no clock any more. What waits to be confirmed goes on waiting at the next start."""
+        self.confirmation.stop()
+        async with self.lock:  # a run that goes on is waited for
+            self.journal.close()
+
+    # --- telling ---------------------------------------------------------------------------------
+
+    def _progress(self, progress: Progress) -> None:
+        for listener in self.listeners:
+            listener.progress(progress)
+
+    def _settled(self) -> None:
+        for listener in self.listeners:
+            listener.settled()

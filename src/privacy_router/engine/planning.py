@@ -1,0 +1,117 @@
+"""What a document would change on the machine: everything read, nothing touched."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from privacy_router.engine.calls import availability, bounded, require_available
+from privacy_router.engine.model import Change, Desired, Mode, Observed, Resource, enforced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from privacy_router.engine.document import Source
+    from privacy_router.engine.model import ResourceKey, Value
+    from privacy_router.engine.plugin import Plugin
+
+
+@dataclass(frozen=True)
+class Share:
+    """One plugin's share of a plan. `desired` has what the section declares, and what is given
+    back because it declares it no longer."""
+
+    plugin: Plugin
+    desired: Desired
+    observed: Observed
+    changes: Sequence[Change]
+    released: frozenset[ResourceKey] = frozenset()
+
+    @property
+    def to_make(self) -> list[Change]:
+        """The changes that a run makes; the others are only reported."""
+        return enforced(self.changes)
+
+    @property
+    def kept(self) -> Desired:
+        """What is to be kept so after the run."""
+        resources = {k: r for k, r in self.desired.resources.items() if k not in self.released}
+        return Desired(resources, self.desired.payload)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The shares of all plugins that have one, in the order in which changes are made."""
+
+    source: Source
+    shares: Sequence[Share]
+
+    @property
+    def changes(self) -> list[Change]:
+        """All differences, by plugin."""
+        return [change for share in self.shares for change in share.changes]
+
+    @property
+    def changing(self) -> list[Share]:
+        """The shares with anything to do."""
+        return [share for share in self.shares if share.to_make]
+
+    def takes(self) -> dict[ResourceKey, Value]:
+        """What was there of the resources that this changes."""
+        return {c.key: c.before for share in _borrowing(self.changing) for c in share.to_make}
+
+    def releases(self) -> list[ResourceKey]:
+        """The resources that are given back."""
+        return sorted(key for share in self.shares for key in share.released)
+
+
+def _borrowing(shares: Sequence[Share]) -> Iterator[Share]:
+    return (share for share in shares if not share.plugin.keeps_itself)
+
+
+async def make_plan(
+    plugins: Sequence[Plugin],
+    source: Source,
+    sections: Mapping[str, Any],
+    managed: Mapping[ResourceKey, Value],
+) -> Plan:
+    """Compare what the document declares with the machine, all plugins at the same time.
+
+    Raises PluginUnavailableError for a section whose plugin cannot work here, and whatever
+    declaring and querying do.
+    """
+    tasks = [
+        asyncio.create_task(_share(plugin, sections.get(plugin.name), managed))
+        for plugin in plugins
+    ]
+    try:
+        shares = await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+    return Plan(source, [share for share in shares if share is not None])
+
+
+async def _share(
+    plugin: Plugin, section: Any, managed: Mapping[ResourceKey, Value]
+) -> Share | None:
+    ours = {key: value for key, value in managed.items() if key.plugin == plugin.name}
+    if section is None and not ours and not plugin.keeps_itself:
+        return None
+    if section is not None:
+        await require_available(plugin, f"plugins.{plugin.name}")
+    elif not await availability(plugin):
+        return None  # what it had taken over is given back once it is there again
+    declared = await bounded(plugin, "declare", asyncio.to_thread(plugin.declare, section))
+    released = frozenset(ours.keys() - declared.resources.keys())
+    desired = _with_originals(declared, {key: ours[key] for key in released})
+    observed = await bounded(plugin, "read its state", plugin.query(list(desired.resources)))
+    return Share(plugin, desired, observed, plugin.diff(desired, observed), released)
+
+
+def _with_originals(declared: Desired, originals: Mapping[ResourceKey, Value]) -> Desired:
+    back = {key: Resource(value, Mode.ENFORCE) for key, value in originals.items()}
+    return Desired({**declared.resources, **back}, declared.payload)

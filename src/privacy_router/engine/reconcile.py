@@ -1,0 +1,217 @@
+"""Keeping watch: what drifts from the document is put right, and told, plugin by plugin."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from privacy_router.engine.backoff import Backoff
+from privacy_router.engine.calls import availability, bounded
+from privacy_router.engine.model import Mode
+from privacy_router.engine.plugin import not_as_asked
+from privacy_router.errors import PrivacyRouterError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from privacy_router.engine.engine import Engine
+    from privacy_router.engine.model import Change, Desired
+    from privacy_router.engine.plugin import Plugin
+
+_log = structlog.get_logger()
+_SETTLE_S: Final = 0.1
+_FULL_PASS_S: Final = 60.0
+_RETRY_FIRST_S: Final = 1.0
+_RETRY_MOST_S: Final = 60.0
+
+
+class DriftListener(Protocol):
+    """Whoever hears of drift; called in the engine's event loop, and must not raise."""
+
+    def drifted(self, plugin: str, changes: Sequence[Change], repaired: bool) -> None:
+        """Something was not as declared: what it was, and what it should be."""
+
+    def settled(self) -> None:
+        """What a keeper says of its plugin has changed."""
+
+
+class Keeper:
+    """Keeps what one plugin's section declares.
+
+    `trouble` says what cannot be put right or watched, `drift` what was found different last, and
+    `deviations` what is only observed and is different now.
+    """
+
+    def __init__(self, engine: Engine, plugin: Plugin, listener: DriftListener) -> None:
+        self._engine = engine
+        self.plugin = plugin
+        self._listener = listener
+        self._backoff = Backoff()
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._watched: Desired | None = None
+        self.trouble = ""
+        self.drift: tuple[float, Sequence[Change]] = (0.0, ())
+        self.deviations: Sequence[Change] = ()
+
+    def wake(self) -> None:
+        """Have a look now."""
+        self._wake.set()
+
+    def refresh(self) -> None:
+        """What is kept may have changed: watch that."""
+        desired = self._engine.kept.get(self.plugin.name)
+        if desired != self._watched:
+            self._watched = desired
+            self._changed.set()
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Keep it so until cancelled; nothing is watched while there is nothing to keep."""
+        while True:
+            self._changed.clear()
+            tasks = []
+            if self._watched is not None and self._watched.resources:
+                tasks = [asyncio.create_task(work()) for work in (self._watch, self._keep)]
+            try:
+                await self._changed.wait()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        pause_s = _RETRY_FIRST_S
+        while True:
+            try:
+                async for _ in self.plugin.watch():
+                    self._wake.set()
+                    pause_s = _RETRY_FIRST_S
+            except PrivacyRouterError as error:
+                _log.debug("not watching", plugin=self.plugin.name, reason=error.message)
+            except Exception as error:  # a plugin's defect must not end the watch of all others
+                _log.error("watching failed", plugin=self.plugin.name, reason=repr(error))
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _RETRY_MOST_S)
+            self._wake.set()  # whatever happened meanwhile was not seen
+
+    async def _keep(self) -> None:
+        while True:
+            wait_s = min(_FULL_PASS_S, self._backoff.next_s(time.monotonic()) or _FULL_PASS_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), wait_s)
+                await asyncio.sleep(_SETTLE_S)  # what happens together is looked at once
+            self._wake.clear()
+            await self.look()
+
+    async def look(self) -> None:
+        """Compare, put right what may be, tell what was found."""
+        before = (self.trouble, self.deviations)
+        try:
+            async with self._engine.lock:
+                await self._put_right()
+            self.trouble = ""
+        except PrivacyRouterError as error:
+            self.trouble = error.message
+            if self.trouble != before[0]:
+                _log.error(
+                    "not kept", plugin=self.plugin.name, reason=error.message, remedy=error.remedy
+                )
+        if (self.trouble, self.deviations) != before:
+            self._listener.settled()
+
+    async def _put_right(self) -> None:
+        desired = self._engine.kept.get(self.plugin.name)
+        if desired is None or not desired.resources:
+            self.deviations = ()
+            return
+        if not (available := await availability(self.plugin)):
+            raise PrivacyRouterError(f"unavailable: {available.reason}", remedy=available.remedy)
+        found = await self._differences(desired)
+        self._note_deviations([c for c in found if c.mode is Mode.OBSERVE_ONLY])
+        now_s = time.monotonic()
+        due = [c for c in found if c.mode is Mode.ENFORCE and self._backoff.ready(c.key, now_s)]
+        if due:
+            await self._repair(desired, due)
+
+    async def _differences(self, desired: Desired) -> Sequence[Change]:
+        call = self.plugin.query(list(desired.resources))
+        return self.plugin.diff(desired, await bounded(self.plugin, "read its state", call))
+
+    async def _repair(self, desired: Desired, due: Sequence[Change]) -> None:
+        keys = [change.key for change in due]
+        self.drift = (time.time(), due)
+        try:
+            call = self.plugin.apply(desired, due, lambda _: None)
+            await bounded(self.plugin, "put right what drifted", call)
+            left = [c for c in await self._differences(desired) if c.key in set(keys)]
+            if left:
+                raise not_as_asked(left, "does not stay as it is set")
+        except PrivacyRouterError:
+            self._backoff.note(keys, time.monotonic(), failed=True)
+            self._listener.drifted(self.plugin.name, due, False)
+            raise
+        self._backoff.note(keys, time.monotonic(), failed=False)
+        self._tell_repaired(due)
+
+    def _tell_repaired(self, due: Sequence[Change]) -> None:
+        for change in due:
+            _log.warning("repaired", resource=str(change.key), was=change.before, now=change.after)
+            if self._backoff.contended(change.key):
+                _log.error(
+                    "somebody keeps changing this; it is put right ever more slowly",
+                    resource=str(change.key),
+                )
+        self._listener.drifted(self.plugin.name, due, True)
+
+    def _note_deviations(self, found: Sequence[Change]) -> None:
+        if found and found != self.deviations:
+            self._listener.drifted(self.plugin.name, found, False)
+        self.deviations = found
+
+
+class Reconciler:
+    """A keeper for each plugin that does not keep itself; and a rollback that failed is tried
+    again."""
+
+    def __init__(self, engine: Engine, listener: DriftListener) -> None:
+        self._engine = engine
+        self.keepers = {
+            plugin.name: Keeper(engine, plugin, listener)
+            for plugin in engine.plugins.values()
+            if not plugin.keeps_itself
+        }
+
+    async def run(self) -> None:
+        """Keep watch until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for keeper in self.keepers.values():
+                tasks.create_task(keeper.run())
+            tasks.create_task(self._retry_rollback())
+
+    def refresh(self) -> None:
+        """What is kept may have changed."""
+        for keeper in self.keepers.values():
+            keeper.refresh()
+
+    def wake(self) -> None:
+        """Have all look now."""
+        for keeper in self.keepers.values():
+            keeper.wake()
+
+    async def _retry_rollback(self) -> None:
+        pause_s = _RETRY_FIRST_S
+        while True:
+            await asyncio.sleep(pause_s)
+            if not self._engine.trouble:
+                pause_s = _RETRY_FIRST_S
+                continue
+            try:
+                await self._engine.retry_rollback()
+            except PrivacyRouterError as error:
+                _log.error("still not rolled back", reason=error.message)
+            pause_s = min(pause_s * 2, _RETRY_MOST_S)

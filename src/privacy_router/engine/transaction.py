@@ -1,0 +1,218 @@
+"""One run: check, checkpoint, apply, verify; then it stands, or everything is as it was."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from privacy_router.engine.calls import bounded
+from privacy_router.engine.errors import RollbackFailedError
+from privacy_router.engine.journal import RunRecord
+from privacy_router.engine.model import Change, enforced
+from privacy_router.engine.plugin import not_as_asked
+from privacy_router.errors import PrivacyRouterError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from typing import Any
+
+    from privacy_router.engine.document import Source
+    from privacy_router.engine.journal import Journal
+    from privacy_router.engine.model import Observed, Value
+    from privacy_router.engine.planning import Plan, Share
+    from privacy_router.engine.plugin import Plugin
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, for whoever looks on. `done` of `total` steps are behind it."""
+
+    phase: str
+    plugin: str
+    done: int
+    total: int
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Changes of one plugin that are made in one go."""
+
+    share: Share
+    changes: Sequence[Change]
+
+
+class Transaction:
+    """A plan that is carried out. `tell` is called for each step, and must not raise."""
+
+    def __init__(self, plan: Plan, journal: Journal, tell: Callable[[Progress], None]) -> None:
+        self._plan = plan
+        self._journal = journal
+        self._tell = tell
+        self._steps = _steps(plan.changing)
+        self._done = 0
+        self.number = 0
+
+    async def prove(self) -> None:
+        """Ask all plugins whether this would work, before anything is touched."""
+        for share in self._plan.changing:
+            call = share.plugin.check(share.desired, share.to_make)
+            await bounded(share.plugin, "check its changes", call)
+
+    async def run(self, before: Source, close: Callable[[int], Awaitable[None]]) -> None:
+        """Write down how to go back, make all changes, read them back, `close` the run.
+
+        `before` is the document that this one replaces. Raises what went wrong; by then everything
+        is as it was before, or RollbackFailedError is raised, and the run is still open.
+        """
+        undo = await self._undo_data()
+        record = RunRecord(
+            source=self._plan.source,
+            before=before,
+            observed=[row for share in self._plan.shares for row in observed_rows(share.observed)],
+            undo=undo,
+            changes=change_rows(self._plan.changes),
+            takes=self._plan.takes(),
+            releases=self._plan.releases(),
+        )
+        self.number = await asyncio.to_thread(self._journal.begin, record)
+        try:
+            for step in self._steps:
+                await self._make(step)
+            for share in self._plan.changing:
+                await self._verify(share)
+            await close(self.number)
+        except BaseException as error:
+            await self._undo(undo, error)
+            raise
+
+    async def _undo(self, undo: Sequence[tuple[str, Value]], error: BaseException) -> None:
+        plugins = {share.plugin.name: share.plugin for share in self._plan.shares}
+        call = roll_back(self._journal, self.number, undo, plugins, _reason(error), self._tell)
+        await to_the_end(call)
+
+    async def _undo_data(self) -> list[tuple[str, Value]]:
+        found = []
+        for share in self._plan.changing:
+            call = share.plugin.checkpoint(share.to_make)
+            data = await bounded(share.plugin, "write down how to go back", call)
+            found.append((share.plugin.name, data))
+        return found
+
+    async def _make(self, step: _Step) -> None:
+        plugin = step.share.plugin
+        self._report("apply", plugin)
+
+        def tell(text: str) -> None:
+            self._report("apply", plugin, text)
+
+        call = plugin.apply(step.share.desired, step.changes, tell)
+        await bounded(plugin, "apply its changes", call)
+        self._done += 1
+
+    async def _verify(self, share: Share) -> None:
+        """The plugin says whether all is well, and is not simply believed."""
+        plugin = share.plugin
+        self._report("verify", plugin)
+        left = enforced(await bounded(plugin, "verify", plugin.verify(share.desired)))
+        if not left:
+            again = await bounded(
+                plugin, "read its state", plugin.query(list(share.desired.resources))
+            )
+            left = enforced(plugin.diff(share.desired, again))
+        if left:
+            raise not_as_asked(left, "read back otherwise than it was set")
+        self._done += 1
+
+    def _report(self, phase: str, plugin: Plugin, text: str = "") -> None:
+        total = len(self._steps) + len(self._plan.changing)
+        self._tell(Progress(phase, plugin.name, self._done, total, text))
+
+
+def _steps(shares: Sequence[Share]) -> list[_Step]:
+    """Removals first, the last plugin's first of all; then the rest, the first plugin's first."""
+    gone = [_Step(s, [c for c in s.to_make if c.after is None]) for s in reversed(shares)]
+    made = [_Step(s, [c for c in s.to_make if c.after is not None]) for s in shares]
+    return [step for step in (*gone, *made) if step.changes]
+
+
+async def to_the_end(call: Coroutine[Any, Any, None]) -> None:
+    """Carry a call out even when the caller is cancelled meanwhile, who then is afterwards: half
+    an undoing is what there must never be."""
+    task = asyncio.ensure_future(call)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+    await task
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+async def roll_back(
+    journal: Journal,
+    number: int,
+    undo: Sequence[tuple[str, Value]],
+    plugins: Mapping[str, Plugin],
+    reason: str,
+    tell: Callable[[Progress], None],
+) -> None:
+    """Undo a run, the last plugin first, all of them even if one fails, and close it.
+
+    Raises RollbackFailedError when something does not go back; the run stays open then.
+    """
+    failed: list[str] = []
+    for done, (name, data) in enumerate(reversed(undo)):
+        tell(Progress("undo", name, done, len(undo)))
+        try:
+            await _undo_one(plugins, name, data, tell)
+        except PrivacyRouterError as error:
+            _log.error("not undone", plugin=name, reason=error.message)
+            failed.append(f"{name}: {error.message}")
+    if failed:
+        raise RollbackFailedError(
+            f"{reason}; and not everything went back: {'; '.join(failed)}",
+            remedy="it is tried again until it does; privacy-router rollback tries at once",
+            retryable=True,
+        )
+    await asyncio.to_thread(journal.undone, number, reason)
+
+
+async def _undo_one(
+    plugins: Mapping[str, Plugin], name: str, data: Value, tell: Callable[[Progress], None]
+) -> None:
+    if name not in plugins:
+        raise VerificationError(f"the plugin {name} is not in this version")
+    plugin = plugins[name]
+    if not plugin.can_roll_back:
+        _log.warning("cannot be undone", plugin=name)
+        return
+    call = plugin.rollback(data, lambda text: tell(Progress("undo", name, 0, 0, text)))
+    await bounded(plugin, "go back", call)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, PrivacyRouterError):
+        return error.message
+    return "stopped" if isinstance(error, asyncio.CancelledError) else repr(error)
+
+
+def change_rows(changes: Sequence[Change]) -> list[list[Value]]:
+    """Changes as the journal keeps them: verb, plugin, kind, name, before, after, mode."""
+    return [
+        [c.verb, c.key.plugin, c.key.kind, c.key.name, c.before, c.after, c.mode.value]
+        for c in changes
+    ]
+
+
+def observed_rows(observed: Observed) -> list[list[Value]]:
+    """What was read: plugin, kind, name, value."""
+    values = observed.values
+    return [[key.plugin, key.kind, key.name, values[key]] for key in sorted(values)]

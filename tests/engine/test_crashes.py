@@ -1,0 +1,32 @@
+"""A run that is killed anywhere is as if it had never been, or it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+TRIALS = 250
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_crash_leaves_the_machine_between(tmp_path: Path, seed: int) -> None:
+    """Four times 250 random points; tests/engine/crash.py says how."""
+    result = subprocess.run(
+        [sys.executable, str(HERE / "crash.py"), str(tmp_path), str(TRIALS), str(seed)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(HERE)},
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    # that both ends were met, and that most trials were killed, shows that it tried in earnest
+    assert found["killed"] > TRIALS / 2, found
+    assert found["before"] > TRIALS / 10, found
+    assert found["after"] > TRIALS / 10, found

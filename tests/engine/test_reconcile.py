@@ -1,0 +1,167 @@
+"""Drift is noticed by an event, put right and told; what keeps changing is left alone a while."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from file_plugin import FilePlugin, machine, make_engine
+
+from privacy_router.engine import backoff
+from privacy_router.engine.backoff import Backoff
+from privacy_router.engine.document import Source
+from privacy_router.engine.model import ResourceKey
+from privacy_router.engine.reconcile import Reconciler
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from privacy_router.engine.engine import Engine
+    from privacy_router.engine.model import Change
+
+
+class Ears:
+    def __init__(self) -> None:
+        self.drifts: list[tuple[str, list[str], bool]] = []
+        self.keepers: Reconciler | None = None
+
+    def drifted(self, plugin: str, changes: Sequence[Change], repaired: bool) -> None:
+        self.drifts.append((plugin, [f"{c.verb} {c.key.name}" for c in changes], repaired))
+
+    def settled(self) -> None:
+        if self.keepers is not None:
+            self.keepers.refresh()
+
+    def progress(self, _: Any) -> None:
+        pass
+
+
+@asynccontextmanager
+async def kept(root: Path, **sections: Any) -> AsyncIterator[tuple[Engine, Reconciler, Ears]]:
+    engine, ears = make_engine(root), Ears()
+    reconciler = ears.keepers = Reconciler(engine, ears)
+    engine.listeners.append(ears)
+    task = asyncio.create_task(reconciler.run())
+    await engine.apply(Source(json.dumps(sections)))
+    try:
+        yield engine, reconciler, ears
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def plugin(engine: Engine, name: str = "one") -> FilePlugin:
+    found = engine.plugins[name]
+    assert isinstance(found, FilePlugin)
+    return found
+
+
+A = {"a": {"text": "1"}}
+
+
+async def test_drift_is_put_right_and_told(tmp_path: Path) -> None:
+    async with kept(tmp_path, one=A) as (engine, _, ears):
+        (tmp_path / "one" / "a").write_text("by hand")
+        plugin(engine).hints.put_nowait("a")
+        await until(lambda: ears.drifts)
+        assert machine(tmp_path) == {"one/a": "1"}
+        assert ears.drifts == [("one", ["change a"], True)]
+
+
+async def test_what_is_only_observed_is_told_once_and_left(tmp_path: Path) -> None:
+    async with kept(tmp_path, one={"a": {"text": "1", "mode": "observe-only"}}) as (
+        _,
+        reconciler,
+        ears,
+    ):
+        await until(lambda: ears.drifts)
+        for _ in range(3):
+            await reconciler.keepers["one"].look()
+        assert ears.drifts == [("one", ["add a"], False)]
+        assert machine(tmp_path) == {}
+        (tmp_path / "one" / "a").write_text("1")
+        await reconciler.keepers["one"].look()
+        assert reconciler.keepers["one"].deviations == []
+
+
+async def test_what_cannot_be_put_right_is_told_and_tried_later(tmp_path: Path) -> None:
+    async with kept(tmp_path, one=A) as (engine, reconciler, ears):
+        keeper = reconciler.keepers["one"]
+        plugin(engine).fault = "do nothing"
+        (tmp_path / "one" / "a").unlink()
+        await keeper.look()
+        assert "does not stay as it is set" in keeper.trouble
+        assert ears.drifts == [("one", ["add a"], False)]
+        plugin(engine).fault = ""
+        await until(lambda: machine(tmp_path) == {"one/a": "1"})  # after its pause, by itself
+        await until(lambda: not keeper.trouble)
+
+
+async def test_a_plugin_that_goes_away_is_told(tmp_path: Path) -> None:
+    async with kept(tmp_path, one=A) as (engine, reconciler, _):
+        keeper = reconciler.keepers["one"]
+        plugin(engine).reason = "its service stopped"
+        await keeper.look()
+        assert keeper.trouble == "unavailable: its service stopped"
+        plugin(engine).reason = ""
+        await keeper.look()
+        assert keeper.trouble == ""
+
+
+async def test_what_is_given_back_is_not_kept(tmp_path: Path) -> None:
+    async with kept(tmp_path, one=A) as (engine, reconciler, ears):
+        await engine.apply(Source("{}"))
+        (tmp_path / "one" / "a").write_text("mine now")
+        await reconciler.keepers["one"].look()
+        assert machine(tmp_path) == {"one/a": "mine now"}
+        assert ears.drifts == []
+
+
+KEY = ResourceKey("one", "file", "a")
+
+
+def test_the_first_repairs_are_immediate_then_ever_slower() -> None:
+    record = Backoff()
+    pauses = []
+    now_s = 0.0
+    for _ in range(14):
+        record.note([KEY], now_s, failed=False)
+        pause_s = record.next_s(now_s) or 0.0
+        assert record.ready(KEY, now_s + pause_s)
+        assert pause_s == 0 or not record.ready(KEY, now_s + pause_s - 0.01)
+        pauses.append(pause_s)
+        now_s += pause_s
+    assert pauses[: backoff.FREE] == [0.0] * backoff.FREE
+    assert pauses[backoff.FREE :] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+    assert record.contended(KEY)
+
+
+def test_a_failed_repair_pauses_at_once() -> None:
+    record = Backoff()
+    record.note([KEY], 10.0, failed=True)
+    assert not record.ready(KEY, 10.5)
+    assert record.ready(KEY, 11.0)
+
+
+def test_peace_is_a_new_start() -> None:
+    record = Backoff()
+    for _ in range(5):
+        record.note([KEY], 0.0, failed=True)
+    record.note([KEY], 16.0 + backoff.CALM_S + 1, failed=False)
+    assert record.ready(KEY, 16.0 + backoff.CALM_S + 1)
+    assert not record.contended(KEY)
+
+
+def test_another_resource_does_not_wait_with_it() -> None:
+    record = Backoff()
+    record.note([KEY], 0.0, failed=True)
+    assert record.ready(ResourceKey("one", "file", "b"), 0.0)
