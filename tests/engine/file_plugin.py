@@ -120,7 +120,8 @@ class Final(FilePlugin):
 
 
 def parse(source: Source) -> Any:
-    return json.loads(source.text)
+    document = json.loads(source.text)
+    return document.get("plugins", document)
 
 
 NAMES = ("one", "two", "three")

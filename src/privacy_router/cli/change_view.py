@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.text import Text
-
 from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import name_of
@@ -26,17 +24,6 @@ def as_dict(change: Change, port_names: Mapping[int, str]) -> dict[str, str | No
         "before": None if change.before is None else describe(change.before),
         "after": None if change.after is None else describe(change.after),
     }
-
-
-def as_line(change: Change, port_names: Mapping[int, str]) -> Text:
-    """What people are told."""
-    sign, colour = SIGNS[change.verb]
-    key = change.key
-    name = _name(change, port_names)
-    line = Text(f"{sign} {key.kind.name.lower():<10} {key.where:<12} {name}", style=colour)
-    if change.verb == "change":
-        line.append(f"  ({describe(change.before)} → {describe(change.after)})", style="dim")
-    return line
 
 
 def flow_words(flow: Flow, port_names: Mapping[int, str]) -> str:

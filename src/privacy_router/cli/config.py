@@ -1,16 +1,14 @@
-"""init, check, schema, plan: everything that touches nothing."""
+"""init, check, schema: everything about the file."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from privacy_router.cli.change_view import as_dict, as_line
-from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
+from privacy_router.cli.options import DEFAULT_CONFIG, AsJson
 from privacy_router.cli.output import err, out, print_json, say
 from privacy_router.config import ConfigError, Problem, load_document, notes
 from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError
@@ -25,7 +23,6 @@ def register(app: typer.Typer) -> None:
     app.command()(init)
     app.command()(check)
     app.command()(schema)
-    app.command()(plan)
 
 
 def init(
@@ -69,19 +66,21 @@ def check(
 ) -> None:
     """Validate a configuration; every problem at once, exit code 2 if there is one."""
     try:
-        config = load_document(path).config
-        Pipeline(config, chains.build(config)).require_valid()
+        config = load_document(path).plugins.privacy_router
+        if config is not None:
+            Pipeline(config, chains.build(config)).require_valid()
     except (ConfigError, FlowRefusedError, PipelineError) as error:
         if not as_json:
             raise
         print_json({"ok": False, "problems": _problems(error), "notes": []})
         raise SystemExit(ExitCode.INVALID_CONFIG) from None
-    remarks = list(notes(config))
+    remarks = [] if config is None else list(notes(config))
     if as_json:
         print_json({"ok": True, "problems": [], "notes": remarks})
         return
     out.print(f"[green]✓[/] {escape(str(path))} is a valid configuration")
-    out.print(f"  chain: clients → {' → '.join(config.chain_hops)} → Internet")
+    if config is not None:
+        out.print(f"  chain: clients → {' → '.join(config.chain_hops)} → Internet")
     for remark in remarks:
         err.print(f"[yellow]note:[/] {escape(remark)}")
 
@@ -98,19 +97,3 @@ def schema() -> None:
     from privacy_router.config import json_schema
 
     print_json(json_schema())
-
-
-def plan(config_file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Show what `up` would change on this machine, and change nothing."""
-    from privacy_router.node.inspection import pending_changes
-    from privacy_router.node.machine import require_root
-
-    require_root()
-    pending = asyncio.run(pending_changes(load_config(config_file)))
-    changes = pending.changes
-    if as_json:
-        print_json({"changes": [as_dict(change, pending.port_names) for change in changes]})
-        return
-    for change in changes:
-        out.print(as_line(change, pending.port_names))
-    out.print(f"{len(changes)} change(s)" if changes else "[green]✓[/] nothing to change")

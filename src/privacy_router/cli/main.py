@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from privacy_router import __version__
-from privacy_router.cli import clients, config, flows, node, vps
+from privacy_router.cli import apply, checkpoints, clients, config, flows, machine, node, vps
 from privacy_router.cli.output import complaints, out
 
 app = typer.Typer(
     name="privacy-router",
-    help="One JSON file turns this machine into a privacy router.",
+    help="One JSON file turns this machine into a privacy router, and keeps it so.",
     epilog="Exit codes: 0 fine, 1 unexpected failure, 2 configuration or usage, 3 not root, "
     "4 something is not installed, 5 conflict, 6 a remote service, 7 files, 8 a check failed.",
     no_args_is_help=True,
@@ -24,6 +24,9 @@ app = typer.Typer(
 
 config.register(app)
 node.register(app)
+apply.register(app)
+machine.register(app)
+app.add_typer(checkpoints.app, name="checkpoint")
 app.add_typer(clients.app, name="client")
 app.add_typer(vps.app, name="vps")
 app.add_typer(flows.app, name="flows")

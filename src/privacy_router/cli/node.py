@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from privacy_router.cli import apply as applying
+from privacy_router.cli import daemon as daemons
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import complaints, out, print_json, say
-from privacy_router.config import ConfigError, PrivacyRouterConfig
+from privacy_router.config import ConfigError, PrivacyRouterConfig, load_document
 from privacy_router.errors import ExitCode, RemoteServiceError, StorageError
 from privacy_router.node.paths import NodePaths
 
@@ -23,8 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from privacy_router.host.wireguard import WireGuardBackend
-    from privacy_router.node.controller import Controller
+    from privacy_router.daemon.service import Order
     from privacy_router.node.lock import NodeLock
 
 
@@ -51,36 +53,45 @@ def up(
     In the foreground, Ctrl-C takes it down again. With --detach the controller goes on in the
     background. If it is killed, the tunnel works on, and another `up` takes over where it was.
     """
-    from privacy_router.daemon.service import lock_and_prepare, set_up_logging
+    from privacy_router.daemon.logging import set_up_logging
+    from privacy_router.daemon.service import Order, lock_node
     from privacy_router.node.machine import require_root
 
     require_root()
     started = time.monotonic()
+    if daemons.is_supervised():
+        applying.apply(config_file)
+        _report(config_file, started, wait)
+        return
     set_up_logging(verbose=verbose)
     paths = NodePaths.from_environment()
-    lock, controller = lock_and_prepare(config_file, paths)
-
-    def report() -> None:
-        say(f"[green]✓[/] the node is up ({time.monotonic() - started:.1f} s)")
-
+    order = Order(config_file, paths, apply=True)
+    lock = lock_node(order)
     if not detach:
         from privacy_router.daemon.service import serve
 
-        serve(lock, controller, report)
+        serve(lock, order, lambda: _report(config_file, started, 0.0))
         return
-    _detach(lock, controller, paths.logs / "controller.log")
-    report()
-    if wait:
-        _await_chain(load_config(config_file), controller.machine.wireguard, wait)
+    _detach(lock, order, paths.logs / "controller.log")
+    _report(config_file, started, wait)
 
 
-def _detach(lock: NodeLock, controller: Controller, log_file: Path) -> None:
+def _report(config_file: Path, started: float, wait: float) -> None:
+    """Say that it is done, and with `wait` see that the chain answers."""
+    config = load_document(config_file).plugins.privacy_router
+    what = "the machine is as declared" if config is None else "the node is up"
+    say(f"[green]✓[/] {what} ({time.monotonic() - started:.1f} s)")
+    if config is not None and wait:
+        _await_chain(config, wait)
+
+
+def _detach(lock: NodeLock, order: Order, log_file: Path) -> None:
     """Go on in a child; return when it reports that the node is up, exit as it does if not."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _as_daemon(lock, controller, log_file, writer)
+        _as_daemon(lock, order, log_file, writer)
     os.close(writer)
     try:
         with os.fdopen(reader, "rb") as pipe:
@@ -94,7 +105,7 @@ def _detach(lock: NodeLock, controller: Controller, log_file: Path) -> None:
     raise SystemExit(os.waitstatus_to_exitcode(result) or ExitCode.FAILURE)
 
 
-def _as_daemon(lock: NodeLock, controller: Controller, log_file: Path, ready: int) -> None:
+def _as_daemon(lock: NodeLock, order: Order, log_file: Path, ready: int) -> None:
     """The child's life; never returns. Until it is ready its complaints go to the terminal."""
     from privacy_router.daemon.service import serve
 
@@ -109,7 +120,7 @@ def _as_daemon(lock: NodeLock, controller: Controller, log_file: Path, ready: in
     code = int(ExitCode.FAILURE)
     try:
         with complaints():
-            serve(lock, controller, on_ready)
+            serve(lock, order, on_ready)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else code
@@ -130,11 +141,11 @@ def _redirect(log_file: Path) -> None:
     os.close(null)
 
 
-def _await_chain(
-    config: PrivacyRouterConfig, wireguard: WireGuardBackend, patience_s: float
-) -> None:
+def _await_chain(config: PrivacyRouterConfig, patience_s: float) -> None:
+    from privacy_router.node import machine as machines
     from privacy_router.node.probe import chain_answers
 
+    wireguard = machines.inspect(config, NodePaths.from_environment()).wireguard
     deadline = time.monotonic() + patience_s
     while not chain_answers(config, wireguard):
         if time.monotonic() > deadline:
@@ -150,19 +161,34 @@ def _await_chain(
 
 
 def down(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Take the node down and leave the machine as it was found. Keys and clients are kept."""
+    """Take the node down and leave the machine as it was found. Keys and clients are kept.
+
+    What the other plugins have taken over is given back too. An op-dbus that a service manager runs
+    goes on, with nothing declared, until `up`.
+    """
+    from privacy_router.daemon.logging import set_up_logging
+    from privacy_router.daemon.release import give_back
     from privacy_router.node import lifecycle
     from privacy_router.node.machine import require_root
 
     require_root()
+    if daemons.is_supervised():
+        applying.declare_nothing()
+        say("[green]✓[/] the node is down; op-dbus goes on, with nothing declared")
+        return
+    set_up_logging(verbose=False)
     try:
         config = load_config(config_file)
     except (ConfigError, StorageError) as error:
         say(f"[yellow]the configuration cannot be used ({escape(error.message.splitlines()[0])});")
         say("[yellow]taking down what is there all the same[/]")
         config = PrivacyRouterConfig()
-    was_up = lifecycle.down(config, NodePaths.from_environment())
+    paths = NodePaths.from_environment()
+    was_up = lifecycle.down(config, paths)
     say("[green]✓[/] the node is down" if was_up else "the node was not up")
+    given_back = asyncio.run(give_back(paths))
+    if given_back:
+        say(f"[green]✓[/] {given_back} other change(s) of this machine are taken back")
 
 
 def status(

@@ -1,72 +1,261 @@
-"""The controller as a process: lock, log, run, and one report when the node is up."""
+"""The daemon: recover, apply the document, keep it, and answer on the bus until told to stop."""
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
 import gc
-import logging
+import hashlib
 import os
-import sys
-from typing import TYPE_CHECKING
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from privacy_router.config import load_document
+from privacy_router.config import load_document, read_text
 from privacy_router.daemon.bus.naming import bus_address
 from privacy_router.daemon.bus.presence import offer
-from privacy_router.node.lifecycle import prepare, run
+from privacy_router.daemon.bus.view import View
+from privacy_router.daemon.plugins import all_plugins
+from privacy_router.engine.document import Source
+from privacy_router.engine.engine import Engine
+from privacy_router.engine.journal import Journal
+from privacy_router.engine.reconcile import Reconciler
+from privacy_router.errors import PrivacyRouterError
+from privacy_router.host.dbus import Bus
+from privacy_router.host.notify import Notifier
 from privacy_router.node.lock import NodeLock
 from privacy_router.node.machine import require_root
+from privacy_router.plugins.place import Place
+from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-    from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.node.controller import Controller
     from privacy_router.node.paths import NodePaths
 
-_ARENA_MAX = -8
+_log = structlog.get_logger()
+_ARENA_MAX: Final = -8
+_CONSIDERED: Final = "considered"
 
 
-def set_up_logging(*, verbose: bool) -> None:
-    """One line an event, on stderr."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=False),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.DEBUG if verbose else logging.INFO
-        ),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-    )
+@dataclass(frozen=True)
+class Order:
+    """What a daemon is started for: `apply` the file whatever was there (`up`), or only when it is
+    another than what was considered last (a service that starts with the machine)."""
+
+    config_file: Path
+    paths: NodePaths
+    apply: bool
+    supervised: bool = False
 
 
-def lock_and_prepare(config_file: Path, paths: NodePaths) -> tuple[NodeLock, Controller]:
-    """Everything that can be refused before the network is touched."""
+def lock_node(order: Order) -> NodeLock:
+    """Refuse what can be refused before anything is touched, and be the only daemon of this node.
 
-    def load() -> PrivacyRouterConfig:
-        return load_document(config_file).config
-
+    Raises PrivilegeError, ConfigError, StorageError, ConflictError.
+    """
     require_root()
-    load()  # a broken file is reported before anything is locked or looked for
-    lock = NodeLock(paths)
+    if order.apply:
+        load_document(order.config_file)
+    lock = NodeLock(order.paths)
     lock.take()
-    return lock, prepare(load, paths)
+    return lock
 
 
-def serve(lock: NodeLock, controller: Controller, on_ready: Callable[[], None]) -> None:
-    """Run the controller until it is told to stop, on the bus that the environment says."""
+def source_of(path: Path) -> Source:
+    """The document in a file. Raises StorageError, ConfigError."""
+    return Source(read_text(path), str(path.absolute().parent), str(path))
+
+
+def serve(lock: NodeLock, order: Order, on_ready: Callable[[], None]) -> None:
+    """Be the daemon until told to stop. Raises what the first apply does."""
     lock.note_pid()
     _keep_one_heap()
-    address = bus_address(os.environ)
-    if address is not None:
-        controller.companion = lambda engine: offer(controller, engine, address)
     gc.freeze()  # what was loaded by now stays; the collector need not walk it again and again
-    asyncio.run(run(controller, on_ready))
+    asyncio.run(_serve(order, on_ready))
+
+
+async def _serve(order: Order, on_ready: Callable[[], None]) -> None:
+    daemon = Daemon(order)
+    try:
+        await daemon.start()
+        on_ready()
+        await daemon.stay()
+    finally:
+        await daemon.end()
+
+
+class Daemon:
+    """All that lives as long as the daemon does."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._bus = Bus(bus_address(os.environ))
+        self._node = PrivacyRouterPlugin(order.paths)
+        plugins = all_plugins(Place(self._bus), self._node)
+        self._journal = Journal(order.paths.journal)
+        self.engine = Engine(plugins, self._journal)
+        self.view = View(self.engine, self._reload, supervised=order.supervised)
+        self._reconciler = Reconciler(self.engine, self.view)
+        self.view.reconciler = self._reconciler
+        self.engine.listeners.append(self.view)
+        self._node.on_node = self.view.attach
+        self._node.on_failure = self._fail
+        self._notifier = Notifier.from_environment()
+        self._stop = asyncio.Event()
+        self._signal = signal.SIGTERM
+        self._failure: BaseException | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._hung_up = asyncio.Event()
+
+    async def start(self) -> None:
+        """Undo what was cut short, then make the machine as the document says.
+
+        Raises SystemExit, with the code that shells give it, when a signal says stop before that is
+        done; then what was begun is undone.
+        """
+        self._handle_signals()
+        self._background(self._watchdog())
+        starting = asyncio.create_task(self._start())
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            starting.cancel()
+        try:
+            await starting
+        except asyncio.CancelledError:
+            raise SystemExit(128 + self._signal) from None
+
+    async def _start(self) -> None:
+        if self._order.supervised:
+            self._begin()
+        await self.engine.recover()
+        if self._order.apply:
+            await self._apply_file()
+        else:
+            await self._resume()
+        if not self._order.supervised:
+            self._begin()
+        self._notifier.ready(self._words())
+
+    def _begin(self) -> None:
+        """Keep watch, and answer on the bus."""
+        self._background(self._reconciler.run())
+        self._background(self._reload_when_told())
+        if self._bus.address is not None:
+            self._background(offer(self.view, self._bus.address))
+        self._reconciler.refresh()
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """A defect: end, and leave everything as it is; a service manager starts us anew."""
+        self._failure = error
+        self._stop.set()
+
+    async def stay(self) -> None:
+        """Until told to stop. Raises what ended it, if that was a defect."""
+        await self._stop.wait()
+        self._notifier.stopping()
+        if self._failure is not None:
+            raise self._failure
+        if self._signal == signal.SIGINT:
+            await self.engine.apply(Source())
+
+    async def end(self) -> None:
+        """Leave everything up and closed."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._node.leave()
+        await self.engine.close()
+        await self._bus.close()
+
+    # --- documents -------------------------------------------------------------------------------
+
+    async def _resume(self) -> None:
+        """Go on with what was declared, unless the file says something new.
+
+        A file that cannot be applied does not keep the machine from what was declared before.
+        """
+        try:
+            source = await asyncio.to_thread(source_of, self._order.config_file)
+            if _digest(source) != await asyncio.to_thread(self._journal.fact, _CONSIDERED):
+                await self._apply(source)
+        except PrivacyRouterError as error:
+            _log.error("the file was not applied", reason=error.message, remedy=error.remedy)
+
+    async def _apply_file(self) -> None:
+        await self._apply(await asyncio.to_thread(source_of, self._order.config_file))
+
+    async def _apply(self, source: Source) -> None:
+        await asyncio.to_thread(self._journal.remember, _CONSIDERED, _digest(source))
+        await self.engine.apply(source)
+
+    async def _reload(self) -> None:
+        """Read the file, the keys and the clients again, and make the machine so."""
+        source = await asyncio.to_thread(source_of, self._order.config_file)
+        if not source.same_as(self.engine.source):
+            await self._apply(source)
+        elif self._node.controller is not None:
+            self._node.controller.ask_reload()
+            await self._node.controller.repair()
+
+    # --- signals and the service manager ---------------------------------------------------------
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._end_by, signal.SIGTERM)
+        loop.add_signal_handler(signal.SIGINT, self._end_by, signal.SIGINT)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
+
+    def _end_by(self, number: signal.Signals) -> None:
+        self._signal = number
+        self._stop.set()
+
+    async def _reload_when_told(self) -> None:
+        while True:
+            await self._hung_up.wait()
+            self._hung_up.clear()
+            _log.info("asked to read the configuration again")
+            self._notifier.reloading()
+            try:
+                await self._reload()
+            except PrivacyRouterError as error:
+                _log.error(
+                    "configuration not read again, the old one stays",
+                    reason=error.message,
+                    remedy=error.remedy,
+                )
+            self._notifier.ready(self._words())
+
+    async def _watchdog(self) -> None:
+        """Tell the service manager that the event loop goes round."""
+        if self._notifier.watchdog_s is None:
+            return
+        while True:
+            self._notifier.alive()
+            await asyncio.sleep(self._notifier.watchdog_s / 3)
+
+    def _words(self) -> str:
+        kept = sum(len(desired.resources) for desired in self.engine.kept.values())
+        return f"keeps {kept} resources of {len(self.engine.kept)} plugins"
+
+
+def _digest(source: Source) -> str:
+    return hashlib.sha256(f"{source.base}\0{source.text}".encode()).hexdigest()
 
 
 def _keep_one_heap() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from privacy_router.engine.errors import (
@@ -13,7 +16,7 @@ from privacy_router.engine.errors import (
 from privacy_router.errors import PrivacyRouterError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from privacy_router.engine.model import Availability
     from privacy_router.engine.plugin import Plugin
@@ -61,6 +64,29 @@ async def require_available(plugin: Plugin, what: str) -> None:
     found = await availability(plugin)
     if not found:
         raise PluginUnavailableError(f"{what}: {found.reason}", remedy=found.remedy)
+
+
+async def unwaited(work: Callable[[], T]) -> T:
+    """Do something in a thread that nobody waits for when this is cancelled, not even the end of
+    the process: for what waits for the network and touches nothing here."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+
+    def tell(settle: Callable[[], None]) -> None:
+        if not result.done():
+            settle()
+
+    def run() -> None:
+        settle: Callable[[], None]
+        try:
+            settle = functools.partial(result.set_result, work())
+        except Exception as error:  # handed to whoever waits, whatever it is
+            settle = functools.partial(result.set_exception, error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, settle)
+
+    threading.Thread(target=run, name="unwaited", daemon=True).start()
+    return await result
 
 
 async def _abandon(task: asyncio.Future[Any]) -> None:

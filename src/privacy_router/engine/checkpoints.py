@@ -41,8 +41,7 @@ class Checkpoints:
                 f" that begins with {_AUTOMATIC}",
             )
         source = self._engine.source
-        plan = await self._engine.plan(source)
-        rows = [row for share in plan.shares for row in observed_rows(share.observed)]
+        rows = observed_rows(await self._engine.plan(source))
         made = Checkpoint(name, time.time(), False, source, rows)
         await asyncio.to_thread(self._journal.save, made)
         return made
@@ -73,7 +72,7 @@ class Checkpoints:
         now: dict[ResourceKey, Value] = {}
         for plugin_name in sorted({key.plugin for key in then}):
             plugin = self._engine.plugins.get(plugin_name)
-            if plugin is not None and not plugin.keeps_itself:
+            if plugin is not None:
                 keys = [key for key in then if key.plugin == plugin_name]
                 now.update((await plugin.query(keys)).values)
         compared = [key for key in sorted(then) if key in now or then[key] is not None]

@@ -76,9 +76,15 @@ class Engine:
         self.listeners: list[Listener] = []
         self.source = Source()
         self.trouble = ""
+        self._transaction: Transaction | None = None
         self._parse = parse
         self._clock = clock or machine_clock()
         self.confirmation = Confirmation(self._clock, self._expire)
+
+    @property
+    def running(self) -> int:
+        """The number of the run that goes on, or that went on last; 0 before the first."""
+        return 0 if self._transaction is None else self._transaction.number
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -142,6 +148,7 @@ class Engine:
             return Outcome(0, plan.changes)
         transaction = Transaction(plan, self.journal, self._progress)
         await transaction.prove()
+        self._transaction = transaction
         deadline_s = self._clock.now_s() + confirm_within_s
 
         async def close(number: int) -> None:
@@ -152,7 +159,7 @@ class Engine:
                 await asyncio.to_thread(self.journal.commit, number)
 
         await transaction.run(self.source, close)
-        self._keep(plan)
+        await self._keep(plan)
         if confirm_within_s:
             self.confirmation.ask(transaction.number, deadline_s)
         _log.info("applied", run=transaction.number, changes=len(plan.changes))
@@ -164,11 +171,15 @@ class Engine:
         known = await asyncio.to_thread(self.journal.source)
         if releases or not plan.source.same_as(known):
             await asyncio.to_thread(self.journal.adopt, plan.source, releases)
-        self._keep(plan)
+        await self._keep(plan)
 
-    def _keep(self, plan: Plan) -> None:
+    async def _keep(self, plan: Plan) -> None:
         self.source = plan.source
         self.kept = {share.plugin.name: share.kept for share in plan.shares}
+        for share in plan.shares:
+            if share.plugin.keeps_itself:
+                call = share.plugin.keep(share.desired)
+                await bounded(share.plugin, "keep what it has", call)
 
     def _require_free(self) -> None:
         self.confirmation.require_none()
@@ -234,7 +245,7 @@ class Engine:
         known = await asyncio.to_thread(self.journal.source)
         self.source = known or Source()
         try:
-            self._keep(await self.plan(self.source))
+            await self._keep(await self.plan(self.source))
         except PrivacyRouterError as error:
             _log.error("cannot keep watch", reason=error.message, remedy=error.remedy)
 
@@ -257,7 +268,7 @@ class Engine:
 
     async def _go_on_waiting(self, found: OpenRun) -> bool:
         try:
-            self._keep(await self.plan(found.source))
+            await self._keep(await self.plan(found.source))
         except PrivacyRouterError as error:
             _log.error("the run that waits is undone", run=found.number, reason=error.message)
             return False

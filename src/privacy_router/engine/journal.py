@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 KEPT: Final = 20
 """How many automatic checkpoints are kept."""
+REMEMBERED: Final = 100
+"""How many runs are remembered."""
+_LOG_PAGES: Final = 64  # the write-ahead log is folded in early: small disks have journals too
 _FORMAT: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE run (
@@ -131,6 +134,8 @@ class Journal:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+            self._db.execute(f"PRAGMA journal_size_limit = {_LOG_PAGES * 4096}")
             if pages_max is not None:
                 self._db.execute(f"PRAGMA max_page_count = {pages_max:d}")
             self._require_format()
@@ -215,6 +220,7 @@ class Journal:
             (phase.value, time.time(), reason, number),
         )
         self._db.execute("DELETE FROM undo WHERE run = ?", (number,))
+        self._db.execute("DELETE FROM run WHERE id <= ?", (number - REMEMBERED,))
 
     def open_run(self) -> OpenRun | None:
         """The run that was begun and neither committed nor undone."""

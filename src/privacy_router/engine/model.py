@@ -78,13 +78,14 @@ class Change:
     """One difference: `before` None means to add, `after` None means to remove.
 
     `before` says no more than `after` asks for (see `project`), so that going back touches nothing
-    else.
+    else. `by` names the plugin whose section asks for it, where that is another's.
     """
 
     key: ResourceKey
     before: Value
     after: Value
     mode: Mode = Mode.ENFORCE
+    by: str = ""
 
     @property
     def verb(self) -> str:

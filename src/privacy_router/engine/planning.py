@@ -108,7 +108,7 @@ async def _share(
     declared = await bounded(plugin, "declare", asyncio.to_thread(plugin.declare, section))
     released = frozenset(ours.keys() - declared.resources.keys())
     desired = _with_originals(declared, {key: ours[key] for key in released})
-    observed = await bounded(plugin, "read its state", plugin.query(list(desired.resources)))
+    observed = await bounded(plugin, "read its state", plugin.observe(desired))
     return Share(plugin, desired, observed, plugin.diff(desired, observed), released)
 
 

@@ -82,6 +82,10 @@ class Plugin(ABC):
         of such a resource. Changes nothing.
         """
 
+    async def observe(self, desired: Desired) -> Observed:
+        """Read what `desired` is about, for comparing the two."""
+        return await self.query(list(desired.resources))
+
     def diff(self, desired: Desired, observed: Observed) -> list[Change]:
         """The changes from `observed` to `desired`. Pure."""
         return differences(desired, observed)
@@ -107,7 +111,7 @@ class Plugin(ABC):
 
     async def verify(self, desired: Desired) -> list[Change]:
         """What is still different after `apply`, read anew; besides, the engine compares itself."""
-        return self.diff(desired, await self.query(list(desired.resources)))
+        return self.diff(desired, await self.observe(desired))
 
     async def rollback(self, checkpoint: Value, tell: Tell) -> None:
         """Bring back what a checkpoint holds, whatever of the changes was made by now.
@@ -115,11 +119,10 @@ class Plugin(ABC):
         May be called twice. Raises VerificationError when the machine does not become so.
         """
         desired = self.restoring(checkpoint)
-        keys = list(desired.resources)
-        changes = self.diff(desired, await self.query(keys))
+        changes = self.diff(desired, await self.observe(desired))
         if changes:
             await self.apply(desired, changes, tell)
-            still = self.diff(desired, await self.query(keys))
+            still = self.diff(desired, await self.observe(desired))
             if still:
                 raise not_as_asked(still, "does not go back to what it was")
 
@@ -131,6 +134,9 @@ class Plugin(ABC):
                 for kind, name, before in checkpoint
             }
         )
+
+    async def keep(self, desired: Desired) -> None:  # noqa: B027
+        """Of one that keeps itself: from now on that is what is to be kept."""
 
     def watch(self) -> AsyncIterator[str]:
         """Yield whenever something of this domain may have changed: a few words on what.

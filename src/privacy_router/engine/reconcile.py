@@ -139,7 +139,7 @@ class Keeper:
             await self._repair(desired, due)
 
     async def _differences(self, desired: Desired) -> Sequence[Change]:
-        call = self.plugin.query(list(desired.resources))
+        call = self.plugin.observe(desired)
         return self.plugin.diff(desired, await bounded(self.plugin, "read its state", call))
 
     async def _repair(self, desired: Desired, due: Sequence[Change]) -> None:

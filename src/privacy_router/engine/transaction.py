@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from privacy_router.engine.document import Source
     from privacy_router.engine.journal import Journal
-    from privacy_router.engine.model import Observed, Value
+    from privacy_router.engine.model import Value
     from privacy_router.engine.planning import Plan, Share
     from privacy_router.engine.plugin import Plugin
 
@@ -74,7 +74,7 @@ class Transaction:
         record = RunRecord(
             source=self._plan.source,
             before=before,
-            observed=[row for share in self._plan.shares for row in observed_rows(share.observed)],
+            observed=observed_rows(self._plan),
             undo=undo,
             changes=change_rows(self._plan.changes),
             takes=self._plan.takes(),
@@ -121,9 +121,7 @@ class Transaction:
         self._report("verify", plugin)
         left = enforced(await bounded(plugin, "verify", plugin.verify(share.desired)))
         if not left:
-            again = await bounded(
-                plugin, "read its state", plugin.query(list(share.desired.resources))
-            )
+            again = await bounded(plugin, "read its state", plugin.observe(share.desired))
             left = enforced(plugin.diff(share.desired, again))
         if left:
             raise not_as_asked(left, "read back otherwise than it was set")
@@ -135,10 +133,23 @@ class Transaction:
 
 
 def _steps(shares: Sequence[Share]) -> list[_Step]:
-    """Removals first, the last plugin's first of all; then the rest, the first plugin's first."""
-    gone = [_Step(s, [c for c in s.to_make if c.after is None]) for s in reversed(shares)]
-    made = [_Step(s, [c for c in s.to_make if c.after is not None]) for s in shares]
-    return [step for step in (*gone, *made) if step.changes]
+    """Removals first, the last plugin's first of all; then the rest, the first plugin's first.
+
+    A plugin that keeps itself has an order of its own, and gets all its changes at once.
+    """
+    pairs = [(share, *_split(share)) for share in shares]
+    gone = [_Step(share, removals) for share, removals, _ in reversed(pairs)]
+    rest = [_Step(share, others) for share, _, others in pairs]
+    return [step for step in (*gone, *rest) if step.changes]
+
+
+def _split(share: Share) -> tuple[list[Change], list[Change]]:
+    """Removals, and the rest."""
+    changes = share.to_make
+    removals = [change for change in changes if change.after is None]
+    if share.plugin.keeps_itself and len(removals) < len(changes):
+        return [], changes
+    return removals, [change for change in changes if change.after is not None]
 
 
 async def to_the_end(call: Coroutine[Any, Any, None]) -> None:
@@ -205,14 +216,19 @@ def _reason(error: BaseException) -> str:
 
 
 def change_rows(changes: Sequence[Change]) -> list[list[Value]]:
-    """Changes as the journal keeps them: verb, plugin, kind, name, before, after, mode."""
-    return [
-        [c.verb, c.key.plugin, c.key.kind, c.key.name, c.before, c.after, c.mode.value]
-        for c in changes
-    ]
+    """Changes as the journal keeps them: verb, plugin, kind, name, mode, by."""
+    return [[c.verb, c.key.plugin, c.key.kind, c.key.name, c.mode.value, c.by] for c in changes]
 
 
-def observed_rows(observed: Observed) -> list[list[Value]]:
-    """What was read: plugin, kind, name, value."""
-    values = observed.values
+def observed_rows(plan: Plan) -> list[list[Value]]:
+    """What was read, as a checkpoint keeps it: plugin, kind, name, value.
+
+    Without the hundreds of resources of a plugin that keeps itself: its document brings them back.
+    """
+    values = {
+        key: value
+        for share in plan.shares
+        if not share.plugin.keeps_itself
+        for key, value in share.observed.values.items()
+    }
     return [[key.plugin, key.kind, key.name, values[key]] for key in sorted(values)]

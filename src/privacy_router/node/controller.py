@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 from pyroute2.netlink.exceptions import NetlinkError
 
-from privacy_router.errors import ConflictError, PrivacyRouterError, VerificationError
+from privacy_router.errors import PrivacyRouterError, VerificationError
 from privacy_router.host import namespaces, processes
 from privacy_router.host.nftables import NftablesError
 from privacy_router.host.uapi import UapiError
@@ -31,8 +30,7 @@ from privacy_router.plan.chain import GATEWAY_NAMESPACE
 from privacy_router.plan.state import diff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from typing import Any
+    from collections.abc import Callable
 
     from privacy_router.node.machine import Machine
     from privacy_router.ovsdb.watch import BridgeChange
@@ -114,50 +112,50 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 
 @dataclass
 class Controller:
-    """Keeps one node; `reload` gives the desired state anew when the configuration changed.
+    """Keeps one node; `reload` gives the desired state anew when keys or clients have changed.
 
-    `companion` is run beside it from when the node is up, `on_pass` is told what each pass of
-    keeping it so has changed, and `trouble` says why the last one failed.
+    `on_pass` is told what each pass of keeping it so has changed, `trouble` says why the last one
+    failed, and `flows` is there while it runs.
     """
 
     desired: DesiredState
     machine: Machine
     reload: Callable[[], DesiredState]
-    companion: Callable[[FlowEngine], Coroutine[Any, Any, None]] | None = None
     on_pass: Callable[[list[Change]], None] | None = None
     trouble: str = ""
+    flows: FlowEngine | None = None
     _asked: list[asyncio.Future[list[Change]]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: bool = False
     _reload_asked: bool = True  # clients may have come since `desired` was worked out
     _watched: dict[int, int] = field(default_factory=dict)
-    tear_down_asked: bool = False
 
-    async def run(self, on_ready: Callable[[], None]) -> None:
+    async def run(self, on_ready: Callable[[], None], *, patient: bool = False) -> None:
         """Bring the node up, report it, and keep it until told to stop.
 
-        Raises what the first convergence raises; later failures are logged and tried again.
+        Raises what the first convergence raises; later failures, and with `patient` the first ones
+        too, are logged and tried again.
         """
         loop = asyncio.get_running_loop()
-        self._handle_signals(loop)
         engine = make_engine(self.desired, self.machine, self._wake.set)
+        self.flows = engine
         stop_watching = threading.Event()
         watcher: threading.Thread | None = None
         tasks = [asyncio.create_task(self._keep_endpoints())]
         try:
-            await converge(self.desired, self.machine, engine)
+            if not patient:
+                await converge(self.desired, self.machine, engine)
             self._watch_processes(loop)
             watcher = self._watch_bridge(engine, loop, stop_watching)
             tasks.append(asyncio.create_task(engine.run()))
             on_ready()
-            if self.companion is not None:
-                tasks.append(asyncio.create_task(self.companion(engine)))
             await self._keep(engine, loop)
         finally:
             stop_watching.set()
             await _end(tasks)
             self._forget_processes(loop)
             await engine.close()
+            self.flows = None
             if watcher is not None:
                 await asyncio.to_thread(watcher.join, 3.0)
 
@@ -177,19 +175,20 @@ class Controller:
 
         return watch(self.machine.ovs_socket, self.desired.bridge.name, on_change, stop)
 
-    def _handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.add_signal_handler(signal.SIGTERM, self._stop, False)
-        loop.add_signal_handler(signal.SIGINT, self._stop, True)
-        loop.add_signal_handler(signal.SIGHUP, self.ask_reload)
-
-    def _stop(self, tear_down: bool) -> None:
+    def stop(self) -> None:
+        """Have `run` return; the node stays as it is."""
         self._stopping = True
-        self.tear_down_asked = tear_down
         self._wake.set()
 
+    def replace(self, desired: DesiredState) -> None:
+        """Keep another state from now on, on the same bridge. Raises what compiling it does, and
+        keeps the old one."""
+        if self.flows is not None:
+            self.flows.set_pipeline(desired.pipeline)
+        self.desired = desired
+
     def ask_reload(self) -> None:
-        """Have the configuration and the clients read again with the next pass, which is now."""
-        _log.info("asked to read the configuration again")
+        """Have keys and clients read again with the next pass, which is now."""
         self._reload_asked = True
         self._wake.set()
 
@@ -200,14 +199,11 @@ class Controller:
         self._wake.set()
         return await asked
 
-    async def _reload(self, engine: FlowEngine) -> None:
+    async def _reload(self) -> None:
         self._reload_asked = False
         try:
             desired = await asyncio.to_thread(self.reload)
-            if desired.bridge.name != self.desired.bridge.name:
-                raise ConflictError("another bridge_name takes a `down` and an `up`")
-            engine.set_pipeline(desired.pipeline)
-            self.desired = desired
+            self.replace(desired)
         except _FAILURES as error:
             _log.error("configuration not read again, the old one stays", reason=str(error))
 
@@ -216,7 +212,7 @@ class Controller:
         while not self._stopping:
             self._wake.clear()
             if self._reload_asked:
-                await self._reload(engine)
+                await self._reload()
             try:
                 await self._pass(engine)
                 delay_s = _RETRY_FIRST_S

@@ -1,8 +1,7 @@
-"""Bring a node up and take it down."""
+"""What has to be so before a node comes up, and taking it down."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -13,42 +12,35 @@ from privacy_router.config import ConfigError, check_host
 from privacy_router.errors import ConflictError
 from privacy_router.host import namespaces, processes
 from privacy_router.node import machine as machines
-from privacy_router.node.controller import Controller
 from privacy_router.node.lock import NodeLock, controller_pid
 from privacy_router.node.observe import read_bridge
-from privacy_router.node.secrets import load_keys
 from privacy_router.node.teardown import tear_down
 from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import GATEWAY_TUNNEL, NAMESPACES, WARP_TUNNEL
-from privacy_router.plan.compile import compile_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from privacy_router.config import PrivacyRouterConfig
     from privacy_router.node.machine import Machine
     from privacy_router.node.paths import NodePaths
-    from privacy_router.plan.state import DesiredState
 
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 
 
-def prepare(load_config: Callable[[], PrivacyRouterConfig], paths: NodePaths) -> Controller:
-    """Check the machine, have the keys ready, work out the desired state; touch no network.
+def ready_machine(config: PrivacyRouterConfig, paths: NodePaths) -> Machine:
+    """The machine, if a node like that can run on it; touches nothing.
 
-    Raises what says why it cannot be: PrivilegeError, MissingPrerequisiteError, ConflictError,
-    ConfigError, StorageError, RemoteServiceError.
+    Raises what says why it cannot: PrivilegeError, MissingPrerequisiteError, ConflictError,
+    ConfigError.
     """
-    config = load_config()
     machine = machines.inspect(config, paths, to_run=True)
     _require_room(config, machine)
+    return machine
 
-    def desired() -> DesiredState:
-        current = load_config()
-        return compile_node(current, load_keys(current, paths), machine.facts)
 
-    return Controller(desired(), machine, desired)
+def is_there(machine: Machine) -> bool:
+    """Whether anything of a node is on the machine."""
+    return bool(processes.running(machine.owner) or namespaces.bound(NAMESPACES))
 
 
 def _require_room(config: PrivacyRouterConfig, machine: Machine) -> None:
@@ -56,7 +48,7 @@ def _require_room(config: PrivacyRouterConfig, machine: Machine) -> None:
     problems = check_host(config, machines.host_networks())
     if problems:
         raise ConfigError("the configuration", problems)
-    if processes.running(machine.owner) or namespaces.bound(NAMESPACES):
+    if is_there(machine):
         return
     if "gateway" in config.chain_hops:
         machines.require_free_port(config.wireguard.listen_port)
@@ -67,26 +59,6 @@ def _require_room(config: PrivacyRouterConfig, machine: Machine) -> None:
     machines.require_free_names(names)
 
 
-async def run(controller: Controller, on_ready: Callable[[], None]) -> None:
-    """Run the controller; a first start that fails leaves nothing behind."""
-    fresh = not processes.running(controller.machine.owner)
-    ready = False
-
-    def report() -> None:
-        nonlocal ready
-        ready = True
-        on_ready()
-
-    try:
-        await controller.run(report)
-    except BaseException:
-        if fresh and not ready:
-            await asyncio.to_thread(tear_down, controller.machine, controller.desired.bridge.name)
-        raise
-    if controller.tear_down_asked:
-        await asyncio.to_thread(tear_down, controller.machine, controller.desired.bridge.name)
-
-
 def down(config: PrivacyRouterConfig, paths: NodePaths) -> bool:
     """Stop the controller and take everything off the machine; False when there was nothing."""
     machines.require_root()
@@ -94,7 +66,7 @@ def down(config: PrivacyRouterConfig, paths: NodePaths) -> bool:
     had_controller = _end_controller(paths)
     lock = NodeLock(paths)
     lock.take(as_controller=False)  # nobody brings it up while it is dismantled
-    there = bool(processes.running(machine.owner) or namespaces.bound(NAMESPACES))
+    there = is_there(machine)
     tear_down(machine, config.bridge_name)
     return there or had_controller
 

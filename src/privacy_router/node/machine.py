@@ -22,7 +22,7 @@ from privacy_router.host.wireguard import (
     kernel_has_wireguard,
 )
 from privacy_router.node.borrowed import BorrowedSettings
-from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
+from privacy_router.plan.chain import EXIT_PORT, GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.plan.compile import ovs_dir
 from privacy_router.plan.keys import NodeFacts
 
@@ -152,10 +152,10 @@ def _require_tun() -> None:
 
 
 def host_networks() -> list[Network]:
-    """The networks that the host's own devices are in."""
+    """The networks that the host's own devices are in, without what the node itself put there."""
     with Netlink() as netlink:
         found = []
-        for name in netlink.links():
+        for name in netlink.links().keys() - {EXIT_PORT}:
             try:
                 found += [ip_network(address.network) for address in netlink.addresses(name)]
             except (OSError, NetlinkError):

@@ -48,6 +48,16 @@ class NodePaths:
         return self.state / "wgcf-profile.conf"
 
     @property
+    def journal(self) -> Path:
+        """What runs were about to change, how to undo it, and what is declared now."""
+        return self.state / "journal.db"
+
+    @property
+    def runtime_flows(self) -> Path:
+        """Flows that were added over D-Bus; they go when the node is taken down."""
+        return self.run / "flows.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the controller; holds its process id."""
         return self.run / "controller.lock"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from dbus_fast.annotations import DBusBool, DBusSignature, DBusStr
 
 from privacy_router.daemon.bus import rows, tracing
+from privacy_router.daemon.bus.authority import Action
 from privacy_router.daemon.bus.interface import Interface, answers
-from privacy_router.daemon.bus.objects import Changes
+from privacy_router.daemon.bus.manager import Changes
 from privacy_router.node.tracing import complete, differences, verdict_words
 from privacy_router.pipeline.walk import Walk, walk
 
@@ -43,23 +44,23 @@ class OpenFlow(Interface):
     @answers("Dump")
     async def dump(self) -> Dump:
         """Table, priority, packets, bytes, match, actions, origin and reason of each flow."""
-        counted = await self.view.engine.counted()
+        counted = await self.view.flows.counted()
         return await asyncio.to_thread(rows.dump_rows, counted, self.view.names)
 
     @answers("Explain")
     async def explain(self, filter_text: DBusStr) -> Lines:
         """Flows in words: of a table, or with a text; "" for all."""
-        flows, names = self.view.engine.program.flows, self.view.names
+        flows, names = self.view.flows.program.flows, self.view.names
         return await asyncio.to_thread(rows.explain_rows, flows, names, filter_text)
 
     @answers("Trace")
     async def trace(self, packet: DBusStr, live: DBusBool) -> Trace:
         """What becomes of a packet, its way, and, with `live`, where the switch does otherwise."""
-        flows, names = self.view.engine.program.flows, self.view.names
+        flows, names = self.view.flows.program.flows, self.view.names
         walked = await asyncio.to_thread(_walk, packet, flows, names)
         different: list[str] = []
         if live:
-            desired, machine = self.view.controller.desired, self.view.controller.machine
+            desired, machine = self.view.node.desired, self.view.node.machine
             different = await asyncio.to_thread(
                 differences,
                 walked,
@@ -74,12 +75,12 @@ class OpenFlow(Interface):
     @answers("Diff")
     async def diff(self) -> Changes:
         """Which flows and meters are not as they should be: verb, kind, where, name."""
-        return rows.change_rows(await self.view.engine.differences(), self.view.names)
+        return rows.change_rows(await self.view.flows.differences(), self.view.names)
 
     @answers("Counters")
     async def counters(self) -> Counters:
         """Packets that came in, and those that tables and meters dropped."""
-        return rows.counters(await self.view.engine.counted())
+        return rows.counters(await self.view.flows.counted())
 
     @answers("Tables")
     async def tables(self) -> Tables:
@@ -89,11 +90,11 @@ class OpenFlow(Interface):
     @answers("Ports")
     async def ports(self) -> Ports:
         """Ports of the mesh with their numbers, and those left out with the reason."""
-        return rows.port_rows(self.view.engine.mesh)
+        return rows.port_rows(self.view.flows.mesh)
 
-    @answers("Restore")
+    @answers("Restore", Action.FLOWS)
     async def restore(self) -> Changes:
         """Put all flows and meters right now; what was changed."""
-        made = await self.view.engine.repair()
+        made = await self.view.flows.repair()
         self.view.note_repair(made)
         return rows.change_rows(made, self.view.names)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from dbus_fast import introspection
 
+    from privacy_router.daemon.bus.authority import Action
     from privacy_router.daemon.bus.view import View
 
 _log = structlog.get_logger()
@@ -86,15 +87,21 @@ def _property(name: str, reading: Reading) -> Any:
     return dbus_property(PropertyAccess.READ, name=name)(get)
 
 
-def answers(name: str) -> Callable[[Callable[..., Coroutine[Any, Any, Any]]], Any]:
+def answers(
+    name: str, action: Action | None = None
+) -> Callable[[Callable[..., Coroutine[Any, Any, Any]]], Any]:
     """A method of that name, whose errors have names on the bus, and tell nothing that they
-    should not."""
+    should not; with an `action`, for those only who may do that."""
 
     def decorate(function: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
         @functools.wraps(function)
-        async def guarded(*arguments: Any) -> Any:
+        async def guarded(self: Interface, *arguments: Any) -> Any:
             try:
-                return await function(*arguments)
+                if action is not None:
+                    await self.view.require(action)
+                return await function(self, *arguments)
+            except DBusError:
+                raise
             except Exception as error:
                 raise as_dbus_error(error, name) from error
 

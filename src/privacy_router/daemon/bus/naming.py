@@ -50,6 +50,11 @@ def client_path(name: str) -> str:
     return f"{ROOT}/client/{escaped(name)}"
 
 
+def plugin_path(name: str) -> str:
+    """The object of a plugin."""
+    return f"{ROOT}/plugin/{escaped(name)}"
+
+
 def escaped(label: str) -> str:
     """Any text as one element of an object path, in the way of systemd's sd_bus_path_encode(3).
 
@@ -79,3 +84,4 @@ def error_text(error: PrivacyRouterError) -> str:
 
 FAILED: Final = f"{_ERROR}.Failed"
 INTERNAL: Final = f"{_ERROR}.Internal"
+DENIED: Final = "org.freedesktop.DBus.Error.AccessDenied"

@@ -1,131 +1,18 @@
-"""The interfaces of the manager, the hops and the clients."""
+"""The interfaces of the hops and the clients."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from dbus_fast import Variant
-from dbus_fast.annotations import DBusDict, DBusSignature, DBusStr
-from dbus_fast.service import dbus_signal
-
-from privacy_router import __version__
-from privacy_router.daemon.bus.interface import Interface, Reading, answers
-from privacy_router.daemon.bus.naming import client_path, hop_path
-from privacy_router.daemon.bus.rows import change_rows
-from privacy_router.node.status import read_status
+from privacy_router.daemon.bus.interface import Interface, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from privacy_router.daemon.bus.view import ClientNow, View
-    from privacy_router.node.status import HopStatus, NodeStatus
-    from privacy_router.plan.state import Change
+    from privacy_router.node.status import HopStatus
 
-Changes = Annotated[list[tuple[str, str, str, str]], DBusSignature("a(ssss)")]
-Repairs = Annotated[list[tuple[str, str, str]], DBusSignature("a(sss)")]
-Probed = Annotated[tuple[str, dict[str, float]], DBusSignature("sa{sd}")]
-Nothing = Annotated[None, DBusSignature("")]
 _NEVER = -1.0
-
-
-class Manager(Interface):
-    """The node as a whole."""
-
-    readings: ClassVar[Mapping[str, Reading]] = {
-        "Version": Reading("s", lambda _: __version__),
-        "State": Reading("s", lambda self: self.view.state),
-        "Trouble": Reading("s", lambda self: self.view.controller.trouble),
-        "Bridge": Reading("s", lambda self: self.view.controller.desired.bridge.name),
-        "Hops": Reading("ao", lambda self: [hop_path(name) for name in self.view.hops]),
-        "Clients": Reading("ao", lambda self: [client_path(name) for name in self.view.clients]),
-        "LastRepair": Reading("(ta(sss))", lambda self: self.last_repair()),
-        "Pending": Reading("a(ssss)", lambda self: self.rows(self.view.pending)),
-    }
-
-    def __init__(self, view: View) -> None:
-        super().__init__("org.opdbus.Manager", view)
-
-    def last_repair(self) -> tuple[int, list[tuple[str, str, str]]]:
-        """When something was put right last, in seconds since 1970, and what."""
-        at_s, changes = self.view.last_repair
-        return (at_s, self.short(changes))
-
-    def rows(self, changes: Sequence[Change]) -> list[tuple[str, str, str, str]]:
-        """Verb, kind, where and name of each."""
-        return change_rows(changes, self.view.names) if changes else []
-
-    def short(self, changes: Sequence[Change]) -> list[tuple[str, str, str]]:
-        """Verb, kind and name of each."""
-        return [(verb, kind, name) for verb, kind, _, name in self.rows(changes)]
-
-    @answers("Plan")
-    async def plan(self) -> Changes:
-        """What is different from the configuration now: verb, kind, where, name."""
-        return self.rows(await self._differences())
-
-    @answers("Status")
-    async def status(self) -> DBusDict:
-        """The state in one answer, read now, without asking the outside."""
-        pending = await self._differences()
-        await self.view.fresh()
-        hops = [(hop.name, hop.state, hop.detail) for hop in self.view.hops.values()]
-        clients = [(name, now.status.endpoint or "") for name, now in self.view.clients.items()]
-        return {
-            "State": Variant("s", "degraded" if pending else self.view.state),
-            "Trouble": Variant("s", self.view.controller.trouble),
-            "ControllerPid": Variant("u", os.getpid()),
-            "Hops": Variant("a(sss)", hops),
-            "Clients": Variant("a(ss)", clients),
-            "Pending": Variant("a(ssss)", self.rows(pending)),
-        }
-
-    @answers("Probe")
-    async def probe(self) -> Probed:
-        """Ask the outside with a few small requests: which address sites see, "" when none
-        answers, and milliseconds to the far side of each hop."""
-        config = self.view.controller.desired.pipeline.config
-        found = await asyncio.to_thread(read_status, config, probe=True)
-        self.view.rtt_ms = _round_trips(found)
-        return (found.exit_ip or "", self.view.rtt_ms)
-
-    @answers("Reload")
-    async def reload(self) -> Nothing:
-        """Read the configuration and the clients again, and make the node so."""
-        controller = self.view.controller
-        await asyncio.to_thread(controller.reload)  # a broken one is the caller's to know
-        controller.ask_reload()
-        await controller.repair()
-
-    @answers("Repair")
-    async def repair(self) -> Changes:
-        """A full pass now; what it changed."""
-        return self.rows(await self.view.controller.repair())
-
-    async def _differences(self) -> list[Change]:
-        found = await self.view.differences()
-        self.tell()
-        return found
-
-    @dbus_signal(name="Repaired")
-    def repaired(self, changes: list[Change]) -> Repairs:
-        """Something was put right: verb, kind, name."""
-        return self.short(changes)
-
-    @dbus_signal(name="PortAdded")
-    def port_added(self, name: str) -> DBusStr:
-        """A port of the mesh has its flows."""
-        return name
-
-    @dbus_signal(name="PortRemoved")
-    def port_removed(self, name: str) -> DBusStr:
-        """A port of the mesh is gone, and its flows too."""
-        return name
-
-
-def _round_trips(found: NodeStatus) -> dict[str, float]:
-    return {hop.name: hop.rtt_ms for hop in found.hops if hop.rtt_ms is not None}
 
 
 class Hop(Interface):

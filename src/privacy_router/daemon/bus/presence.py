@@ -11,26 +11,22 @@ from typing import TYPE_CHECKING
 import structlog
 
 from privacy_router.daemon.bus.naming import BUS_NAME, may_be_there
-from privacy_router.daemon.bus.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
     from privacy_router.daemon.bus.session import Session
-    from privacy_router.node.controller import Controller
-    from privacy_router.node.engine import FlowEngine
+    from privacy_router.daemon.bus.view import View
 
 _log = structlog.get_logger()
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 15.0
 
 
-async def offer(controller: Controller, engine: FlowEngine, address: str) -> None:
-    """Offer the node on the bus at `address` until cancelled; whatever the bus does, the node goes
+async def offer(view: View, address: str) -> None:
+    """Show the view on the bus at `address` until cancelled; whatever the bus does, all else goes
     on."""
-    view = View(controller, engine)
-    view.follow()
     try:
         await _keep_on(view, address)
     finally:

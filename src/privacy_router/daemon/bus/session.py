@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dbus_fast import Message, NameFlag, RequestNameReply
 from dbus_fast.aio import MessageBus
 
+from privacy_router.daemon.bus.authority import Authority, note_caller
 from privacy_router.daemon.bus.flows import OpenFlow
-from privacy_router.daemon.bus.naming import BUS_NAME, OPENFLOW, ROOT, client_path, hop_path
-from privacy_router.daemon.bus.objects import Client, Hop, Manager
+from privacy_router.daemon.bus.manager import Manager
+from privacy_router.daemon.bus.naming import (
+    BUS_NAME,
+    OPENFLOW,
+    ROOT,
+    client_path,
+    hop_path,
+    plugin_path,
+)
+from privacy_router.daemon.bus.objects import Client, Hop
+from privacy_router.daemon.bus.plugin import Plugin
 from privacy_router.errors import ConflictError
+from privacy_router.host.dbus import Bus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from privacy_router.daemon.bus.interface import Interface
     from privacy_router.daemon.bus.view import View
+    from privacy_router.engine.model import Change as ResourceChange
+    from privacy_router.engine.transaction import Progress
     from privacy_router.plan.state import Change
 
 _ARRIVAL_S: Final = 10.0
@@ -33,7 +49,7 @@ async def arrive(view: View, address: str) -> Session:
         async with asyncio.timeout(_ARRIVAL_S):
             await bus.connect()
             await view.fresh()
-            session = Session(bus, view)
+            session = Session(bus, view, Bus(address))
             await _take_name(bus)
     except BaseException:
         bus.disconnect()
@@ -50,14 +66,19 @@ async def _take_name(bus: MessageBus) -> None:
 class Session:
     """The objects on one bus."""
 
-    def __init__(self, bus: MessageBus, view: View) -> None:
+    def __init__(self, bus: MessageBus, view: View, asking: Bus) -> None:
         self._bus = bus
+        self._asking = asking  # polkit would wait for us if we asked on the connection it looks at
         self._view = view
         self._manager = Manager(view)
-        self._changing: dict[str, Hop | Client] = {}
+        self._plugins = [Plugin(view, name) for name in view.plugins]
+        self._changing: dict[str, Hop | Client | OpenFlow] = {}
+        bus.add_message_handler(note_caller)
         bus.export(ROOT, self._manager)
-        bus.export(OPENFLOW, OpenFlow(view))
+        for name, plugin in zip(view.plugins, self._plugins, strict=True):
+            bus.export(plugin_path(name), plugin)
         view.listener = self
+        view.authority = Authority(asking)
         self.refreshed()
 
     async def stay(self) -> str:
@@ -67,23 +88,27 @@ class Session:
         except Exception as error:  # the connection's end is all that it can tell of
             return str(error) or "the bus has gone away"
         finally:
-            self._view.listener = None
+            self._view.listener = self._view.authority = None
             self._bus.disconnect()
+            await self._asking.close()
         return "the bus has gone away"
 
     # --- told by the view ------------------------------------------------------------------------
 
     def refreshed(self) -> None:
         """Have the objects that there are hops and clients, and tell what is different."""
-        wanted: dict[str, tuple[type[Hop | Client], str]] = {}
-        wanted |= {hop_path(name): (Hop, name) for name in self._view.hops}
-        wanted |= {client_path(name): (Client, name) for name in self._view.clients}
+        view = self._view
+        wanted: dict[str, Callable[[], Hop | Client | OpenFlow]] = {
+            **{hop_path(name): partial(Hop, view, name) for name in view.hops},
+            **{client_path(name): partial(Client, view, name) for name in view.clients},
+        }
+        if view.controller is not None:
+            wanted[OPENFLOW] = partial(OpenFlow, view)
         for path in self._changing.keys() - wanted.keys():
             self._take_away(path)
         for path in wanted.keys() - self._changing.keys():
-            kind, name = wanted[path]
-            self._put_there(path, kind(self._view, name))
-        told: list[Interface] = [self._manager, *self._changing.values()]
+            self._put_there(path, wanted[path]())
+        told: list[Interface] = [self._manager, *self._plugins, *self._changing.values()]
         for interface in told:
             interface.tell()
 
@@ -92,6 +117,14 @@ class Session:
         self._manager.repaired(changes)
         self._manager.tell()
 
+    def progress(self, number: int, progress: Progress) -> None:
+        """A run goes on."""
+        self._manager.progress(number, progress)
+
+    def drifted(self, plugin: str, changes: Sequence[ResourceChange], repaired: bool) -> None:
+        """Something was not as declared."""
+        self._manager.drifted(plugin, changes, repaired)
+
     def port(self, name: str, there: bool) -> None:
         """A port of the mesh came or went."""
         if there:
@@ -99,7 +132,7 @@ class Session:
         else:
             self._manager.port_removed(name)
 
-    def _put_there(self, path: str, interface: Hop | Client) -> None:
+    def _put_there(self, path: str, interface: Hop | Client | OpenFlow) -> None:
         self._changing[path] = interface
         self._bus.export(path, interface)
         self._signal("InterfacesAdded", "oa{sa{sv}}", [path, {interface.name: interface.values()}])

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from pyroute2.netlink.exceptions import NetlinkError
 
-from privacy_router.errors import PrivacyRouterError
+from privacy_router.engine.calls import availability
+from privacy_router.engine.checkpoints import Checkpoints
+from privacy_router.engine.model import AVAILABLE, Availability
+from privacy_router.errors import ConflictError, PrivacyRouterError
 from privacy_router.host.nftables import NftablesError
 from privacy_router.host.uapi import UapiError
 from privacy_router.node import clients
@@ -20,8 +23,14 @@ from privacy_router.node.inspection import port_names
 from privacy_router.node.status import ClientStatus, HopStatus, glance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from privacy_router.daemon.bus.authority import Action, Authority
+    from privacy_router.engine.engine import Engine
+    from privacy_router.engine.model import Change as ResourceChange
+    from privacy_router.engine.plugin import Plugin
+    from privacy_router.engine.reconcile import Keeper, Reconciler
+    from privacy_router.engine.transaction import Progress
     from privacy_router.hops.gateway import Client
     from privacy_router.node.controller import Controller
     from privacy_router.node.engine import FlowEngine
@@ -34,16 +43,32 @@ FAILURES = (PrivacyRouterError, OSError, NetlinkError, NftablesError, UapiError)
 
 
 class Listener(Protocol):
-    """Whoever shows it; all is called in the controller's event loop."""
+    """Whoever shows it; all is called in the daemon's event loop."""
 
     def refreshed(self) -> None:
         """There is a new reading."""
 
     def repaired(self, changes: list[Change]) -> None:
-        """These changes were made."""
+        """These changes of the node were made."""
 
     def port(self, name: str, there: bool) -> None:
         """A port of the mesh has its flows, or is gone."""
+
+    def progress(self, number: int, progress: Progress) -> None:
+        """A run goes on."""
+
+    def drifted(self, plugin: str, changes: Sequence[ResourceChange], repaired: bool) -> None:
+        """Something was not as it was declared."""
+
+
+class NoNodeError(ConflictError):
+    """The document that is kept has no node, or it is not up yet."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no node is up",
+            remedy="privacy-router up, with a document that has plugins.privacy_router",
+        )
 
 
 @dataclass(frozen=True)
@@ -54,15 +79,37 @@ class ClientNow:
     status: ClientStatus
 
 
-class View:
-    """The node as it was read last."""
+@dataclass(frozen=True)
+class PluginNow:
+    """A plugin, whether it can work here, and who keeps what it declares (itself, when None)."""
 
-    def __init__(self, controller: Controller, engine: FlowEngine) -> None:
-        self.controller = controller
+    plugin: Plugin
+    available: Availability
+    keeper: Keeper | None
+
+
+class View:
+    """The machine as the engine keeps it, and the node as it was read last.
+
+    `controller` is there while a node is kept.
+    """
+
+    def __init__(
+        self, engine: Engine, reload: Callable[[], Awaitable[None]], *, supervised: bool = False
+    ) -> None:
         self.engine = engine
+        self.checkpoints = Checkpoints(engine)
+        self.reload = reload
+        self.supervised = supervised
+        self.reconciler: Reconciler | None = None
+        self.controller: Controller | None = None
         self.listener: Listener | None = None
+        self.authority: Authority | None = None
         self.hops: dict[str, HopStatus] = {}
         self.clients: dict[str, ClientNow] = {}
+        self.plugins = {
+            name: PluginNow(plugin, AVAILABLE, None) for name, plugin in engine.plugins.items()
+        }
         self.rtt_ms: dict[str, float] = {}
         self.pending: list[Change] = []
         self.last_repair: tuple[int, list[Change]] = (0, [])
@@ -70,29 +117,87 @@ class View:
         self._reading: asyncio.Task[None] | None = None
 
     @property
+    def node(self) -> Controller:
+        """The controller of the node. Raises NoNodeError."""
+        if self.controller is None:
+            raise NoNodeError
+        return self.controller
+
+    @property
+    def flows(self) -> FlowEngine:
+        """The flows of the node. Raises NoNodeError."""
+        if self.node.flows is None:
+            raise NoNodeError
+        return self.node.flows
+
+    @property
+    def trouble(self) -> str:
+        """What is amiss, or nothing."""
+        of_node = "" if self.controller is None else self.controller.trouble
+        keepers = [] if self.reconciler is None else self.reconciler.keepers.values()
+        of_plugins = [f"{k.plugin.name}: {k.trouble}" for k in keepers if k.trouble]
+        return "; ".join(filter(None, [self.engine.trouble, of_node, *of_plugins]))
+
+    @property
     def state(self) -> str:
-        """`starting` until it was read once, then `up`, or `degraded` when anything is amiss."""
+        """`idle` without a node, `starting` until it was read once, then `up`, or `degraded` when
+        anything is amiss."""
+        if self.controller is None:
+            return "degraded" if self.trouble else "idle"
         if self._read_at is None:
             return "starting"
-        well = not self.controller.trouble and all(hop.state == "up" for hop in self.hops.values())
+        well = not self.trouble and all(hop.state == "up" for hop in self.hops.values())
         return "up" if well else "degraded"
 
     @property
     def names(self) -> dict[int, str]:
         """The bridge's ports by their OpenFlow numbers."""
-        return port_names(self.controller.desired, self.engine)
+        if self.controller is None or self.controller.flows is None:
+            return {}
+        return port_names(self.controller.desired, self.controller.flows)
+
+    async def require(self, action: Action) -> None:
+        """Refuse who may not do that. Raises the bus' AccessDenied."""
+        if self.authority is not None:
+            await self.authority.require(action)
+
+    # --- told by the engine and the reconciler ---------------------------------------------------
+
+    def progress(self, progress: Progress) -> None:
+        """A run goes on."""
+        number = self.engine.running
+        self._tell(lambda listener: listener.progress(number, progress))
+
+    def settled(self) -> None:
+        """What is kept, or what a keeper says, has changed."""
+        if self.reconciler is not None:
+            self.reconciler.refresh()
+        self._read()
+
+    def drifted(self, plugin: str, changes: Sequence[ResourceChange], repaired: bool) -> None:
+        """Something was not as it was declared."""
+        self._tell(lambda listener: listener.drifted(plugin, changes, repaired))
+        self._read()
+
+    def attach(self, controller: Controller | None) -> None:
+        """A node is kept from now on, or none any more."""
+        self.controller = controller
+        if controller is None:
+            self.hops, self.clients, self.rtt_ms, self.pending = {}, {}, {}, []
+        else:
+            self.follow()
+        self._read()
 
     # --- told by the controller ------------------------------------------------------------------
 
     def follow(self) -> None:
-        """Be told by controller and engine from now on."""
-        self.controller.on_pass = self._note_pass
-        self.engine.on_repaired = self.note_repair
-        self.engine.on_port = self._note_port
+        """Be told by the controller and its flows."""
+        self.node.on_pass = self._note_pass
+        self.flows.on_repaired = self.note_repair
+        self.flows.on_port = self._note_port
 
     async def leave(self) -> None:
-        """No longer be told; ends a reading that goes on."""
-        self.controller.on_pass = self.engine.on_repaired = self.engine.on_port = None
+        """End a reading that goes on."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
@@ -137,8 +242,10 @@ class View:
 
     async def _refresh(self) -> None:
         try:
-            changes = await self.differences() if self.controller.trouble else []
-            await asyncio.to_thread(self._look, changes)
+            await self._look_at_plugins()
+            if self.controller is not None:
+                changes = await self.differences() if self.controller.trouble else []
+                await asyncio.to_thread(self._look, self.controller, changes)
         except FAILURES as error:
             _log.debug("the state for D-Bus was not read", reason=str(error))
         finally:
@@ -146,8 +253,8 @@ class View:
             self._reading = None
         self._tell(lambda listener: listener.refreshed())
 
-    def _look(self, changes: list[Change]) -> None:
-        config, machine = self.controller.desired.pipeline.config, self.controller.machine
+    def _look(self, controller: Controller, changes: list[Change]) -> None:
+        config, machine = controller.desired.pipeline.config, controller.machine
         known = clients.load(config, machine.paths) if "gateway" in config.chain_hops else ()
         hops, statuses = glance(config, machine, known, changes)
         self.hops = {hop.name: hop for hop in hops}
@@ -157,8 +264,20 @@ class View:
         }
 
     async def differences(self) -> list[Change]:
-        """What is different on the machine now. Raises what reading it does."""
-        self.pending = await observe_all(
-            self.controller.desired, self.controller.machine, self.engine
-        )
+        """What is different on the node now. Raises what reading it does, and NoNodeError."""
+        self.pending = await observe_all(self.node.desired, self.node.machine, self.flows)
         return self.pending
+
+    async def _look_at_plugins(self) -> None:
+        for plugin in self.engine.plugins.values():
+            found = await self._availability(plugin)
+            self.plugins[plugin.name] = PluginNow(plugin, found, self._keeper(plugin.name))
+
+    async def _availability(self, plugin: Plugin) -> Availability:
+        try:
+            return await availability(plugin)
+        except PrivacyRouterError as error:
+            return Availability(error.message, error.remedy)
+
+    def _keeper(self, name: str) -> Keeper | None:
+        return None if self.reconciler is None else self.reconciler.keepers.get(name)

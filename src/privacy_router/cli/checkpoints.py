@@ -1,0 +1,97 @@
+"""checkpoint list, create, show, diff, restore, drop, prune."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from privacy_router.cli import apply as applying
+from privacy_router.cli import daemon as daemons
+from privacy_router.cli.machine import when
+from privacy_router.cli.options import AsJson
+from privacy_router.cli.output import out, print_json, say
+from privacy_router.cli.resource_view import Row, flat, show
+
+app = typer.Typer(help="States of the machine to come back to.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The checkpoint's name.")]
+
+
+@app.callback()
+def _group() -> None:
+    """States of the machine to come back to."""
+
+
+@app.command(name="list")
+def list_all(as_json: AsJson = False) -> None:
+    """Show the checkpoints; one is made before every run."""
+    (found,) = daemons.with_daemon(lambda daemon: daemon.call("ListCheckpoints"))
+    if as_json:
+        keys = ("name", "made_at", "automatic", "resources")
+        print_json([dict(zip(keys, one, strict=True)) for one in found])
+        return
+    for name, made_at, automatic, resources in found:
+        made_by = "by a run" if automatic else "by hand"
+        out.print(f"{name:<24} {when(made_at)}  {made_by:<9} {resources:>5} resource(s)")
+    if not found:
+        out.print("no checkpoints yet")
+
+
+@app.command()
+def create(name: Name) -> None:
+    """Keep the present under a name, in place of an older one of that name."""
+    daemons.with_daemon(lambda daemon: daemon.call("MakeCheckpoint", "s", name))
+    say(f"[green]✓[/] kept as {name}")
+
+
+@app.command(name="show")
+def show_one(name: Name, as_json: AsJson = False) -> None:
+    """Show what was declared and what was there."""
+    text, rows = daemons.with_daemon(lambda daemon: daemon.call("ShowCheckpoint", "s", name))
+    if as_json:
+        keys = ("plugin", "kind", "name", "value")
+        resources = [dict(zip(keys, row, strict=True)) for row in rows]
+        print_json({"name": name, "document": text, "resources": resources})
+        return
+    for plugin, kind, resource, value in rows:
+        line = Text(f"{plugin:<11}{kind:<14}{resource}")
+        line.append(f"  {flat(value)}", style="dim")
+        out.print(line)
+    out.print(Text(text))
+
+
+@app.command()
+def diff(name: Name, as_json: AsJson = False) -> None:
+    """Show what going back would change of the resources that it knows."""
+    (found,) = daemons.with_daemon(lambda daemon: daemon.call("DiffCheckpoint", "s", name))
+    rows = [Row.from_bus(row) for row in found]
+    if as_json:
+        print_json({"changes": [row.as_dict() for row in rows]})
+    else:
+        show(rows, nothing=f"all is as it was in {name}")
+
+
+@app.command()
+def restore(
+    name: Name, confirm_within: applying.ConfirmWithin = 0.0, as_json: AsJson = False
+) -> None:
+    """Go back: apply what was declared then, as one run."""
+    applying.rollback(name, confirm_within, as_json)
+
+
+@app.command()
+def drop(name: Name) -> None:
+    """Forget a checkpoint."""
+    daemons.with_daemon(lambda daemon: daemon.call("DropCheckpoint", "s", name))
+    say(f"[green]✓[/] {name} is forgotten")
+
+
+@app.command()
+def prune(
+    keep: Annotated[int, typer.Option(min=0, help="How many of those that runs made stay.")] = 5,
+) -> None:
+    """Forget the older checkpoints that runs made."""
+    (gone,) = daemons.with_daemon(lambda daemon: daemon.call("PruneCheckpoints", "u", keep))
+    say(f"[green]✓[/] {gone} forgotten")

@@ -1,0 +1,166 @@
+"""plugins, query, runs, monitor: what op-dbus has, sees, did and hears."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from privacy_router.cli import daemon as daemons
+from privacy_router.cli.options import AsJson
+from privacy_router.cli.output import err, out, print_json
+from privacy_router.cli.resource_view import Row, flat
+from privacy_router.daemon.bus.naming import BUS_NAME, ROOT
+
+if TYPE_CHECKING:
+    from privacy_router.cli.daemon import Daemon
+    from privacy_router.host.dbus import Signal
+
+_COLOURS: Final = {
+    "kept": "green",
+    "idle": "dim",
+    "different": "yellow",
+    "failed": "red",
+    "unavailable": "yellow",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(plugins)
+    app.command()(query)
+    app.command()(runs)
+    app.command()(monitor)
+
+
+def plugins(as_json: AsJson = False) -> None:
+    """Show op-dbus' plugins: what each keeps, and why one cannot work here."""
+
+    async def work(daemon: Daemon) -> list[dict[str, Any]]:
+        paths = await daemon.property("Plugins")
+        remotes = [daemons.MANAGER.at(path, f"{BUS_NAME}.Plugin") for path in paths]
+        return [await daemon.bus.get_all(remote) for remote in remotes]
+
+    found = daemons.with_daemon(work)
+    if as_json:
+        print_json(found)
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("PLUGIN", "STATE", "KEEPS", "WHAT"):
+        table.add_column(heading)
+    for one in found:
+        state = Text(one["State"], style=_COLOURS.get(one["State"], ""))
+        why = one["Reason"] or one["Trouble"]
+        words = f"{one['Title']}\n{why}; {one['Remedy']}".rstrip("; ") if why else one["Title"]
+        table.add_row(one["Name"], state, str(one["Resources"] or ""), escape(words))
+    out.print(table)
+
+
+def query(
+    plugin: Annotated[
+        str, typer.Argument(help="A plugin (`privacy-router plugins`); all without.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show what is there now, as the plugins see it."""
+    (rows,) = daemons.with_daemon(lambda daemon: daemon.call("Query", "s", plugin))
+    if as_json:
+        keys = ("plugin", "kind", "name", "value")
+        print_json([dict(zip(keys, row, strict=True)) for row in rows])
+        return
+    for owner, kind, name, value in rows:
+        line = Text(f"{owner:<11}{kind:<14}{name}")
+        line.append(f"  {flat(value)}", style="dim")
+        out.print(line)
+    if not rows:
+        out.print("nothing")
+
+
+def runs(as_json: AsJson = False) -> None:
+    """Show the last runs: when, what became of them, and why."""
+    (found,) = daemons.with_daemon(lambda daemon: daemon.call("ListRuns"))
+    if as_json:
+        keys = ("run", "started_at", "phase", "reason", "changes")
+        rows = [dict(zip(keys, (*run[:-1], _changes(run[-1])), strict=True)) for run in found]
+        print_json(rows)
+        return
+    for number, started_at, phase, reason, changes in found:
+        line = f"{number:>4}  {when(started_at)}  {phase:<10} {len(changes):>4} change(s)"
+        out.print(line + (f"  {escape(reason)}" if reason else ""))
+    if not found:
+        out.print("no runs yet")
+
+
+def _changes(rows: list[Any]) -> list[dict[str, Any]]:
+    return [Row.from_bus(row).as_dict() for row in rows]
+
+
+def when(at_s: float) -> str:
+    """A moment in this machine's time."""
+    return datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def monitor(
+    count: Annotated[int, typer.Option(min=0, help="End after so many; 0 for never.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Show what happens, as it happens: drift and repairs, steps of runs, ports that come and go.
+
+    With --json an object a line.
+    """
+    seen = 0
+    enough = asyncio.Event()
+
+    def hear(signal: Signal) -> None:
+        nonlocal seen
+        if signal.interface != daemons.MANAGER.interface:
+            return
+        _print_signal(signal, as_json)
+        seen += 1
+        if seen == count:
+            enough.set()
+
+    async def work(daemon: Daemon) -> None:
+        await daemon.property("Version")  # fails when there is no daemon
+        if not as_json:
+            err.print(f"[dim]listening to {BUS_NAME} {ROOT}; Ctrl-C ends[/]")
+        following = asyncio.create_task(daemon.follow("", hear))
+        waiting = asyncio.create_task(enough.wait())
+        done, _ = await asyncio.wait({following, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (following, waiting):
+            task.cancel()
+        await asyncio.gather(following, waiting, return_exceptions=True)
+        if following in done:
+            await following
+
+    daemons.with_daemon(work)
+
+
+def _print_signal(signal: Signal, as_json: bool) -> None:
+    now = datetime.now(UTC).astimezone()
+    if as_json:
+        line = {"at": now.isoformat(), "signal": signal.member, "body": list(signal.body)}
+        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+        return
+    out.print(f"[dim]{now:%H:%M:%S}[/] {signal.member:<12} {escape(_words(signal))}")
+
+
+def _words(signal: Signal) -> str:
+    match signal.member:
+        case "Drift":
+            plugin, rows, repaired = signal.body
+            what = ", ".join(f"{verb} {kind} {name}" for verb, _, kind, name, _ in rows)
+            return f"{plugin}: {what}: {'put right' if repaired else 'left as it is'}"
+        case "Progress":
+            number, phase, plugin, done, total, text = signal.body
+            return f"run {number} {done}/{total} {phase} {plugin} {text}".rstrip()
+        case _:
+            return " ".join(flat(value) for value in signal.body)

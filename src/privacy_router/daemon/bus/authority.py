@@ -1,0 +1,88 @@
+"""Who may do what: root everything; others what polkit says, where there is polkit.
+
+Who may *look* is decided by the bus' own policy before a message gets here
+(packaging/dbus/org.opdbus.conf); changing is asked of polkit, action by action
+(packaging/polkit/org.opdbus.policy).
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from dbus_fast import DBusError, MessageFlag, MessageType, Variant
+
+from privacy_router.daemon.bus.naming import DENIED
+from privacy_router.host.dbus import DBusCallError, Remote
+
+if TYPE_CHECKING:
+    from dbus_fast import Message
+
+    from privacy_router.host.dbus import Bus
+
+_POLKIT: Final = Remote(
+    "org.freedesktop.PolicyKit1",
+    "/org/freedesktop/PolicyKit1/Authority",
+    "org.freedesktop.PolicyKit1.Authority",
+)
+_DRIVER: Final = Remote("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
+_INTERACTIVE: Final = 1  # polkit's AllowUserInteraction
+_PATIENCE_S: Final = 120.0  # as long as somebody may need to type a password
+
+
+class Action(StrEnum):
+    """What polkit is asked for."""
+
+    APPLY = "org.opdbus.apply"
+    CONFIRM = "org.opdbus.confirm"
+    RESTORE = "org.opdbus.restore"
+    FLOWS = "org.opdbus.flows"
+
+
+_caller: ContextVar[tuple[str, bool]] = ContextVar("caller", default=("", False))
+
+
+def note_caller(message: Message) -> None:
+    """A message handler: what is called because of this message is called by its sender."""
+    if message.message_type is MessageType.METHOD_CALL:
+        interactive = bool(message.flags & MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION)
+        _caller.set((message.sender or "", interactive))
+
+
+class Authority:
+    """Decides for the callers on one bus."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def require(self, action: Action) -> None:
+        """Raise AccessDenied unless the present caller may do that."""
+        sender, interactive = _caller.get()
+        try:
+            (uid,) = await self._bus.call(_DRIVER, "GetConnectionUnixUser", "s", sender)
+            allowed = uid == 0 or await self._polkit_allows(sender, action, interactive)
+        except DBusCallError as error:
+            raise DBusError(DENIED, f"it cannot be found out who asks: {error}") from error
+        if not allowed:
+            raise DBusError(
+                DENIED, f"{action} is for administrators\nremedy: call it as root, or with polkit"
+            )
+
+    async def _polkit_allows(self, sender: str, action: Action, interactive: bool) -> bool:
+        if not await self._bus.has(_POLKIT.destination):
+            return False
+        subject = ("system-bus-name", {"name": Variant("s", sender)})
+        flags = _INTERACTIVE if interactive else 0
+        (answer,) = await self._bus.call(
+            _POLKIT,
+            "CheckAuthorization",
+            "(sa{sv})sa{ss}us",
+            subject,
+            action.value,
+            {},
+            flags,
+            "",
+            timeout_s=_PATIENCE_S,
+        )
+        return bool(answer[0])

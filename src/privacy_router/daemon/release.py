@@ -1,0 +1,38 @@
+"""Give back what the machine's own plugins have taken over, without a daemon: what `down` does."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from privacy_router.daemon.bus.naming import bus_address
+from privacy_router.daemon.plugins import all_plugins
+from privacy_router.engine.document import Source
+from privacy_router.engine.engine import Engine
+from privacy_router.engine.journal import Journal
+from privacy_router.host.dbus import Bus
+from privacy_router.plugins.place import Place
+from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
+
+if TYPE_CHECKING:
+    from privacy_router.node.paths import NodePaths
+
+
+async def give_back(paths: NodePaths) -> int:
+    """Undo a run that was cut short, and declare nothing; how many changes that took.
+
+    The caller holds the node's lock, and has taken the node itself down. Raises what applying does.
+    """
+    if not paths.journal.exists():
+        return 0
+    bus = Bus(bus_address(os.environ))
+    node = PrivacyRouterPlugin(paths, going_down=True)
+    engine = Engine(all_plugins(Place(bus), node), Journal(paths.journal))
+    try:
+        await engine.recover()
+        if engine.confirmation.number is not None:
+            await engine.roll_back("taken down")
+        return len((await engine.apply(Source())).changes)
+    finally:
+        await engine.close()
+        await bus.close()

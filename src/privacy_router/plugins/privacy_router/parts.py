@@ -1,0 +1,104 @@
+"""The domains whose resources come from `privacy_router`: containers, the chain, flows, the mesh.
+
+They have no section of their own: what they keep is written in `plugins.privacy_router`, whose plan
+shows its changes under their names. Here they say whether the machine has what they work with.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from privacy_router.engine.errors import RefusedError
+from privacy_router.engine.model import AVAILABLE, Availability, Capability, Desired, Observed
+from privacy_router.engine.plugin import Plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from privacy_router.engine.model import Change, ResourceKey
+    from privacy_router.engine.plugin import Tell
+    from privacy_router.plugins.place import Place
+
+
+@dataclass(frozen=True)
+class Part:
+    """A domain: its name, what it is about, and what has to be on the machine."""
+
+    name: str
+    title: str
+    available: Callable[[Place], Availability]
+
+
+def _always(_: Place) -> Availability:
+    return AVAILABLE
+
+
+def _program(name: str, reason: str, remedy: str) -> Callable[[Place], Availability]:
+    def look(place: Place) -> Availability:
+        places = ":".join(str(place.path(f"{top}bin")) for top in ("/usr/", "/usr/s", "/", "/s"))
+        there = shutil.which(name, path=places) or shutil.which(name)
+        return AVAILABLE if there else Availability(reason, remedy)
+
+    return look
+
+
+PARTS: Final = (
+    Part("lxc", "the namespaces and containers of the hops", _always),
+    Part("privacy", "the chain: tunnels, firewalls and processes of the hops", _always),
+    Part(
+        "openflow",
+        "the flows and meters of the bridge",
+        _program(
+            "ovs-vswitchd",
+            "Open vSwitch is not installed",
+            "apt-get install openvswitch-switch",
+        ),
+    ),
+    Part(
+        "netmaker",
+        "the mesh of the containers",
+        _program(
+            "netclient",
+            "no Netmaker client (netclient) is installed",
+            "install netclient and join the network; the tunnel does not need it",
+        ),
+    ),
+)
+
+
+class PartPlugin(Plugin):
+    """One of the domains."""
+
+    capabilities = frozenset({Capability.ROLLBACK})
+
+    def __init__(self, part: Part, place: Place) -> None:
+        self.name = part.name  # type: ignore[misc]
+        self.title = part.title  # type: ignore[misc]
+        self._part = part
+        self._place = place
+
+    async def availability(self) -> Availability:
+        """Whether the machine has what this works with."""
+        return self._part.available(self._place)
+
+    def declare(self, section: Any) -> Desired:
+        """Nothing of its own."""
+        if section is not None:
+            raise RefusedError(
+                f"plugins.{self.name} is no section of its own",
+                remedy="write it into plugins.privacy_router",
+            )
+        return Desired()
+
+    async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
+        """Nothing of its own: `privacy_router` reads what is in this domain."""
+        del keys
+        return Observed()
+
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+        """Changes of this domain are made by `privacy_router`, as a whole."""
+        del desired, tell
+        if changes:
+            raise RefusedError(f"{self.name} changes nothing by itself")

@@ -1,0 +1,276 @@
+"""The whole node as one plugin: its changes are those of the domains it consists of.
+
+They are made as one by the node's own applier, which knows in which order processes, ports and
+devices need each other, and are kept so by its controller, which is told by the kernel, the
+database and the switch of what happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from privacy_router.config import PrivacyRouterConfig
+from privacy_router.engine.calls import unwaited
+from privacy_router.engine.errors import RefusedError
+from privacy_router.engine.model import Change, Desired, Observed, ResourceKey, Value
+from privacy_router.engine.plugin import EVERYTHING, Plugin
+from privacy_router.node import lifecycle
+from privacy_router.node import machine as machines
+from privacy_router.node.controller import Controller, make_engine
+from privacy_router.node.inspection import port_names
+from privacy_router.node.observe import observe
+from privacy_router.node.secrets import load_keys
+from privacy_router.node.teardown import tear_down
+from privacy_router.plan.compile import compile_node
+from privacy_router.plugins.privacy_router import resources as words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from privacy_router.engine.plugin import Tell
+    from privacy_router.node.machine import Machine
+    from privacy_router.node.paths import NodePaths
+    from privacy_router.plan.state import DesiredState
+
+_log = structlog.get_logger()
+_STOP_S: Final = 30.0
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A node as it should be."""
+
+    config: PrivacyRouterConfig
+    machine: Machine
+    state: DesiredState
+
+
+@dataclass(frozen=True)
+class NodeObserved(Observed):
+    """A node as it is, and where its flows are not as they should be: of those there may be
+    hundreds of thousands, so they are compared where they are read."""
+
+    flow_changes: Sequence[Change] = field(default=())
+
+
+class PrivacyRouterPlugin(Plugin):
+    """Keeps a node on this machine.
+
+    `on_node` is told of the controller whenever a node begins to be kept, and of None when that
+    ends; `on_failure` of a controller that ended by a defect. `going_down`: what is undone is taken
+    down, whatever was there before.
+    """
+
+    name = "privacy_router"
+    title = "the whole node: every hop, its bridge and its flows"
+    after = frozenset({"packagekit", "pcidecl", "net", "dns", "systemd", "login1"})
+    capabilities = EVERYTHING
+    keeps_itself = True
+    timeout_s = 180.0
+
+    def __init__(self, paths: NodePaths, *, going_down: bool = False) -> None:
+        self._paths = paths
+        self._going_down = going_down
+        self._kept: Intent | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.controller: Controller | None = None
+        self.on_node: Callable[[Controller | None], None] = lambda _: None
+        self.on_failure: Callable[[BaseException], None] = lambda _: None
+
+    # --- what should be --------------------------------------------------------------------------
+
+    async def prepare(self, section: Any) -> None:
+        """Look whether a node can run here, and have its keys (and a WARP account) ready."""
+        await unwaited(lambda: self._prepare(section))
+
+    def _prepare(self, config: PrivacyRouterConfig) -> None:
+        lifecycle.ready_machine(config, self._paths)
+        load_keys(config, self._paths)
+
+    def declare(self, section: Any) -> Desired:
+        """The node of that configuration, with the keys that are there."""
+        if section is None:
+            return Desired()
+        machine = machines.inspect(section, self._paths)
+        state = self._compiled(section, machine)
+        return Desired(words.resources_of(state.items), Intent(section, machine, state))
+
+    def _compiled(self, config: PrivacyRouterConfig, machine: Machine) -> DesiredState:
+        return compile_node(config, load_keys(config, self._paths, make=False), machine.facts)
+
+    # --- what is ---------------------------------------------------------------------------------
+
+    async def observe(self, desired: Desired) -> Observed:
+        """The node's items, and the differences of its flows."""
+        intent = desired.payload or self._kept
+        if intent is None:
+            return Observed()
+        items = await asyncio.to_thread(observe, intent.state, intent.machine)
+        if desired.payload is None:
+            return NodeObserved(words.values_of(items))
+        flows = make_engine(intent.state, intent.machine)
+        try:
+            changes = await flows.differences()
+        finally:
+            await flows.close()
+        names = port_names(intent.state, flows)
+        return NodeObserved(words.values_of(items), words.flow_changes(changes, names))
+
+    async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
+        """The node that is kept, its flows in words too."""
+        if self._kept is None:
+            return Observed()
+        items = await asyncio.to_thread(observe, self._kept.state, self._kept.machine)
+        values = words.values_of(items) | await self._flow_values(self._kept)
+        return Observed(values if keys is None else {k: values[k] for k in keys if k in values})
+
+    async def _flow_values(self, intent: Intent) -> dict[ResourceKey, Value]:
+        flows = make_engine(intent.state, intent.machine)
+        try:
+            counted = await flows.counted()
+        finally:
+            await flows.close()
+        names = port_names(intent.state, flows)
+        return {
+            ResourceKey("openflow", "flow", f"{intent.state.bridge.name}/{one.flow.key}"): (
+                words.flow_value(one.flow, names)
+            )
+            for one in counted
+        }
+
+    def diff(self, desired: Desired, observed: Observed) -> list[Change]:
+        """What is missing or different, what is too much, and the flows."""
+        surplus = [
+            Change(key, observed.values[key], None)
+            for key in sorted(observed.values.keys() - desired.resources.keys())
+        ]
+        flows = observed.flow_changes if isinstance(observed, NodeObserved) else ()
+        found = (*surplus, *super().diff(desired, observed), *flows)
+        return [replace(change, by=self.name) for change in found]
+
+    # --- changing --------------------------------------------------------------------------------
+
+    async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
+        """Refuse another bridge while a node is up."""
+        del changes
+        intent = desired.payload
+        if intent is None or self._kept is None:
+            return
+        old, new = self._kept.config.bridge_name, intent.config.bridge_name
+        if old != new:
+            raise RefusedError(
+                f"plugins.privacy_router.bridge_name: the node is up on {old}",
+                remedy=f"privacy-router down, then up with {new}",
+            )
+
+    async def checkpoint(self, changes: Sequence[Change]) -> Value:
+        """The configuration that is kept now; without one, whether anything of a node is here,
+        which then nobody knows how to bring back."""
+        del changes
+        if self._kept is not None:
+            return {"section": self._kept.config.model_dump(mode="json")}
+        machine = await asyncio.to_thread(machines.inspect, PrivacyRouterConfig(), self._paths)
+        return {"section": None, "stranger": lifecycle.is_there(machine)}
+
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+        """Make the node so: converge on it, or take it down."""
+        del changes
+        if desired.payload is None:
+            tell("taking the node down")
+            await self._take_down()
+        else:
+            await self._converge(desired.payload)
+
+    async def verify(self, desired: Desired) -> list[Change]:
+        """Converging is reading back until there is no difference, or raising."""
+        del desired
+        return []
+
+    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
+        """Keep what was kept before, or take down what was begun."""
+        section = checkpoint["section"]
+        if section is None and checkpoint["stranger"] and not self._going_down:
+            _log.warning("the node was not declared by any document; it stays as it is, closed")
+            return
+        if section is None or self._going_down:
+            tell("taking the node down")
+            await self._take_down()
+            return
+        config = PrivacyRouterConfig.model_validate(section)
+        desired = await asyncio.to_thread(self.declare, config)
+        await self._converge(desired.payload)
+
+    async def keep(self, desired: Desired) -> None:
+        """Have a controller on what is declared, also after a restart of ours."""
+        intent: Intent | None = desired.payload
+        if intent is not None and self._task is None and not self._going_down:
+            await self._start(intent, patient=True)
+
+    async def _converge(self, intent: Intent) -> None:
+        if self.controller is None or self._task is None:
+            await self._start(intent, patient=False)
+            return
+        before, self._kept = self._kept, intent
+        try:
+            self.controller.replace(intent.state)
+            await self.controller.repair()
+        except BaseException:
+            self._kept = before
+            raise
+
+    async def _start(self, intent: Intent, *, patient: bool) -> None:
+        controller = Controller(intent.state, intent.machine, self._again)
+        self._kept, self.controller = intent, controller
+        ready = asyncio.Event()
+        task = asyncio.create_task(controller.run(ready.set, patient=patient))
+        waiting = asyncio.create_task(ready.wait())
+        try:
+            await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            if not ready.is_set():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                self._kept = self.controller = None
+        if task.done():
+            await task
+        self._task = task
+        task.add_done_callback(self._ended)
+        self.on_node(controller)
+
+    def _again(self) -> DesiredState:
+        """The state to keep, with the keys and clients of now. Called in a thread."""
+        kept = self._kept
+        if kept is None:
+            raise RefusedError("no node is kept")
+        return self._compiled(kept.config, kept.machine)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("the node's controller ended", reason=repr(error))
+            self.on_failure(error)
+
+    # --- ending ----------------------------------------------------------------------------------
+
+    async def leave(self) -> None:
+        """Keep the node no longer; it stays up and closed."""
+        task, self._task = self._task, None
+        controller, self.controller = self.controller, None
+        if task is None or controller is None:
+            return
+        self.on_node(None)
+        controller.stop()
+        await asyncio.wait({task}, timeout=_STOP_S)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def _take_down(self) -> None:
+        kept, self._kept = self._kept, None
+        await self.leave()
+        config = PrivacyRouterConfig() if kept is None else kept.config
+        machine = await asyncio.to_thread(machines.inspect, config, self._paths)
+        await asyncio.to_thread(tear_down, machine, config.bridge_name)
