@@ -12,17 +12,24 @@ from dbus_fast import DBusError
 from dbus_fast.service import ServiceInterface
 
 from privacy_router.daemon.bus.flows import OpenFlow
-from privacy_router.daemon.bus.objects import Client, Hop, Manager
+from privacy_router.daemon.bus.manager import Manager
+from privacy_router.daemon.bus.objects import Client, Hop
+from privacy_router.daemon.bus.plugin import Plugin
 from privacy_router.errors import ConflictError
 
 if TYPE_CHECKING:
     from dbus_fast.introspection import Interface
 
 POLICY = Path(__file__).parents[2] / "packaging" / "dbus" / "org.opdbus.conf"
-CHANGING = {"Reload", "Repair", "Restore", "Probe"}
+CHANGING = {
+    *("Apply", "Confirm", "Rollback", "Reload", "Repair", "RestoreFlows", "Probe"),
+    *("MakeCheckpoint", "ShowCheckpoint", "RestoreCheckpoint"),
+    *("DropCheckpoint", "PruneCheckpoints"),
+    *("Restore", "Add", "Delete"),
+}
 
 
-def described(kind: type[Manager | OpenFlow]) -> Interface:
+def described(kind: type[Manager | OpenFlow | Plugin]) -> Interface:
     interface = kind.__new__(kind)
     interface.readings = {}
     ServiceInterface.__init__(interface, f"org.opdbus.{kind.__name__}")
@@ -41,16 +48,39 @@ def signatures(found: Interface) -> dict[str, tuple[str, str]]:
 
 def test_the_manager_has_these_methods() -> None:
     assert signatures(described(Manager)) == {
-        "Plan": ("", "a(ssss)"),
+        "Apply": ("ssd", "ua(ssssa{sv})"),
+        "Confirm": ("", "u"),
+        "DiffCheckpoint": ("s", "a(ssssa{sv})"),
+        "DropCheckpoint": ("s", ""),
+        "ListCheckpoints": ("", "a(sdbu)"),
+        "ListRuns": ("", "a(udssa(ssssa{sv}))"),
+        "MakeCheckpoint": ("s", ""),
+        "Plan": ("ss", "a(ssssa{sv})"),
         "Probe": ("", "sa{sd}"),
+        "PruneCheckpoints": ("u", "u"),
+        "Query": ("s", "a(sssv)"),
         "Reload": ("", ""),
         "Repair": ("", "a(ssss)"),
+        "RestoreCheckpoint": ("sd", "ua(ssssa{sv})"),
+        "RestoreFlows": ("", "a(ssss)"),
+        "Rollback": ("", "u"),
+        "ShowCheckpoint": ("s", "sa(sssv)"),
         "Status": ("", "a{sv}"),
+    }
+
+
+def test_a_plugin_has_these_methods() -> None:
+    assert signatures(described(Plugin)) == {
+        "Plan": ("", "a(ssssa{sv})"),
+        "Query": ("", "a(sssv)"),
     }
 
 
 def test_the_flows_have_these_methods() -> None:
     assert signatures(described(OpenFlow)) == {
+        "Add": ("qa{ss}ass", "a(ssss)"),
+        "Added": ("", "a(qa{ss}ass)"),
+        "Delete": ("qa{ss}", "a(ssss)"),
         "Counters": ("", "a{st}"),
         "Diff": ("", "a(ssss)"),
         "Dump": ("", "a(sqttssss)"),
@@ -62,23 +92,56 @@ def test_the_flows_have_these_methods() -> None:
     }
 
 
-@pytest.mark.parametrize("kind", [Manager, Hop, Client], ids=lambda kind: kind.__name__)
-def test_no_property_can_be_written(kind: type[Manager | Hop | Client]) -> None:
+@pytest.mark.parametrize("kind", [Manager, Plugin, Hop, Client], ids=lambda kind: kind.__name__)
+def test_no_property_can_be_written(kind: type[Manager | Plugin | Hop | Client]) -> None:
     for name, reading in kind.readings.items():
         found = getattr(kind, name)
         assert (found.signature, found.access.value) == (reading.signature, "read")
 
 
-def group_may() -> set[str]:
+def allowed(which: str) -> set[str]:
     tree = ET.parse(POLICY)  # noqa: S314
-    rules = tree.findall("policy[@group='privacy-router']/allow")
+    rules = tree.findall(f"policy[@{which}]/allow")
     ours = [rule for rule in rules if rule.get("send_interface", "").startswith("org.opdbus.")]
     return {rule.attrib["send_member"] for rule in ours}
 
 
+def methods() -> set[str]:
+    return {name for kind in (Manager, OpenFlow, Plugin) for name in signatures(described(kind))}
+
+
 def test_the_group_may_look_at_everything_and_change_nothing() -> None:
-    methods = {**signatures(described(Manager)), **signatures(described(OpenFlow))}.keys()
-    assert group_may() == methods - CHANGING
+    assert allowed("group='privacy-router'") == methods() - CHANGING
+
+
+def test_what_changes_gets_through_and_is_asked_of_polkit() -> None:
+    assert allowed("context='default'") == CHANGING
+
+
+class DeniedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", sorted(CHANGING))
+async def test_what_changes_is_refused_before_it_begins(name: str) -> None:
+    async def require(_: object) -> None:
+        raise DeniedError
+
+    view = SimpleNamespace(require=require)
+    kind = OpenFlow if name in signatures(described(OpenFlow)) else Manager
+    interface = kind.__new__(kind)
+    interface.view = view  # type: ignore[assignment]
+    (method,) = (one for one in ServiceInterface._get_methods(_bare(kind)) if one.name == name)
+    arguments = [None] * len(method.in_signature_tree.types)
+    with pytest.raises(DBusError, match="failed"):
+        await method.fn(interface, *arguments)
+
+
+def _bare(kind: type[Manager | OpenFlow]) -> Manager | OpenFlow:
+    interface = kind.__new__(kind)
+    interface.readings = {}
+    ServiceInterface.__init__(interface, f"org.opdbus.{kind.__name__}")
+    return interface
 
 
 @pytest.mark.parametrize(
@@ -94,7 +157,7 @@ async def test_callers_get_errors_with_names(error: Exception, name: str, text: 
     async def differences() -> None:
         raise error
 
-    flows = OpenFlow(SimpleNamespace(engine=SimpleNamespace(differences=differences)))  # type: ignore[arg-type]
+    flows = OpenFlow(SimpleNamespace(flows=SimpleNamespace(differences=differences)))  # type: ignore[arg-type]
     (diff,) = (one for one in ServiceInterface._get_methods(flows) if one.name == "Diff")
     with pytest.raises(DBusError) as caught:
         await diff.fn(flows)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from privacy_router.daemon.bus.view import View
+from privacy_router.daemon.bus.view import NoNodeError, View
 from privacy_router.errors import StorageError
 from privacy_router.plan.state import Change, Key, Kind
 
@@ -34,18 +34,23 @@ class Counting(View):
     reads = 0
     fails = False
 
-    def _look(self, changes: list[Change]) -> None:
+    def _look(self, controller: Any, changes: list[Change]) -> None:
         self.reads += 1
         self.pending = changes
         if self.fails:
             raise StorageError("the register of clients is damaged")
 
 
+async def nothing() -> None:
+    pass
+
+
 @pytest.fixture
-def view() -> Counting:
-    controller: Any = SimpleNamespace(trouble="", on_pass=None)
-    engine: Any = SimpleNamespace(on_repaired=None, on_port=None)
-    made = Counting(controller, engine)
+async def view() -> Counting:
+    flows = SimpleNamespace(on_repaired=None, on_port=None)
+    engine: Any = SimpleNamespace(plugins={}, journal=None, trouble="")
+    made = Counting(engine, SimpleNamespace(), nothing)  # type: ignore[arg-type]
+    made.controller = SimpleNamespace(trouble="", on_pass=None, flows=flows)  # type: ignore[assignment]
     made.follow()
     return made
 
@@ -64,15 +69,17 @@ async def test_a_pass_of_the_controller_has_it_read_again(view: Counting) -> Non
     assert view.reads == 2
 
 
-async def test_a_view_that_has_left_is_told_no_more(view: Counting) -> None:
-    view.controller.on_pass([])
-    await view.leave()
-    told = (view.controller.on_pass, view.engine.on_repaired, view.engine.on_port)
-    assert told == (None, None, None)
+async def test_without_a_node_there_is_none_to_ask(view: Counting) -> None:
+    view.hops = {"gateway": SimpleNamespace(state="up")}  # type: ignore[dict-item]
+    view.attach(None)
+    await view.fresh()
+    assert (view.state, view.hops, view.reads) == ("idle", {}, 0)
+    with pytest.raises(NoNodeError, match="no node is up"):
+        _ = view.flows
 
 
 async def test_what_was_repaired_is_remembered(view: Counting) -> None:
-    view.engine.on_repaired([CHANGE])
+    view.flows.on_repaired([CHANGE])
     await view.fresh()
     assert view.last_repair[0] > 0
     assert view.last_repair[1] == [CHANGE]
@@ -86,7 +93,7 @@ async def test_what_cannot_be_read_keeps_the_old(view: Counting) -> None:
 
 async def test_a_bus_that_fails_does_not_hurt_the_controller(view: Counting) -> None:
     view.listener = Broken()
-    view.engine.on_port("internal_200", True)
+    view.flows.on_port("internal_200", True)
     view.controller.on_pass([CHANGE])
     await view.fresh()
     assert view.reads == 1

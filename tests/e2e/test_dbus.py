@@ -138,7 +138,7 @@ def test_the_manager_says_how_the_node_is(bus_lab: Lab) -> None:
     assert read(bus_lab, *MANAGER, "State") == "up"
     assert read(bus_lab, *MANAGER, "Bridge") == "ovsbr0"
     assert read(bus_lab, *MANAGER, "Clients") == ["/org/opdbus/client/phone"]
-    assert call(bus_lab, MANAGER, "Plan") == [[]]
+    assert call(bus_lab, MANAGER, "Plan", "ss", "", "") == [[]]
     (status,) = call(bus_lab, MANAGER, "Status")
     assert [hop[:2] for hop in status["Hops"]["data"]] == [
         ["gateway", "up"],
@@ -214,10 +214,16 @@ def test_a_property_is_read_within_a_millisecond(bus_lab: Lab) -> None:
 
 
 def test_the_group_may_look_but_not_change(bus_lab: Lab) -> None:
-    may = busctl(bus_lab, "call", "org.opdbus", *MANAGER, "Plan", user="nobody")
+    may = busctl(bus_lab, "call", "org.opdbus", *MANAGER, "Plan", "ss", "", "", user="nobody")
     assert may.returncode == 0, may.stderr
-    for where, method in ((MANAGER, "Repair"), (MANAGER, "Reload"), (OPENFLOW, "Restore")):
-        may_not = busctl(bus_lab, "call", "org.opdbus", *where, method, user="nobody")
+    for where, method, *arguments in (
+        (MANAGER, "Apply", "ssd", '{"version": 1, "plugins": {}}', "", "0"),
+        (MANAGER, "Repair"),
+        (MANAGER, "Reload"),
+        (OPENFLOW, "Restore"),
+        (OPENFLOW, "Delete", "qa{ss}", "1", "0"),
+    ):
+        may_not = busctl(bus_lab, "call", "org.opdbus", *where, method, *arguments, user="nobody")
         assert may_not.returncode != 0
         assert "denied" in may_not.stderr.lower()
 
@@ -250,7 +256,7 @@ def test_drift_is_put_right_and_told(bus_lab: Lab) -> None:
         drop = ("ovs-ofctl", "-O", "OpenFlow13", "del-flows", SWITCH, "table=8,in_port=1")
         assert bus_lab["node"].run(drop).returncode == 0
         repaired = next(one for one in told if one.get("member") == "Repaired")
-        changed = next(one for one in told if one.get("member") == "PropertiesChanged")
+        changed = next(one for one in told if "LastRepair" in json.dumps(one))
     (repairs,) = repaired["payload"]["data"]
     assert {repair[:2] == ["add", "flow"] for repair in map(list, repairs)} == {True}
     assert any("privacy" in name for _, _, name in repairs)
@@ -312,7 +318,7 @@ def test_a_bus_that_is_started_again_has_the_name_again(bus_lab: Lab) -> None:
         start_bus(node)
         await_true(lambda: on_the_bus(bus_lab))
         pid = node.run(("pidof", "dbus-daemon")).stdout.strip()
-    assert call(bus_lab, MANAGER, "Plan") == [[]]
+    assert call(bus_lab, MANAGER, "Plan", "ss", "", "") == [[]]
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,7 @@ async def test_a_full_disk_stops_a_run_before_its_first_change(tmp_path: Path) -
     engine = Engine(make_plugins(tmp_path), journal, parse=parse)
     with pytest.raises(StorageError, match="full") as caught:
         await engine.apply(source(one=files(a="x" * 100_000)))
-    assert caught.value.remedy.startswith("make room")
+    assert caught.value.remedy.startswith("free some space")
     assert machine(tmp_path) == {}
     await engine.apply(source(one=files(a="x")))
     assert machine(tmp_path) == {"one/a": "x"}

@@ -22,7 +22,7 @@ from privacy_router.engine.document import Source
 from privacy_router.engine.engine import Engine
 from privacy_router.engine.journal import Journal
 from privacy_router.engine.reconcile import Reconciler
-from privacy_router.errors import PrivacyRouterError
+from privacy_router.errors import PrivacyRouterError, StorageError
 from privacy_router.host.dbus import Bus
 from privacy_router.host.notify import Notifier
 from privacy_router.node.lock import NodeLock
@@ -98,13 +98,13 @@ class Daemon:
         plugins = all_plugins(Place(self._bus), self._node)
         self._journal = Journal(order.paths.journal)
         self.engine = Engine(plugins, self._journal)
-        self.view = View(self.engine, self._reload, supervised=order.supervised)
+        self.view = View(self.engine, self._node, self._reload, supervised=order.supervised)
         self._reconciler = Reconciler(self.engine, self.view)
         self.view.reconciler = self._reconciler
         self.engine.listeners.append(self.view)
         self._node.on_node = self.view.attach
         self._node.on_failure = self._fail
-        self._notifier = Notifier.from_environment()
+        self._notifier = Notifier(os.environ)
         self._stop = asyncio.Event()
         self._signal = signal.SIGTERM
         self._failure: BaseException | None = None
@@ -118,7 +118,7 @@ class Daemon:
         done; then what was begun is undone.
         """
         self._handle_signals()
-        self._background(self._watchdog())
+        self._background(self._notifier.keep_alive())
         starting = asyncio.create_task(self._start())
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -201,8 +201,20 @@ class Daemon:
         await self._apply(await asyncio.to_thread(source_of, self._order.config_file))
 
     async def _apply(self, source: Source) -> None:
+        """Apply the file, and remember that it was considered, whatever came of that: one that
+        failed, or was rolled back, is not tried again at every start."""
+        try:
+            await self.engine.apply(source)
+        except PrivacyRouterError:
+            try:
+                await self._remember(source)
+            except StorageError as error:
+                _log.error("this is not remembered", reason=error.message)
+            raise
+        await self._remember(source)
+
+    async def _remember(self, source: Source) -> None:
         await asyncio.to_thread(self._journal.remember, _CONSIDERED, _digest(source))
-        await self.engine.apply(source)
 
     async def _reload(self) -> None:
         """Read the file, the keys and the clients again, and make the machine so."""
@@ -240,14 +252,6 @@ class Daemon:
                     remedy=error.remedy,
                 )
             self._notifier.ready(self._words())
-
-    async def _watchdog(self) -> None:
-        """Tell the service manager that the event loop goes round."""
-        if self._notifier.watchdog_s is None:
-            return
-        while True:
-            self._notifier.alive()
-            await asyncio.sleep(self._notifier.watchdog_s / 3)
 
     def _words(self) -> str:
         kept = sum(len(desired.resources) for desired in self.engine.kept.values())

@@ -127,10 +127,19 @@ class Journal:
         self._path = path
         self._lock = threading.Lock()
         make_directory(path.parent)
+        new = not path.exists()
+        try:
+            self._open(pages_max)
+        except StorageError:
+            if new:
+                self._discard()
+            raise
+
+    def _open(self, pages_max: int | None) -> None:
         with self._telling():
-            path.touch(mode=0o600, exist_ok=True)
-            path.chmod(0o600)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._path.touch(mode=0o600, exist_ok=True)
+            self._path.chmod(0o600)
+            self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
@@ -139,6 +148,12 @@ class Journal:
             if pages_max is not None:
                 self._db.execute(f"PRAGMA max_page_count = {pages_max:d}")
             self._require_format()
+
+    def _discard(self) -> None:
+        """Take away what there was no room to finish."""
+        self._db.close()
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
     def _require_format(self) -> None:
         (found,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -365,7 +380,7 @@ class Journal:
         except OSError as error:
             raise StorageError(
                 f"cannot use the journal {self._path}: {error.strerror}",
-                remedy="make room on that disk, or give root access to it",
+                remedy="free some space on that disk, or give root access to it",
             ) from error
 
     @property
@@ -387,5 +402,5 @@ def _storage_error(path: Path, error: sqlite3.Error) -> StorageError:
             " then forgotten"
         )
     else:
-        remedy = "make room on that disk, then try again" if full else "check that disk"
+        remedy = "free some space on that disk, then try again" if full else "check that disk"
     return StorageError(f"the journal {path}: {error}", remedy=remedy, retryable=full)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Annotated
 
-from dbus_fast.annotations import DBusBool, DBusSignature, DBusStr
+from dbus_fast.annotations import DBusBool, DBusSignature, DBusStr, DBusUInt16
+from pydantic import ValidationError
 
+from privacy_router.config import PrivacyFlow
 from privacy_router.daemon.bus import rows, tracing
 from privacy_router.daemon.bus.authority import Action
 from privacy_router.daemon.bus.interface import Interface, answers
 from privacy_router.daemon.bus.manager import Changes
+from privacy_router.engine.errors import RefusedError
 from privacy_router.node.tracing import complete, differences, verdict_words
 from privacy_router.pipeline.walk import Walk, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from privacy_router.daemon.bus.view import View
     from privacy_router.pipeline.flow import Flow
@@ -26,6 +30,8 @@ Trace = Annotated[tuple[str, list[str], list[str]], DBusSignature("sasas")]
 Counters = Annotated[dict[str, int], DBusSignature("a{st}")]
 Tables = Annotated[list[tuple[int, str, str]], DBusSignature("a(uss)")]
 Ports = Annotated[list[tuple[str, int, str]], DBusSignature("a(sus)")]
+Match = Annotated[dict[str, str], DBusSignature("a{ss}")]
+Added = Annotated[list[tuple[int, dict[str, str], list[str], str]], DBusSignature("a(qa{ss}ass)")]
 
 
 _STATES = ("new",)  # packets are traced as the first of a connection
@@ -35,8 +41,16 @@ def _walk(packet: str, flows: Sequence[Flow], names: Mapping[int, str]) -> Walk:
     return walk(flows, complete(packet, flows, names, _STATES), ct_states=_STATES)
 
 
+def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in fields.items()}
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
 class OpenFlow(Interface):
-    """What the bridge does; flows are looked at here, and come from the configuration."""
+    """What the bridge does. Flows come from the configuration, and a few may be added here."""
 
     def __init__(self, view: View) -> None:
         super().__init__("org.opdbus.OpenFlow", view)
@@ -91,6 +105,40 @@ class OpenFlow(Interface):
     async def ports(self) -> Ports:
         """Ports of the mesh with their numbers, and those left out with the reason."""
         return rows.port_rows(self.view.flows.mesh)
+
+    @answers("Added")
+    async def added(self) -> Added:
+        """The flows that were added here: priority, match, actions, description."""
+        found = await asyncio.to_thread(self.view.node_plugin.added_flows.all)
+        return [(f.priority, _texts(f.match_fields), list(f.actions), f.description) for f in found]
+
+    @answers("Add", Action.FLOWS)
+    async def add(
+        self, priority: DBusUInt16, match: Match, actions: Lines, description: DBusStr
+    ) -> Changes:
+        """Add a flow as if it stood in openflow.privacy_flows, in place of one for the same
+        packets, until it is deleted or the node is taken down. What would bypass a hop is refused.
+        """
+        fields = {"match_fields": match, "actions": actions, "description": description}
+        try:
+            flow = PrivacyFlow.model_validate({"priority": priority, **fields})
+        except ValidationError as error:
+            raise RefusedError(
+                "; ".join(f"{_path(one['loc'])}: {one['msg']}" for one in error.errors()),
+                remedy="write it as in openflow.privacy_flows: docs/flows.md",
+            ) from error
+        return await self._change(lambda: self.view.node_plugin.added_flows.with_flow(flow))
+
+    @answers("Delete", Action.FLOWS)
+    async def delete(self, priority: DBusUInt16, match: Match) -> Changes:
+        """Delete a flow that was added here."""
+        flows = self.view.node_plugin.added_flows
+        return await self._change(lambda: flows.without(priority, match))
+
+    async def _change(self, wanted: Callable[[], list[PrivacyFlow]]) -> Changes:
+        async with self.view.engine.lock:
+            made = await self.view.node_plugin.change_flows(wanted())
+        return rows.change_rows(made, self.view.names)
 
     @answers("Restore", Action.FLOWS)
     async def restore(self) -> Changes:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from privacy_router.node.controller import Controller
     from privacy_router.node.engine import FlowEngine
     from privacy_router.plan.state import Change
+    from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
 
 _log = structlog.get_logger()
 _FRESH_S = 2.0
@@ -95,9 +96,15 @@ class View:
     """
 
     def __init__(
-        self, engine: Engine, reload: Callable[[], Awaitable[None]], *, supervised: bool = False
+        self,
+        engine: Engine,
+        node_plugin: PrivacyRouterPlugin,
+        reload: Callable[[], Awaitable[None]],
+        *,
+        supervised: bool = False,
     ) -> None:
         self.engine = engine
+        self.node_plugin = node_plugin
         self.checkpoints = Checkpoints(engine)
         self.reload = reload
         self.supervised = supervised

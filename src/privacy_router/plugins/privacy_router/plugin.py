@@ -27,13 +27,16 @@ from privacy_router.node.secrets import load_keys
 from privacy_router.node.teardown import tear_down
 from privacy_router.plan.compile import compile_node
 from privacy_router.plugins.privacy_router import resources as words
+from privacy_router.plugins.privacy_router.runtime_flows import RuntimeFlows, with_flows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from privacy_router.config import PrivacyFlow
     from privacy_router.engine.plugin import Tell
     from privacy_router.node.machine import Machine
     from privacy_router.node.paths import NodePaths
+    from privacy_router.plan.state import Change as ItemChange
     from privacy_router.plan.state import DesiredState
 
 _log = structlog.get_logger()
@@ -74,6 +77,7 @@ class PrivacyRouterPlugin(Plugin):
 
     def __init__(self, paths: NodePaths, *, going_down: bool = False) -> None:
         self._paths = paths
+        self.added_flows = RuntimeFlows(paths.runtime_flows)
         self._going_down = going_down
         self._kept: Intent | None = None
         self._task: asyncio.Task[None] | None = None
@@ -99,8 +103,16 @@ class PrivacyRouterPlugin(Plugin):
         state = self._compiled(section, machine)
         return Desired(words.resources_of(state.items), Intent(section, machine, state))
 
-    def _compiled(self, config: PrivacyRouterConfig, machine: Machine) -> DesiredState:
-        return compile_node(config, load_keys(config, self._paths, make=False), machine.facts)
+    def _compiled(
+        self,
+        config: PrivacyRouterConfig,
+        machine: Machine,
+        flows: Sequence[PrivacyFlow] | None = None,
+    ) -> DesiredState:
+        """The node with the flows that were added at run time, or with these in their place."""
+        added = self.added_flows.all() if flows is None else flows
+        keys = load_keys(config, self._paths, make=False)
+        return compile_node(with_flows(config, added), keys, machine.facts)
 
     # --- what is ---------------------------------------------------------------------------------
 
@@ -253,6 +265,29 @@ class PrivacyRouterPlugin(Plugin):
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("the node's controller ended", reason=repr(error))
             self.on_failure(error)
+
+    # --- flows at run time -----------------------------------------------------------------------
+
+    async def change_flows(self, flows: Sequence[PrivacyFlow]) -> list[ItemChange]:
+        """Have these flows besides the configuration's, and no others; what that changed.
+
+        Raises ConfigError and FlowRefusedError for what would bypass a hop or is no flow; then, and
+        when the switch refuses them, all is as it was.
+        """
+        kept, controller = self._kept, self.controller
+        if kept is None or controller is None:
+            raise RefusedError("no node is up", remedy="privacy-router up")
+        before = self.added_flows.all()
+        state = await asyncio.to_thread(self._compiled, kept.config, kept.machine, flows)
+        self.added_flows.write(flows)
+        old = controller.desired
+        try:
+            controller.replace(state)
+            return await controller.repair()
+        except BaseException:
+            self.added_flows.write(before)
+            controller.replace(old)
+            raise
 
     # --- ending ----------------------------------------------------------------------------------
 

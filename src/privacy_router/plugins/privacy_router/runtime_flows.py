@@ -1,0 +1,82 @@
+"""Flows that are added while the node is up, as if they stood in `openflow.privacy_flows`.
+
+They are kept in the run directory: they outlive a restart of the daemon, and go when the node is
+taken down.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from privacy_router.config import ConfigError, PrivacyFlow, PrivacyRouterConfig, check
+from privacy_router.errors import ConflictError
+from privacy_router.host.files import read_bounded, write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_MOST: Final = 256
+_FILE_LIMIT_BYTES: Final = 4 * 1024 * 1024
+
+
+class RuntimeFlows:
+    """The flows in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def all(self) -> tuple[PrivacyFlow, ...]:
+        """Those that were added. Raises StorageError."""
+        if not self._path.exists():
+            return ()
+        rows = json.loads(read_bounded(self._path, _FILE_LIMIT_BYTES))
+        return tuple(PrivacyFlow.model_validate(row) for row in rows)
+
+    def write(self, flows: Sequence[PrivacyFlow]) -> None:
+        """Keep these and no others. Raises StorageError."""
+        rows = [flow.model_dump(mode="json") for flow in flows]
+        write_private(self._path, json.dumps(rows).encode())
+
+    def with_flow(self, flow: PrivacyFlow) -> list[PrivacyFlow]:
+        """Those that there are, and this one in place of one for the same packets.
+
+        Raises ConflictError when there are too many.
+        """
+        kept = [one for one in self.all() if _place(one) != _place(flow)]
+        if len(kept) >= _MOST:
+            raise ConflictError(
+                f"there are {_MOST} flows that were added at run time already",
+                remedy="delete some, or write them into openflow.privacy_flows",
+            )
+        return [*kept, flow]
+
+    def without(self, priority: int, match: Mapping[str, str]) -> list[PrivacyFlow]:
+        """Those that there are but one. Raises ConflictError when that was not added here."""
+        before = self.all()
+        place = (priority, dict(match))
+        kept = [one for one in before if _place(one) != place]
+        if len(kept) == len(before):
+            raise ConflictError(
+                f"no flow with priority {priority} and that match was added at run time",
+                remedy="flows of the configuration are changed there; `Added` lists the others",
+            )
+        return kept
+
+
+def _place(flow: PrivacyFlow) -> tuple[int, dict[str, str]]:
+    return (flow.priority, {name: str(value) for name, value in flow.match_fields.items()})
+
+
+def with_flows(config: PrivacyRouterConfig, flows: Sequence[PrivacyFlow]) -> PrivacyRouterConfig:
+    """The configuration with these flows behind its own. Raises ConfigError."""
+    if not flows:
+        return config
+    own = config.openflow.privacy_flows or ()
+    openflow = config.openflow.model_copy(update={"privacy_flows": (*own, *flows)})
+    joined = config.model_copy(update={"openflow": openflow})
+    problems = check(joined)
+    if problems:
+        raise ConfigError("the flow", problems)
+    return joined
