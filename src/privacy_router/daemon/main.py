@@ -53,7 +53,3 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--verbose", action="store_true", help="log more")
     parser.add_argument("--version", action="version", version=__version__)
     return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()

@@ -16,7 +16,6 @@ from privacy_router.node.controller import make_engine, observe_all
 from privacy_router.node.inspection import read_flows
 from privacy_router.node.lock import controller_pid
 from privacy_router.node.paths import NodePaths
-from privacy_router.node.probe import Trace, exit_trace, warp_trace
 from privacy_router.node.secrets import load_keys
 from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import GATEWAY_NAMESPACE, GATEWAY_TUNNEL, WARP_TUNNEL
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from privacy_router.hops.gateway import Client
     from privacy_router.host.uapi import DeviceStatus
     from privacy_router.node.machine import Machine
+    from privacy_router.node.probe import Trace
     from privacy_router.plan.chain import Chain, Station
     from privacy_router.plan.state import Change
 
@@ -159,10 +159,22 @@ class _Probes:
         *,
         asked: bool,
     ) -> None:
-        self.warp = _try(lambda: warp_trace(config)) if asked and chain.warp else None
-        self.exit = _try(lambda: exit_trace(config)) if asked else None
-        self.client_rtt_ms = _client_rtt_ms(devices.get("gateway")) if asked else None
         self.asked = asked
+        self.warp: Trace | None = None
+        self.exit: Trace | None = None
+        self.client_rtt_ms: float | None = None
+        if asked:
+            self._ask(config, chain, devices)
+
+    def _ask(
+        self, config: PrivacyRouterConfig, chain: Chain, devices: dict[str, DeviceStatus]
+    ) -> None:
+        # a controller that nobody asks for this has no need of HTTP and DNS in its memory
+        from privacy_router.node.probe import exit_trace, warp_trace
+
+        self.warp = _try(lambda: warp_trace(config)) if chain.warp else None
+        self.exit = _try(lambda: exit_trace(config))
+        self.client_rtt_ms = _client_rtt_ms(devices.get("gateway"))
 
     def rtt_ms(self, hop: str) -> float | None:
         """How long an answer takes from the hop's far side: a client, Cloudflare, a web site."""
