@@ -9,69 +9,23 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
+from bus import BUS, ENV, MANAGER, OPENFLOW, await_true, busctl, call, on_the_bus, read, start_bus
 
 from privacy_router.lab import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from privacy_router.lab.hosts import LabHost, Service
     from privacy_router.lab.stage import Lab
 
 pytestmark = pytest.mark.e2e
 
-BUS = "unix:path=/run/test-bus"
-ENV = {"PRIVACY_ROUTER_BUS": BUS}
 LOG = "/run/privacy-router/log/controller.log"
 SWITCH = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
-POLICY = Path(__file__).parents[2] / "packaging" / "dbus" / "org.opdbus.conf"
-MANAGER = ("/org/opdbus", "org.opdbus.Manager")
-OPENFLOW = ("/org/opdbus/openflow", "org.opdbus.OpenFlow")
 HTTPS = "in_port=internal_100,tcp,nw_src=10.101.0.2,nw_dst=198.18.0.1,tp_dst=443"
-WITHIN_S = 20.0
-
-# What Debian's own system bus says, as far as it matters here, and then our policy. Files in the
-# lab only root can read, so the group that may look is that of nobody.
-BUS_CONFIG = """<busconfig>
-  <listen>unix:path=/run/test-bus</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="*"/>
-    <deny own="*"/>
-    <deny send_type="method_call"/>
-    <allow send_type="signal"/>
-    <allow send_requested_reply="true" send_type="method_return"/>
-    <allow send_requested_reply="true" send_type="error"/>
-    <allow receive_type="method_call"/>
-    <allow receive_type="method_return"/>
-    <allow receive_type="error"/>
-    <allow receive_type="signal"/>
-    <allow send_destination="org.freedesktop.DBus"/>
-  </policy>
-  <include>/run/org.opdbus.conf</include>
-</busconfig>
-"""
-
-
-def start_bus(node: LabHost) -> Service:
-    node.write(Path("/run/bus.conf"), BUS_CONFIG.encode())
-    policy = POLICY.read_text().replace("privacy-router", "nogroup")
-    node.write(Path("/run/org.opdbus.conf"), policy.encode())
-    node.file("/run/test-bus").unlink(missing_ok=True)
-    command = ("dbus-daemon", "--nofork", "--nopidfile", "--config-file=/run/bus.conf")
-    bus = node.spawn("bus", command)
-    await_true(node.file("/run/test-bus").is_socket)
-    return bus
-
-
-def await_true(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline
 
 
 def start_node(lab: Lab, env: dict[str, str]) -> None:
@@ -91,28 +45,6 @@ def bus_lab(lab_prefix: str) -> Iterator[Lab]:
         yield lab
     finally:
         stage.down(lab_prefix)
-
-
-def busctl(lab: Lab, *arguments: str, user: str | None = None) -> subprocess.CompletedProcess[str]:
-    as_user = ("setpriv", f"--reuid={user}", "--regid=nogroup", "--clear-groups") if user else ()
-    return lab["node"].run((*as_user, "busctl", f"--address={BUS}", "--json=short", *arguments))
-
-
-def on_the_bus(lab: Lab) -> bool:
-    listed = busctl(lab, "list", "--acquired")
-    return listed.returncode == 0 and "org.opdbus" in listed.stdout
-
-
-def call(lab: Lab, where: tuple[str, str], method: str, *arguments: str) -> list[Any]:
-    answer = busctl(lab, "call", "org.opdbus", *where, method, *arguments)
-    assert answer.returncode == 0, answer.stderr
-    return json.loads(answer.stdout)["data"] if answer.stdout.strip() else []
-
-
-def read(lab: Lab, path: str, interface: str, name: str) -> Any:
-    answer = busctl(lab, "get-property", "org.opdbus", path, interface, name)
-    assert answer.returncode == 0, answer.stderr
-    return json.loads(answer.stdout)["data"]
 
 
 def log_of(lab: Lab) -> str:
@@ -264,6 +196,31 @@ def test_drift_is_put_right_and_told(bus_lab: Lab) -> None:
     at_s, again = read(bus_lab, *MANAGER, "LastRepair")
     assert at_s > time.time() - 60
     assert again == repairs
+
+
+def test_a_flow_is_added_kept_and_deleted(bus_lab: Lab) -> None:
+    """As if it stood in openflow.privacy_flows: kept against drift, and refused where it leaks."""
+    match = ("2", "in_port", "internal_100", "tcp_dst", "25")
+    flow = ("qa{ss}ass", "150", *match, "1", "drop", "no mail from clients")
+    (made,) = call(bus_lab, OPENFLOW, "Add", *flow)
+    assert [(verb, kind) for verb, kind, *_ in made] == [("add", "flow")] * 2  # IPv4 and IPv6
+    assert [one[3] for one in call(bus_lab, OPENFLOW, "Added")[0]] == ["no mail from clients"]
+    assert call(bus_lab, OPENFLOW, "Diff") == [[]]
+    mail = HTTPS.replace("tp_dst=443", "tp_dst=25")
+    verdict, steps, different = call(bus_lab, OPENFLOW, "Trace", "sb", mail, "true")
+    assert ("drop" in verdict, different) == (True, [])
+    assert any("no mail from clients" in step for step in steps)
+    assert call(bus_lab, MANAGER, "Plan", "ss", "", "") == [[]]
+    refused = busctl(
+        bus_lab,
+        *("call", "org.opdbus", *OPENFLOW, "Add", "qa{ss}ass", "150"),
+        *("1", "in_port", "internal_100", "1", "output:internal_200", ""),
+    )
+    assert refused.returncode != 0
+    assert len(call(bus_lab, OPENFLOW, "Added")[0]) == 1
+    (gone,) = call(bus_lab, OPENFLOW, "Delete", "qa{ss}", "150", *match)
+    assert [verb for verb, *_ in gone] == ["remove"] * 2
+    assert call(bus_lab, OPENFLOW, "Added") == [[]]
 
 
 def test_ports_that_come_and_go_are_told(bus_lab: Lab) -> None:

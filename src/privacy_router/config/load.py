@@ -34,6 +34,8 @@ def parse_document(text: str, source: str, base_directory: Path | None = None) -
 
     Raises ConfigError with every problem when the text cannot be used.
     """
+    if len(text) > DOCUMENT_MAX_BYTES:
+        raise ConfigError(source, [too_large()])
     return _parse(text, source, base_directory)
 
 
