@@ -1,17 +1,27 @@
 """Ask other services on D-Bus: calls, properties and signals, on one connection that comes back.
 
-The only file that knows dbus-fast's low-level client. Services are described by their own
-documentation; introspecting each of them first would cost a round trip a call.
+With dbus_messages the only one that knows dbus-fast's low-level client. Services are described by
+their own documentation; introspecting each of them first would cost a round trip a call.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.host.dbus_messages import (
+    BusGoneError,
+    DBusCallError,
+    Remote,
+    Signal,
+    answer,
+    close_descriptors,
+    no_reply,
+    question,
+    unwrapped,
+    with_descriptors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -19,66 +29,11 @@ if TYPE_CHECKING:
     from dbus_fast import Message
     from dbus_fast.aio import MessageBus
 
+__all__ = ["Bus", "BusGoneError", "DBusCallError", "Remote", "Signal", "unwrapped"]
+
 _CONNECT_S: Final = 10.0
 _CALL_S: Final = 25.0  # what libdbus takes too
 _PROPERTIES: Final = "org.freedesktop.DBus.Properties"
-
-
-class DBusCallError(PrivacyRouterError):
-    """A call failed; `name` is the error's on the bus: org.freedesktop.DBus.Error.NoReply, say.
-
-    `retryable` where the service or the bus was not there or did not answer.
-    """
-
-    exit_code = ExitCode.FAILURE
-
-    def __init__(self, name: str, message: str) -> None:
-        super().__init__(message, retryable=name in _PASSING)
-        self.name = name
-
-
-class BusGoneError(DBusCallError):
-    """There is no bus, or not any more."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(_DISCONNECTED, message)
-        self.remedy = "start the bus (systemctl start dbus), or name another: PRIVACY_ROUTER_BUS"
-
-
-_DISCONNECTED: Final = "org.freedesktop.DBus.Error.Disconnected"
-_PASSING: Final = frozenset(
-    {
-        _DISCONNECTED,
-        "org.freedesktop.DBus.Error.NoReply",
-        "org.freedesktop.DBus.Error.ServiceUnknown",
-        "org.freedesktop.DBus.Error.Timeout",
-        "org.freedesktop.DBus.Error.TimedOut",
-    }
-)
-
-
-@dataclass(frozen=True)
-class Remote:
-    """An interface of an object of a service."""
-
-    destination: str
-    path: str
-    interface: str
-
-    def at(self, path: str, interface: str | None = None) -> Remote:
-        """The same service's interface at another object."""
-        return Remote(self.destination, path, interface or self.interface)
-
-
-@dataclass(frozen=True)
-class Signal:
-    """A signal that came in; its body without variants."""
-
-    path: str
-    interface: str
-    member: str
-    body: tuple[Any, ...]
-
 
 _BUS: Final = Remote("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 
@@ -92,6 +47,7 @@ class Bus:
     def __init__(self, address: str | None) -> None:
         self.address = address
         self._connection: MessageBus | None = None
+        self._ended: asyncio.Task[None]  # with the connection; it outlives all who wait for it
         self._connecting = asyncio.Lock()
 
     async def call(
@@ -105,32 +61,42 @@ class Bus:
     ) -> tuple[Any, ...]:
         """Call a method; what it answers, without variants. Arguments of type `v` are
         `dbus_fast.Variant`s. `interactive` lets polkit ask the user. Raises DBusCallError."""
-        from dbus_fast import Message, MessageFlag, MessageType
-
-        message = Message(
-            destination=remote.destination,
-            path=remote.path,
-            interface=remote.interface,
-            member=member,
-            signature=signature,
-            body=list(body),
-            flags=MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION if interactive else MessageFlag.NONE,
-        )
+        message = question(remote, member, signature, body, interactive=interactive)
         connection = await self._connected()
         try:
             async with asyncio.timeout(timeout_s):
                 reply = await connection.call(message)
         except TimeoutError:
-            text = f"{remote.destination} did not answer {member} within {timeout_s:g} s"
-            raise DBusCallError("org.freedesktop.DBus.Error.NoReply", text) from None
+            raise no_reply(message, timeout_s) from None
         except (OSError, EOFError) as error:
             raise BusGoneError(f"the bus went away: {error}") from error
-        if reply is None:
-            raise BusGoneError("the bus went away")
-        if reply.message_type is MessageType.ERROR:
-            name = reply.error_name or ""
-            raise DBusCallError(name, str(reply.body[0] if reply.body else name))
-        return tuple(unwrapped(value) for value in reply.body)
+        return answer(reply)
+
+    async def call_for_descriptors(
+        self,
+        remote: Remote,
+        member: str,
+        signature: str = "",
+        *body: Any,
+        timeout_s: float = _CALL_S,
+    ) -> tuple[Any, ...]:
+        """Call a method whose answer has file descriptors (type `h`): they stand in it as numbers,
+        are closed on exec, and are the caller's to close. Raises DBusCallError.
+
+        Has a connection of its own: nobody can hand descriptors to the shared one.
+        """
+        message = question(remote, member, signature, body)
+        connection = await self._connect(descriptors=True)
+        task = asyncio.create_task(connection.call(message))
+        try:
+            return with_descriptors(await _within(timeout_s, task, message))
+        except (OSError, EOFError) as error:
+            raise BusGoneError(f"the bus went away: {error}") from error
+        except BaseException:
+            task.add_done_callback(close_descriptors)
+            raise
+        finally:
+            await _end(connection)
 
     async def get(self, remote: Remote, name: str) -> Any:
         """A property. Raises DBusCallError."""
@@ -172,23 +138,29 @@ class Bus:
         `type='signal'` is added to each. Raises BusGoneError when the bus goes away. Signals of
         others that share the connection come too: look at path, interface and member.
         """
+        async with self.subscribed(*rules) as found:
+            async for signal in found:
+                yield signal
+
+    @contextlib.asynccontextmanager
+    async def subscribed(self, *rules: str) -> AsyncIterator[AsyncIterator[Signal]]:
+        """The same for `async with`: inside it no signal is missed, so a call that leads to one
+        belongs there, and the waiting for it."""
         connection = await self._connected()
         queue: asyncio.Queue[Signal | None] = asyncio.Queue()
         handler = _into(queue)
         connection.add_message_handler(handler)
-        ended = asyncio.ensure_future(_end_of(connection))
-        ended.add_done_callback(lambda _: queue.put_nowait(None))
+        ended, end = self._ended, _ending(queue)
+        ended.add_done_callback(end)
         added: list[str] = []
         try:
             for rule in rules:
                 full = f"type='signal',{rule}"
                 await self.call(_BUS, "AddMatch", "s", full)
                 added.append(full)
-            while (signal := await queue.get()) is not None:
-                yield signal
-            raise BusGoneError("the bus went away")
+            yield _out_of(queue)
         finally:
-            ended.cancel()
+            ended.remove_done_callback(end)
             connection.remove_message_handler(handler)
             if connection.connected:
                 with contextlib.suppress(DBusCallError):  # then the rules went with the bus
@@ -199,15 +171,16 @@ class Bus:
         """End the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.disconnect()
+            await _end(connection)
 
     async def _connected(self) -> MessageBus:
         async with self._connecting:
             if self._connection is None or not self._connection.connected:
                 self._connection = await self._connect()
+                self._ended = asyncio.create_task(_end_of(self._connection))
             return self._connection
 
-    async def _connect(self) -> MessageBus:
+    async def _connect(self, *, descriptors: bool = False) -> MessageBus:
         from dbus_fast import AuthError, InvalidAddressError
         from dbus_fast.aio import MessageBus
 
@@ -215,15 +188,40 @@ class Bus:
             raise BusGoneError("there is no bus: PRIVACY_ROUTER_BUS says so")
         try:
             async with asyncio.timeout(_CONNECT_S):
-                return await MessageBus(bus_address=self.address).connect()
+                return await MessageBus(
+                    bus_address=self.address, negotiate_unix_fd=descriptors
+                ).connect()
         except (OSError, EOFError, AuthError, InvalidAddressError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
             raise BusGoneError(f"no bus at {self.address}: {reason}") from error
 
 
+async def _within(timeout_s: float, task: asyncio.Task[Message], call: Message) -> Message:
+    """What comes of the task, which goes on when this is cancelled or gives up."""
+    done, _ = await asyncio.wait({task}, timeout=timeout_s)
+    if not done:
+        raise no_reply(call, timeout_s)
+    return task.result()
+
+
+async def _end(connection: MessageBus) -> None:
+    connection.disconnect()
+    await _end_of(connection)
+
+
 async def _end_of(connection: MessageBus) -> None:
     with contextlib.suppress(OSError, EOFError):  # that it ended is all that matters
         await connection.wait_for_disconnect()  # type: ignore[no-untyped-call]
+
+
+async def _out_of(queue: asyncio.Queue[Signal | None]) -> AsyncIterator[Signal]:
+    while (signal := await queue.get()) is not None:
+        yield signal
+    raise BusGoneError("the bus went away")
+
+
+def _ending(queue: asyncio.Queue[Signal | None]) -> Callable[[asyncio.Task[None]], None]:
+    return lambda _: queue.put_nowait(None)
 
 
 def _into(queue: asyncio.Queue[Signal | None]) -> Callable[[Message], None]:
@@ -237,16 +235,3 @@ def _into(queue: asyncio.Queue[Signal | None]) -> Callable[[Message], None]:
             )
 
     return handler
-
-
-def unwrapped(value: Any) -> Any:
-    """A value as it came off the bus, with variants replaced by what is in them, at any depth."""
-    from dbus_fast import Variant
-
-    if isinstance(value, Variant):
-        return unwrapped(value.value)
-    if isinstance(value, list):
-        return [unwrapped(item) for item in value]
-    if isinstance(value, dict):
-        return {key: unwrapped(item) for key, item in value.items()}
-    return value

@@ -1,0 +1,51 @@
+"""Users whose services run without a session: loginctl(1), enable-linger."""
+
+from __future__ import annotations
+
+import asyncio
+import pwd
+from typing import TYPE_CHECKING, Final
+
+from privacy_router.engine.errors import RefusedError
+from privacy_router.errors import StorageError
+from privacy_router.plugins.login1.logind import MANAGER
+
+if TYPE_CHECKING:
+    from privacy_router.host.dbus import Bus
+    from privacy_router.plugins.place import Place
+
+DIRECTORY: Final = "/var/lib/systemd/linger"
+"""A file for each user who lingers. The login manager tells it of users who are here only."""
+
+
+async def lingering(place: Place) -> frozenset[str]:
+    """The names of the users who linger. Raises StorageError."""
+    return await asyncio.to_thread(_lingering, place)
+
+
+def _lingering(place: Place) -> frozenset[str]:
+    try:
+        return frozenset(path.name for path in place.path(DIRECTORY).iterdir())
+    except FileNotFoundError:
+        return frozenset()
+    except OSError as error:
+        raise StorageError(
+            f"cannot read {DIRECTORY}: {error.strerror}", remedy="run as root"
+        ) from error
+
+
+async def set_linger(bus: Bus, user: str, linger: bool) -> None:
+    """Let a user linger, or no longer. Raises RefusedError for an unknown user, DBusCallError."""
+    uid = await uid_of(user)
+    await bus.call(MANAGER, "SetUserLinger", "ubb", uid, linger, False)
+
+
+async def uid_of(user: str) -> int:
+    """The number of a user. Raises RefusedError for one that is not there."""
+    try:
+        return (await asyncio.to_thread(pwd.getpwnam, user)).pw_uid
+    except KeyError:
+        raise RefusedError(
+            f"there is no user {user} on this machine",
+            remedy=f"make it (useradd {user}), or take it out of plugins.login1.users",
+        ) from None
