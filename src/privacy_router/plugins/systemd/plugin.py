@@ -1,0 +1,132 @@
+"""The plugin `systemd` towards the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from privacy_router.engine.model import (
+    AVAILABLE,
+    Availability,
+    Change,
+    Desired,
+    Observed,
+    Resource,
+    ResourceKey,
+    Value,
+    enforced,
+)
+from privacy_router.engine.plugin import Plugin, Tell, not_as_asked
+from privacy_router.host.dbus import DBusCallError
+from privacy_router.plugins.systemd.checking import Checking
+from privacy_router.plugins.systemd.comparing import compare
+from privacy_router.plugins.systemd.declaration import desired_of
+from privacy_router.plugins.systemd.going_back import GoingBack, picture
+from privacy_router.plugins.systemd.making import Making
+from privacy_router.plugins.systemd.names import DROP_IN, PROPERTY, unit_of
+from privacy_router.plugins.systemd.places import CONTROL_ROOTS, OURS, UnitPlaces
+from privacy_router.plugins.systemd.properties import PERSISTENT
+from privacy_router.plugins.systemd.reading import Reading
+from privacy_router.plugins.systemd.systemd1 import SERVICE, Systemd1
+from privacy_router.plugins.systemd.watching import outside_changes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+    from pathlib import Path
+
+    from privacy_router.plugins.place import Place
+
+
+class SystemdPlugin(Plugin):
+    """Units of the service manager, their files, drop-ins and properties."""
+
+    name: ClassVar[str] = "systemd"
+    title: ClassVar[str] = "Units of the service manager"
+    after: ClassVar[frozenset[str]] = frozenset({"packagekit"})
+    timeout_s: ClassVar[float] = 300.0
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._systemd = Systemd1(place.bus)
+        self._places = UnitPlaces(place)
+        self._reading = Reading(self._systemd, self._places)
+        self._of_interest: frozenset[ResourceKey] = frozenset()
+
+    async def availability(self) -> Availability:
+        """Whether systemd is on the bus."""
+        try:
+            owner = await self._place.bus.owner(SERVICE)
+        except DBusCallError as error:
+            return Availability(error.message, error.remedy or "start the bus and op-dbus anew")
+        if owner is None:
+            return Availability(
+                f"{SERVICE} is not on the bus: systemd does not run this machine",
+                "boot the machine with systemd, or leave plugins.systemd out",
+            )
+        return AVAILABLE
+
+    def declare(self, section: Any) -> Desired:
+        """See declaration.py."""
+        return Desired() if section is None else desired_of(section)
+
+    async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
+        """See reading.py."""
+        if keys is None:
+            found = {self.key(k, n): v async for k, n, v in self._reading.everything()}
+        else:
+            self._of_interest = frozenset(keys)
+            found = {key: await self._reading.value(key.kind, key.name) for key in keys}
+        return Observed({key: value for key, value in found.items() if value is not None})
+
+    def diff(self, desired: Desired, observed: Observed) -> list[Change]:
+        """See comparing.py."""
+        return compare(desired, observed)
+
+    async def check(self, desired: Desired, changes: Sequence[Change]) -> None:  # noqa: ARG002
+        """See checking.py."""
+        await Checking(self._systemd, self._places, changes).run()
+
+    async def checkpoint(self, changes: Sequence[Change]) -> Value:
+        """See going_back.py."""
+        return await asyncio.to_thread(picture, self._places, changes)
+
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+        """See making.py."""
+        await Making(self._systemd, self._places, desired, changes, tell).run()
+
+    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
+        """See going_back.py."""
+        back = GoingBack(self._systemd, self._places, checkpoint, tell)
+        await back.run()
+        await asyncio.to_thread(back.require_done)
+        desired = self.restoring(checkpoint)
+        still = self.diff(desired, await self.query(list(desired.resources)))
+        if enforced(still):
+            raise not_as_asked(still, "does not go back to what it was")
+
+    def restoring(self, checkpoint: Value) -> Desired:
+        """What was there of the changed resources."""
+        rows = checkpoint["changes"]
+        return Desired({self.key(kind, name): Resource(before) for kind, name, before in rows})
+
+    async def watch(self) -> AsyncIterator[str]:
+        """See watching.py."""
+        async for words in outside_changes(self._systemd, self._units, self._directories()):
+            yield words
+
+    def _units(self) -> set[str]:
+        return {unit_of(key.name) for key in self._of_interest}
+
+    def _directories(self) -> set[Path]:
+        control = CONTROL_ROOTS[PERSISTENT]
+        named = set(_named(self._of_interest, control))
+        return {self._place.path(path) for path in (OURS, control, *named)}
+
+
+def _named(keys: Iterable[ResourceKey], control: str) -> Iterable[str]:
+    """The directories in which the drop-ins and the set properties of these resources are."""
+    for key in keys:
+        if key.kind == DROP_IN:
+            yield f"{OURS}/{unit_of(key.name)}.d"
+        elif key.kind == PROPERTY:
+            yield f"{control}/{unit_of(key.name)}.d"
