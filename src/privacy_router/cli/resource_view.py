@@ -79,7 +79,9 @@ def _line(row: Row) -> Text:
 
 
 def _change(before: Any, after: Any) -> str:
-    """Of objects only what is different."""
+    """Of objects only what is different; of what is only to be started anew, that."""
+    if before == after:
+        return "restart"
     if isinstance(before, dict) and isinstance(after, dict):
         parts = [
             f"{key}: {words(before.get(key))} → {words(value)}"

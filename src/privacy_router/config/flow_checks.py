@@ -83,10 +83,16 @@ def _reasons(config: PrivacyRouterConfig) -> dict[str, str]:
     return reasons
 
 
+def hop_flows(config: PrivacyRouterConfig) -> Iterator[tuple[str, PrivacyFlow]]:
+    """The user's flows on the privacy segment, each with its path in the document."""
+    for name in ("privacy_flows", "additional_flows"):
+        for index, flow in enumerate(getattr(config.openflow, name) or ()):
+            yield f"openflow.{name}[{index}]", flow
+
+
 def _unknown_ports(config: PrivacyRouterConfig) -> Iterator[Problem]:
     ports = _Ports(config)
-    for i, flow in enumerate(config.openflow.privacy_flows or ()):
-        path = f"openflow.privacy_flows[{i}]"
+    for path, flow in hop_flows(config):
         yield from _unknown_in_match(ports, path, flow.match_fields, ports.known)
         for j, action in enumerate(flow.actions):
             yield from _unknown_in_action(ports, f"{path}.actions[{j}]", action, ports.known)
@@ -131,6 +137,7 @@ def _unknown_in_action(
 def _equal_flows(config: PrivacyRouterConfig) -> Iterator[Problem]:
     flows = config.openflow
     yield from _equal("openflow.privacy_flows", ((one, "") for one in flows.privacy_flows or ()))
+    yield from _equal("openflow.additional_flows", ((one, "") for one in flows.additional_flows))
     yield from _equal("openflow.function_routing", ((one, "") for one in flows.function_routing))
     policies = ((policy.template, policy.selector) for policy in flows.flow_policies)
     yield from _equal("openflow.flow_policies", policies)

@@ -278,6 +278,9 @@ class OpenFlowConfig(Section):
     privacy_flows: (
         Annotated[tuple[PrivacyFlow, ...], Field(max_length=SEQUENCE_MAX_ITEMS)] | None
     ) = Field(None, description="Flows between the hops; taken from the chain when null.")
+    additional_flows: Annotated[tuple[PrivacyFlow, ...], Field(max_length=SEQUENCE_MAX_ITEMS)] = (
+        Field((), description="Flows on the privacy segment besides the privacy flows.")
+    )
     function_routing: Annotated[tuple[FunctionRoute, ...], Field(max_length=SEQUENCE_MAX_ITEMS)] = (
         Field((), description="Which mesh port serves which function.")
     )

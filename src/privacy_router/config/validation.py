@@ -24,7 +24,11 @@ REPORTED_ERRORS_MAX = 1000
 
 _CONFIG_LOCATION = ("plugins", "privacy_router")
 _KEY_MARKER = "[key]"
-_SENSITIVE = re.compile("key|secret|token|passw|private|credential|licen[cs]e", re.IGNORECASE)
+_SENSITIVE = re.compile(
+    "(?<!power_)(?<!suspend_)(?<!reboot_)(?<!hibernate_)key"  # those are keys of a keyboard
+    "|secret|token|passw|private|credential|licen[cs]e",
+    re.IGNORECASE,
+)
 _QUOTED = re.compile(r"'([^']*)'")
 
 _Location = tuple[str | int, ...]
@@ -151,7 +155,7 @@ def _model_at(location: _Location) -> type[BaseModel]:
     """The model of the object at a location that pydantic descended to."""
     model: type[BaseModel] = Document
     for key in location:
-        if isinstance(key, str):
+        if isinstance(key, str) and key in model.model_fields:  # else it is a name, as of a unit
             model = _model_in(model.model_fields[key].annotation) or model
     return model
 
@@ -164,8 +168,8 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _description(location: _Location) -> str:
-    field = _model_at(location[:-1]).model_fields[str(location[-1])]
-    return (field.description or "").removesuffix(".")
+    field = _model_at(location[:-1]).model_fields.get(str(location[-1]))
+    return (field.description if field and field.description else "a value").removesuffix(".")
 
 
 @cache

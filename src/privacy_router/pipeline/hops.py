@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING
 
+from privacy_router.config.flow_checks import hop_flows as users_flows
 from privacy_router.openflow.actions import Output
 from privacy_router.openflow.match import Match
 from privacy_router.pipeline.allocation import Layer
@@ -29,23 +29,19 @@ def hop_flows(config: PrivacyRouterConfig, segment: Segment) -> list[Flow]:
 
     Raises FlowRefusedError for a flow of the user's that would bypass a hop.
     """
-    own = config.openflow.privacy_flows
-    if own is None:
+    flows = []
+    if config.openflow.privacy_flows is None:
         flows = [_edge_flow(source, target) for source, target in _one_way_out(segment)]
-    else:
-        named = (
-            _user_flows(
-                f"openflow.privacy_flows[{index}]",
-                flow.priority,
-                flow.match_fields,
-                flow.actions,
-                flow.description,
-                segment,
-                Layer.PRIVACY,
-            )
-            for index, flow in enumerate(own)
+    for path, flow in users_flows(config):
+        flows += _user_flows(
+            path,
+            flow.priority,
+            flow.match_fields,
+            flow.actions,
+            flow.description,
+            segment,
+            Layer.PRIVACY,
         )
-        flows = list(chain.from_iterable(named))
     flows += _policy_flows(config, segment)
     top = max((flow.priority for flow in flows), default=HOP_PRIORITY)
     return [*flows, *_back_to_clients(segment, top + 1)]

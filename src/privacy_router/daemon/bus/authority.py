@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from dbus_fast import DBusError, MessageFlag, MessageType, Variant
 
 from privacy_router.daemon.bus.naming import DENIED
+from privacy_router.engine.asking import asking_pid
 from privacy_router.host.dbus import DBusCallError, Remote
 
 if TYPE_CHECKING:
@@ -57,10 +58,12 @@ class Authority:
         self._bus = bus
 
     async def require(self, action: Action) -> None:
-        """Raise AccessDenied unless the present caller may do that."""
+        """Raise AccessDenied unless the present caller may do that, who then is the one that asks."""
         sender, interactive = _caller.get()
         try:
             (uid,) = await self._bus.call(_DRIVER, "GetConnectionUnixUser", "s", sender)
+            (pid,) = await self._bus.call(_DRIVER, "GetConnectionUnixProcessID", "s", sender)
+            asking_pid.set(pid)
             allowed = uid == 0 or await self._polkit_allows(sender, action, interactive)
         except DBusCallError as error:
             raise DBusError(DENIED, f"it cannot be found out who asks: {error}") from error

@@ -116,7 +116,7 @@ class OpenFlow(Interface):
     async def add(
         self, priority: DBusUInt16, match: Match, actions: Lines, description: DBusStr
     ) -> Changes:
-        """Add a flow as if it stood in openflow.privacy_flows, in place of one for the same
+        """Add a flow as if it stood in openflow.additional_flows, in place of one for the same
         packets, until it is deleted or the node is taken down. What would bypass a hop is refused.
         """
         fields = {"match_fields": match, "actions": actions, "description": description}
@@ -125,7 +125,7 @@ class OpenFlow(Interface):
         except ValidationError as error:
             raise RefusedError(
                 "; ".join(f"{_path(one['loc'])}: {one['msg']}" for one in error.errors()),
-                remedy="write it as in openflow.privacy_flows: docs/flows.md",
+                remedy="write it as in openflow.additional_flows: docs/flows.md",
             ) from error
         return await self._change(lambda: self.view.node_plugin.added_flows.with_flow(flow))
 

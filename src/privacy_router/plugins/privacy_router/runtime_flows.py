@@ -1,4 +1,4 @@
-"""Flows that are added while the node is up, as if they stood in `openflow.privacy_flows`.
+"""Flows that are added while the node is up, as if they stood in `openflow.additional_flows`.
 
 They are kept in the run directory: they outlive a restart of the daemon, and go when the node is
 taken down.
@@ -48,7 +48,7 @@ class RuntimeFlows:
         if len(kept) >= _MOST:
             raise ConflictError(
                 f"there are {_MOST} flows that were added at run time already",
-                remedy="delete some, or write them into openflow.privacy_flows",
+                remedy="delete some, or write them into openflow.additional_flows",
             )
         return [*kept, flow]
 
@@ -73,8 +73,8 @@ def with_flows(config: PrivacyRouterConfig, flows: Sequence[PrivacyFlow]) -> Pri
     """The configuration with these flows behind its own. Raises ConfigError."""
     if not flows:
         return config
-    own = config.openflow.privacy_flows or ()
-    openflow = config.openflow.model_copy(update={"privacy_flows": (*own, *flows)})
+    joined_flows = (*config.openflow.additional_flows, *flows)
+    openflow = config.openflow.model_copy(update={"additional_flows": joined_flows})
     joined = config.model_copy(update={"openflow": openflow})
     problems = check(joined)
     if problems:

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from privacy_router.engine.asking import asking_pid
 from privacy_router.host.dbus import DBusCallError
 from privacy_router.plugins.login1.logind import MANAGER, NAME
 
@@ -59,9 +60,11 @@ async def _gone(bus: Bus, session_id: str) -> None:
 
 
 async def own_sessions(bus: Bus) -> frozenset[str]:
-    """The ids of the sessions to which this process and those above it belong; none for a
-    service. Raises DBusCallError."""
-    found = [await _session_of(bus, pid) for pid in _ancestry()]
+    """The ids of the sessions to which this process and those above it belong (none for a
+    service), and of who asked over D-Bus. Raises DBusCallError."""
+    asked = asking_pid.get()
+    processes = [os.getpid(), *([] if asked is None else [asked])]
+    found = [await _session_of(bus, pid) for one in processes for pid in _ancestry(one)]
     # Programs that a user's own systemd starts are in no session, but know which one they serve.
     return frozenset({*found, os.environ.get("XDG_SESSION_ID", "")} - {""})
 
@@ -76,9 +79,8 @@ async def _session_of(bus: Bus, pid: int) -> str:
         raise
 
 
-def _ancestry() -> Iterator[int]:
-    """This process and those above it, but PID 1."""
-    pid = os.getpid()
+def _ancestry(pid: int) -> Iterator[int]:
+    """A process and those above it, but PID 1."""
     while pid > 1:
         yield pid
         try:
