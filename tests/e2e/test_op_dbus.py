@@ -272,7 +272,7 @@ def state_of(lab: Lab, plugin: str) -> Any:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "closing"),
+        ("{", "not JSON"),
         ('{"version": 2, "plugins": {}}', "version"),
         ('{"version": 1, "plugins": {"nonsense": {}}}', "nonsense"),
         ('{"version": 1, "plugins": {"openflow": {}}}', "plugins.privacy_router.openflow"),
@@ -300,11 +300,10 @@ def raw(lab: Lab, method: str, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def test_who_may_not_change_is_told_so(site: Lab) -> None:
-    site["node"].write(Path(FILE), b'{"version": 1, "plugins": {}}')
-    site["node"].file(FILE).chmod(0o644)
-    refused = command(site, "apply", FILE, user="nobody")
-    assert refused.returncode == ExitCode.NOT_PRIVILEGED, refused.stderr
-    assert "administrators" in refused.stderr
+    for change in (("confirm",), ("rollback", "before-run-1"), ("checkpoint", "prune")):
+        refused = command(site, *change, user="nobody")
+        assert refused.returncode == ExitCode.NOT_PRIVILEGED, refused.stderr
+        assert "administrators" in refused.stderr
     assert command(site, "plugins", user="nobody").returncode == 0
     assert read(site, *MANAGER, "State") == "up"
 
