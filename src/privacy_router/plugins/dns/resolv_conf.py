@@ -1,0 +1,38 @@
+"""/etc/resolv.conf as a whole, and a copy of what was there before. Blocks on the disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from privacy_router.plugins.dns.declaring import FILE, KEPT_COPY, MARK
+from privacy_router.plugins.systemd.entries import put_entry, read_entry
+
+if TYPE_CHECKING:
+    from privacy_router.engine.model import Value
+    from privacy_router.engine.plugin import Tell
+    from privacy_router.plugins.place import Place
+
+
+def read(place: Place) -> Value:
+    """The file or link as a value. Raises StorageError."""
+    return read_entry(place.path(FILE[1]))
+
+
+def put(place: Place, wanted: Value, tell: Tell) -> None:
+    """Have it so. What is not ours is kept beside it, for as long as ours is there.
+
+    Raises StorageError.
+    """
+    path, kept = place.path(FILE[1]), place.path(KEPT_COPY)
+    found = read_entry(path)
+    if _is_ours(wanted) and not _is_ours(found):
+        if found is not None and found["link"] is not None:
+            tell(f"{path} becomes a file; it was a link to {found['link']}")
+        put_entry(kept, found)
+    put_entry(path, wanted)
+    if not _is_ours(wanted):
+        put_entry(kept, None)
+
+
+def _is_ours(value: Value) -> bool:
+    return value is not None and (value["content"] or "").startswith(MARK)

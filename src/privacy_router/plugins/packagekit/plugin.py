@@ -1,0 +1,138 @@
+"""The plugin `packagekit`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from privacy_router.engine.model import (
+    AVAILABLE as CAN_WORK,
+)
+from privacy_router.engine.model import (
+    Availability,
+    Desired,
+    Observed,
+    ResourceKey,
+)
+from privacy_router.engine.plugin import Plugin
+from privacy_router.host.dbus import DBusCallError
+from privacy_router.plugins.packagekit import declaring
+from privacy_router.plugins.packagekit.declaring import (
+    AVAILABLE,
+    PACKAGE,
+    PIN,
+    PINS,
+    Wanted,
+    pin_file,
+    pinned_name,
+)
+from privacy_router.plugins.packagekit.making import Making
+from privacy_router.plugins.packagekit.rehearsal import Work
+from privacy_router.plugins.packagekit.transactions import Transactions
+from privacy_router.plugins.packagekit.watching import changes as outside_changes
+from privacy_router.plugins.systemd.entries import put_entry, read_entry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from privacy_router.config.plugins.packagekit import PackagekitConfig
+    from privacy_router.engine.model import Change, Value
+    from privacy_router.engine.plugin import Tell
+    from privacy_router.plugins.packagekit.packages import Package, State
+    from privacy_router.plugins.place import Place
+
+
+class PackagekitPlugin(Plugin):
+    """Packages: installed, in which version, or not."""
+
+    name = "packagekit"
+    title = "Packages"
+    timeout_s = 1800.0
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._packagekit = Transactions(place.bus)
+        self._making = Making(place, self._packagekit)
+
+    async def availability(self) -> Availability:
+        try:
+            await self._packagekit.backend()
+        except DBusCallError as error:
+            return Availability(
+                f"PackageKit does not answer: {error.message}",
+                "apt-get install packagekit (and see that systemctl start packagekit works)",
+            )
+        return CAN_WORK
+
+    def declare(self, section: Any) -> Desired:
+        if section is None:
+            return Desired(payload=Wanted())
+        config: PackagekitConfig = section
+        found = {self.key(*where): one for where, one in declaring.resources(config)}
+        names = frozenset(config.packages)
+        return Desired(found, Wanted(names, config.allow_remove_dependents))
+
+    # --- looking -----------------------------------------------------------------------------
+
+    async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
+        if keys is None:
+            installed = await self._packagekit.installed()
+            packages = {self.key(PACKAGE, n): _installed(one) for n, one in installed.items()}
+            pins = await asyncio.to_thread(self._pins)
+            return Observed({**packages, **{self.key(PIN, n): pin for n, pin in pins.items()}})
+        names = {key.name for key in keys if key.kind in {PACKAGE, AVAILABLE}}
+        states = await self._packagekit.states(names)
+        found = dict(self._rows(states))
+        for key in keys:
+            if key.kind == PIN:
+                found[key] = await asyncio.to_thread(read_entry, self._pin_path(key.name))
+        return Observed({key: value for key, value in found.items() if value is not None})
+
+    def _rows(self, states: dict[str, State]) -> Iterator[tuple[ResourceKey, Value]]:
+        for name, state in states.items():
+            offered = state.offered.version if state.offered else None
+            if state.installed is None:
+                yield self.key(AVAILABLE, name), {"version": offered}
+            else:
+                value = _installed(state.installed)
+                yield self.key(PACKAGE, name), {**value, "available": offered or state.version}
+
+    def _pins(self) -> dict[str, Value]:
+        directory = self._place.path(PINS)
+        files = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+        names = [name for name in map(pinned_name, files) if name is not None]
+        return {name: read_entry(self._pin_path(name)) for name in names}
+
+    def _pin_path(self, name: str) -> Path:
+        return self._place.path(PINS) / pin_file(name)
+
+    def diff(self, desired: Desired, observed: Observed) -> list[Change]:
+        return declaring.changes(desired, observed)
+
+    async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
+        await self._making.check(desired, Work.of(changes))
+
+    # --- changing ----------------------------------------------------------------------------
+
+    async def checkpoint(self, changes: Sequence[Change]) -> Value:
+        """What the changes change, and what comes or goes along with them."""
+        rows = await super().checkpoint(changes)
+        if self._place.bus.address is None:
+            return rows  # without a bus nothing is made, so nothing comes along
+        along = await self._making.along(Work.of(changes))
+        return [*rows, *([PACKAGE, name, before] for name, before in sorted(along.items()))]
+
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+        """Pins first, for they say which versions there are to choose from."""
+        work = Work.of(changes)
+        for name, value in work.pins.items():
+            await asyncio.to_thread(put_entry, self._pin_path(name), value)
+        await self._making.make(desired, work, tell)
+
+    def watch(self) -> AsyncIterator[str]:
+        return outside_changes(self._place)
+
+
+def _installed(package: Package) -> dict[str, Value]:
+    return {"version": package.version, "automatic": package.automatic}
