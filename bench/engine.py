@@ -24,6 +24,8 @@ from typing import Any
 from results import Row, publish
 
 from privacy_router.lab import stage
+from privacy_router.node.lock import controller_pid
+from privacy_router.node.paths import NodePaths
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "20"))
 TRIALS = int(os.environ.get("BENCH_CRASHES", "1000"))
@@ -50,6 +52,12 @@ def start(lab: stage.Lab) -> None:
         "bus", ("dbus-daemon", "--nofork", "--nopidfile", "--config-file=/run/bench-bus.conf")
     )
     wait(node.file("/run/bench-bus").is_socket)
+    # the account and the keys are made by a daemon that then ends, as on a node after its first day
+    paths = NodePaths(node.file("/var/lib/privacy-router"), node.file("/run/privacy-router"))
+    if node.run(("privacy-router", "up", "--detach"), 60.0).returncode:
+        raise SystemExit("the node does not come up")
+    node.run(("kill", str(controller_pid(paths))))
+    wait(lambda: controller_pid(paths) is None)
     service = ("op-dbus", "run", "--apply", "--config", str(stage.NODE_CONFIG))
     node.spawn("op-dbus", ("env", f"PRIVACY_ROUTER_BUS={BUS}", *service))
     names = ("busctl", f"--address={BUS}", "list", "--acquired")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
+    from privacy_router.engine.transaction import Progress
     from privacy_router.node.paths import NodePaths
 
 _log = structlog.get_logger()
@@ -101,7 +102,7 @@ class Daemon:
         self.view = View(self.engine, self._node, self._reload, supervised=order.supervised)
         self._reconciler = Reconciler(self.engine, self.view)
         self.view.reconciler = self._reconciler
-        self.engine.listeners.append(self.view)
+        self.engine.listeners += [self.view, self]
         self._node.on_node = self.view.attach
         self._node.on_failure = self._fail
         self._notifier = Notifier(os.environ)
@@ -141,7 +142,6 @@ class Daemon:
             await self._resume()
         if not self._order.supervised:
             self._begin()
-        _give_memory_back()
         self._notifier.ready(self._words())
 
     def _begin(self) -> None:
@@ -183,6 +183,17 @@ class Daemon:
         await self._node.leave()
         await self.engine.close()
         await self._bus.close()
+
+    # --- told by the engine ----------------------------------------------------------------------
+
+    def progress(self, progress: Progress) -> None:
+        """A run goes on: somebody may be waiting for it."""
+        self._notifier.status(f"{progress.phase} {progress.plugin} {progress.text}")
+
+    def settled(self) -> None:
+        """A run has ended."""
+        _give_memory_back()
+        self._notifier.status(self._words())
 
     # --- documents -------------------------------------------------------------------------------
 
@@ -264,7 +275,7 @@ def _digest(source: Source) -> str:
 
 
 def _give_memory_back() -> None:
-    """What starting took and is free again; malloc_trim(3)."""
+    """What a run took and is free again; malloc_trim(3)."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from privacy_router.config import PrivacyFlow
     from privacy_router.engine.plugin import Tell
+    from privacy_router.node.engine import FlowEngine
     from privacy_router.node.machine import Machine
     from privacy_router.node.paths import NodePaths
     from privacy_router.plan.state import Change as ItemChange
@@ -124,13 +125,22 @@ class PrivacyRouterPlugin(Plugin):
         items = await asyncio.to_thread(observe, intent.state, intent.machine)
         if desired.payload is None:
             return NodeObserved(words.values_of(items))
-        flows = make_engine(intent.state, intent.machine)
+        flows = self._kept_flows(intent) or make_engine(intent.state, intent.machine)
         try:
             changes = await flows.differences()
         finally:
-            await flows.close()
+            if self.controller is None or flows is not self.controller.flows:
+                await flows.close()
         names = port_names(intent.state, flows)
         return NodeObserved(words.values_of(items), words.flow_changes(changes, names))
+
+    def _kept_flows(self, intent: Intent) -> FlowEngine | None:
+        """The flows of the controller, whose connections are there, if it is to keep the same."""
+        kept, controller = self._kept, self.controller
+        if kept is None or controller is None:
+            return None
+        same = kept.config == intent.config and controller.desired.items == intent.state.items
+        return controller.flows if same else None
 
     async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
         """The node that is kept, its flows in words too."""
