@@ -9,10 +9,8 @@ from ipaddress import ip_address, ip_interface, ip_network
 from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Any, Self
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from privacy_router.host.namespaces import enter
+from privacy_router.host.netlink_library import IPRoute, NetlinkError
 from privacy_router.host.topology import (
     MAIN_TABLE,
     Address,

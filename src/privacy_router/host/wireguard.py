@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from pyroute2 import WireGuard as WireGuardNetlink
-from pyroute2.netlink.exceptions import NetlinkError
 
 from privacy_router.host import uapi
 from privacy_router.host.namespaces import run_in
+from privacy_router.host.netlink_library import NetlinkError
+from privacy_router.host.netlink_library import WireGuard as WireGuardNetlink
 from privacy_router.host.uapi import DeviceStatus, PeerStatus, WireGuardConfig, WireGuardPeer
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
-from pyroute2.netlink.exceptions import NetlinkError
 
 from privacy_router.errors import PrivacyRouterError, VerificationError
 from privacy_router.host import namespaces, processes
+from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.nftables import NftablesError
 from privacy_router.host.uapi import UapiError
 from privacy_router.node.apply import Applier, ApplyError

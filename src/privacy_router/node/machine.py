@@ -12,10 +12,9 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from privacy_router.errors import ConflictError, MissingPrerequisiteError, PrivilegeError
 from privacy_router.host.netlink import Netlink
+from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.wireguard import (
     KernelWireGuard,
     UserspaceWireGuard,

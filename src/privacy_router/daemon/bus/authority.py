@@ -58,7 +58,7 @@ class Authority:
         self._bus = bus
 
     async def require(self, action: Action) -> None:
-        """Raise AccessDenied unless the present caller may do that; it then is the one that asks."""
+        """Raise AccessDenied unless the present caller may do that; it is then who asks."""
         sender, interactive = _caller.get()
         try:
             (uid,) = await self._bus.call(_DRIVER, "GetConnectionUnixUser", "s", sender)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
-from pyroute2.netlink.exceptions import NetlinkError
 
 from privacy_router.engine.calls import availability
 from privacy_router.engine.checkpoints import Checkpoints
 from privacy_router.engine.model import AVAILABLE, Availability
 from privacy_router.errors import ConflictError, PrivacyRouterError
+from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.nftables import NftablesError
 from privacy_router.host.uapi import UapiError
 from privacy_router.node import clients
