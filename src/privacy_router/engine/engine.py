@@ -257,14 +257,20 @@ class Engine:
         Whether one was undone. Raises RollbackFailedError.
         """
         async with self.lock:
-            found = await asyncio.to_thread(self.journal.open_run)
-            if found is None:
-                await self._keep_known()
-                return False
-            if self._still_waits(found) and await self._go_on_waiting(found):
-                return False
-            await self._undo(found, "cut short")
-            return True
+            try:
+                return await self._recover()
+            finally:
+                self._settled()
+
+    async def _recover(self) -> bool:
+        found = await asyncio.to_thread(self.journal.open_run)
+        if found is None:
+            await self._keep_known()
+            return False
+        if self._still_waits(found) and await self._go_on_waiting(found):
+            return False
+        await self._undo(found, "cut short")
+        return True
 
     async def _go_on_waiting(self, found: OpenRun) -> bool:
         try:
