@@ -7,19 +7,30 @@ BIN := .venv/bin
 PYTHON ?=
 export PYTHON
 
+# Where `make install` puts the programs, and the directory that a package is made of, if it is.
+PREFIX ?= /opt/privacy-router
+DESTDIR ?=
+
 PYTEST := $(BIN)/pytest
-UNIT_TESTS := $(PYTEST) -n 2 tests -m "not e2e"
+UNIT_TESTS := $(PYTEST) -n 2 tests -m "not e2e and not machine"
 # Tests of one file share one lab, so a file stays on one worker.
 E2E_TESTS := $(PYTEST) -n 2 --dist loadfile tests/e2e -m e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-e2e test-vm check bench bench-chain bench-openflow bench-ports fuzz docs lock clean
+.PHONY: help setup install uninstall demo test test-unit test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-ports fuzz docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what the others need, and nothing twice (root, when Debian packages are missing)
 	@$(BOOTSTRAP) setup
+
+install: ## install on this node: programs in PREFIX, service, policies; again to bring it up to date (root)
+	@$(BOOTSTRAP) install
+	@packaging/install --prefix "$(PREFIX)" --destdir "$(DESTDIR)"
+
+uninstall: ## take the node down and what `make install` put there away; keys stay (root)
+	@packaging/install --prefix "$(PREFIX)" --uninstall
 
 demo: ## watch a client reach the web through the whole tunnel, on this machine (root)
 	@$(BOOTSTRAP) demo
@@ -37,6 +48,10 @@ test-unit: ## the tests that need neither root nor network
 test-e2e: ## the tests that build the lab (root)
 	@$(BOOTSTRAP) test-e2e
 	$(E2E_TESTS)
+
+test-machine: ## the tests that need systemd and its D-Bus services, in a container (root)
+	@$(BOOTSTRAP) test-machine
+	tests/machine/run
 
 test-vm: ## the node on the kernel's Open vSwitch and WireGuard, in an emulated machine (root, slow)
 	@$(BOOTSTRAP) test-e2e

@@ -3,7 +3,8 @@
 Every process is started in a session of its own with three variables in its environment: which
 node it belongs to, its name there, and a fingerprint of what it was started with. /proc therefore
 is the only register: nothing can be stale, and a controller that was killed between starting a
-process and noting it down finds it all the same.
+process and noting it down finds it all the same. Where systemd runs the machine, it starts them, as
+units confined to what they need; all the rest is the same.
 """
 
 from __future__ import annotations
@@ -17,11 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from privacy_router.errors import MissingPrerequisiteError
+from privacy_router.host import units
+from privacy_router.host.confinement import Confinement
+from privacy_router.host.dbus import BusGoneError
 from privacy_router.host.namespaces import run_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_log = structlog.get_logger()
 
 _OWNER = "PRIVACY_ROUTER_OWNER"
 _NAME = "PRIVACY_ROUTER_PROCESS"
@@ -32,7 +40,8 @@ _FINGERPRINT = "PRIVACY_ROUTER_FINGERPRINT"
 class ProcessSpec:
     """A process to run: `inputs` is what makes a running one outdated when it changes.
 
-    `inputs` is hashed, never stored, so it may hold a configuration with secrets.
+    `inputs` is hashed, never stored, so it may hold a configuration with secrets. `confinement` is
+    in force where systemd runs the machine.
     """
 
     name: str
@@ -40,6 +49,7 @@ class ProcessSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     namespace: Path | None = None
     inputs: bytes = field(default=b"", repr=False)
+    confinement: Confinement = field(default_factory=Confinement)
 
     @property
     def fingerprint(self) -> str:
@@ -48,6 +58,7 @@ class ProcessSpec:
         for part in (
             *self.argv,
             str(self.namespace),
+            repr(self.confinement),
             *sorted(f"{k}={v}" for k, v in self.env.items()),
         ):
             digest.update(part.encode() + b"\0")
@@ -67,14 +78,17 @@ class Process:
 def start(spec: ProcessSpec, owner: str, log_file: Path) -> Process:
     """Start `spec` for `owner`; its output goes to `log_file` (mode 0600).
 
-    Raises MissingPrerequisiteError when the program is not installed.
+    From a thread without an event loop. Raises MissingPrerequisiteError when the program is not
+    installed, UnitError when systemd does not start it.
     """
     marks = {_OWNER: owner, _NAME: spec.name, _FINGERPRINT: spec.fingerprint}
     environment = {**_base_environment(), **spec.env, **marks}
     log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        child = run_in(spec.namespace, lambda: _spawn(spec, environment, log))
+        child = _start_unit(spec, owner, environment, log_file) or run_in(
+            spec.namespace, lambda: _spawn(spec, environment, log)
+        )
     except FileNotFoundError as error:
         if error.filename != spec.argv[0]:
             raise  # it is the namespace that is not there
@@ -85,6 +99,19 @@ def start(spec: ProcessSpec, owner: str, log_file: Path) -> Process:
     finally:
         os.close(log)
     return Process(spec.name, child, spec.fingerprint)
+
+
+def _start_unit(
+    spec: ProcessSpec, owner: str, environment: dict[str, str], log_file: Path
+) -> int | None:
+    """None where there is no systemd to do it."""
+    if not units.are_used():
+        return None
+    try:
+        return units.start(spec, owner, environment, log_file)
+    except BusGoneError as error:
+        _log.warning("started without systemd, so unconfined", process=spec.name, reason=str(error))
+        return None
 
 
 def _spawn(spec: ProcessSpec, environment: dict[str, str], log: int) -> int:

@@ -19,6 +19,7 @@ from privacy_router.host import namespaces, nftables, processes, sysctl
 from privacy_router.host.files import write_private
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.uapi import UapiError
+from privacy_router.host.units import UnitError
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from privacy_router.plan.state import DesiredState
 
 _OVS_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
+_FAILURES = (OSError, NetlinkError, nftables.NftablesError, UapiError, UnitError)
 _APPEAR_TIMEOUT_S = 5.0
 _POLL_S = 0.005
 
@@ -90,7 +92,7 @@ class Applier:
         for change in self._ordered(changes):
             try:
                 steps[change.key.kind](change)
-            except (OSError, NetlinkError, nftables.NftablesError, UapiError) as error:
+            except _FAILURES as error:
                 raise ApplyError(
                     f"could not {change.verb} {change.key.kind.name.lower()} {change.key.name}"
                     f" in {change.key.where}: {error}",

@@ -7,7 +7,7 @@ from a thread of its own.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from privacy_router.errors import ConflictError
 from privacy_router.ovsdb.errors import OvsdbError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-_OWNER_KEY = "privacy-router"
+OWNER_KEY = "privacy-router"
 COLUMNS = {
     "Open_vSwitch": ["bridges", "cur_cfg", "next_cfg"],
     "Bridge": [
@@ -50,10 +50,12 @@ COLUMNS = {
 class OvsDatabase:
     """One session; a context manager."""
 
+    columns: ClassVar[Mapping[str, list[str]]] = COLUMNS
+
     def __init__(self, socket_path: Path, timeout_s: float = 5.0) -> None:
         self._timeout_s = timeout_s
         helper = idl.SchemaHelper(schema_json=fetch_schema(socket_path, timeout_s))
-        for table, columns in COLUMNS.items():
+        for table, columns in self.columns.items():
             helper.register_columns(table, columns)
         self._idl = idl.Idl(f"unix:{socket_path}", helper)
         self._await(self._idl.has_ever_connected, "the database did not send its content")
@@ -123,7 +125,7 @@ class OvsDatabase:
         if bridge is None:
             bridge = txn.insert(self._idl.tables["Bridge"])
             bridge.name = spec.name
-            bridge.external_ids = {_OWNER_KEY: "1"}
+            bridge.external_ids = {OWNER_KEY: "1"}
             bridge.datapath_type = spec.datapath_type
             bridge.ports = [self._insert_port(txn, spec.name, None)]
             root.addvalue("bridges", bridge.uuid)
@@ -146,7 +148,7 @@ class OvsDatabase:
         port = txn.insert(self._idl.tables["Port"])
         port.name = name
         if spec is not None:
-            port.external_ids = {_OWNER_KEY: "1"}
+            port.external_ids = {OWNER_KEY: "1"}
         port.interfaces = [interface]
         return port
 
@@ -269,7 +271,7 @@ class OvsDatabase:
 
 
 def _is_ours(row: Any) -> bool:
-    return _OWNER_KEY in row.external_ids
+    return OWNER_KEY in row.external_ids
 
 
 def _same_port(row: PortRow, spec: PortSpec) -> bool:

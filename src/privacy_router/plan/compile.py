@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from privacy_router.hops.gateway import device_config
 from privacy_router.hops.xray import runner
 from privacy_router.hops.xray.settings import Vps, client_settings
+from privacy_router.host.confinement import Capability, Confinement
 from privacy_router.host.processes import ProcessSpec
 from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer
-from privacy_router.host.wireguard import public_key_of
+from privacy_router.host.wireguard import UAPI_DIR, public_key_of
 from privacy_router.ovsdb.model import BridgeSpec, PortSpec
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.plan import chain as chains
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from privacy_router.plan.namespace import Items
 
 XRAY_PROCESS = "xray"
+TUN_DEVICE = "/dev/net/tun"
 
 
 def compile_node(config: PrivacyRouterConfig, keys: NodeKeys, facts: NodeFacts) -> DesiredState:
@@ -156,9 +158,16 @@ def _ovs_processes(run_dir: Path) -> tuple[ProcessSpec, ProcessSpec]:
         *quiet,
         *about_ports,
     )
+    files_only = Confinement(writable=(str(home),))
+    devices = Confinement(
+        capabilities=(Capability.NET_ADMIN, Capability.NET_RAW),
+        address_families=("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET"),
+        devices=(TUN_DEVICE,),
+        writable=(str(home),),
+    )
     return (
-        ProcessSpec("ovsdb-server", server, env),
-        ProcessSpec("ovs-vswitchd", switch, env),
+        ProcessSpec("ovsdb-server", server, env, confinement=files_only),
+        ProcessSpec("ovs-vswitchd", switch, env, confinement=devices),
     )
 
 
@@ -174,7 +183,16 @@ def _wireguard_processes(chain: Chain) -> list[ProcessSpec]:
     if chain.warp is not None:
         names.append(WARP_TUNNEL)
     env = {"WG_PROCESS_FOREGROUND": "1", "LOG_LEVEL": "error"}
-    return [ProcessSpec(name, ("wireguard-go", "--foreground", name), env) for name in names]
+    devices = Confinement(
+        capabilities=(Capability.NET_ADMIN, Capability.NET_BIND_SERVICE),
+        address_families=("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"),
+        devices=(TUN_DEVICE,),
+        writable=(str(UAPI_DIR),),
+    )
+    return [
+        ProcessSpec(name, ("wireguard-go", "--foreground", name), env, confinement=devices)
+        for name in names
+    ]
 
 
 def xray_settings_file(run_dir: Path) -> Path:
@@ -201,9 +219,16 @@ def _xray_process(
         socks_listen=[interface.ip for interface in chain.xray.interfaces],
         socks_port=config.xray.socks_port,
     )
+    file = str(xray_settings_file(Path(facts.run_dir)))
     return ProcessSpec(
         name=XRAY_PROCESS,
-        argv=runner.command(str(xray_settings_file(Path(facts.run_dir)))),
+        argv=runner.command(file),
         namespace=Path("/run/netns") / f"{chain.xray.namespace}",
         inputs=json.dumps(settings, sort_keys=True).encode(),
+        confinement=Confinement(
+            # transparent sockets and marks; ports that are below 1024, if such are configured
+            capabilities=(Capability.NET_ADMIN, Capability.NET_BIND_SERVICE),
+            address_families=("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"),
+            readable=(file, *runner.program_places()),
+        ),
     )

@@ -1,0 +1,270 @@
+"""What cannot work, or would touch what is not ours, found before anything is touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from privacy_router.engine.errors import RefusedError
+from privacy_router.ovsdb.errors import OvsdbError
+from privacy_router.ovsdb.host_bridges import INTERNAL, SYSTEM, HostBridges
+from privacy_router.plugins.net import dhcp, names
+from privacy_router.plugins.net.checking_uplinks import check_uplink
+from privacy_router.plugins.net.reading import routes_named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from privacy_router.engine.model import Change, Desired
+    from privacy_router.plugins.net.reading import Machine
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Changes, and the machine that they are to be made on."""
+
+    machine: Machine
+    desired: Desired
+    changes: Sequence[Change]
+
+    def wanted(self, kind: str) -> set[str]:
+        """The names of what is to be there, by what is asked for."""
+        return {
+            key.name
+            for key, resource in self.desired.resources.items()
+            if key.kind == kind and resource.value is not None
+        }
+
+    @property
+    def devices(self) -> Collection[str]:
+        """The devices that there are, and those that this makes."""
+        return {*self.machine.devices, *self.wanted(names.BRIDGE), *self.wanted(names.PORT)}
+
+
+def check(proposal: Proposal) -> None:
+    """Raise RefusedError for the first change that cannot be made."""
+    for change in proposal.changes:
+        if change.after is None:
+            _check_removal(proposal, change)
+            continue
+        for rule in _RULES[change.key.kind]:
+            rule(proposal, change)
+
+
+def check_switch(ovs_socket: Path) -> None:
+    """Raise RefusedError unless Open vSwitch answers, both its halves."""
+    try:
+        with HostBridges(ovs_socket) as database:
+            database.await_applied()
+    except OvsdbError as error:
+        raise RefusedError(
+            f"bridges need the machine's Open vSwitch: {error.message}",
+            remedy="apt-get install openvswitch-switch && systemctl start openvswitch-switch",
+        ) from error
+
+
+# --- bridges and ports ----------------------------------------------------------------------------
+
+
+def _check_bridge(proposal: Proposal, change: Change) -> None:
+    name = change.key.name
+    found = (proposal.machine.bridges or {}).get(name)
+    if found is None and name in proposal.machine.devices:
+        kind = proposal.machine.devices[name].kind or "device"
+        raise RefusedError(
+            f"there is a network device {name} ({kind}) that is no bridge of Open vSwitch",
+            remedy="choose another name for the bridge",
+        )
+    if found is not None and found.node:
+        raise RefusedError(
+            f"the bridge {name} is the privacy router's own",
+            remedy="configure it in plugins.privacy_router, and name another bridge here",
+        )
+    if found is not None and not found.ours:
+        raise RefusedError(
+            f"the bridge {name} was made by somebody else, and its settings are theirs",
+            remedy=f"leave {change.key.kind} out for {name}; ports of yours may be added to it",
+        )
+    if found is not None and change.key.kind == names.BRIDGE:
+        raise RefusedError(
+            f"the datapath of the bridge {name} is {found.datapath}, and changing it would cut"
+            " everything on it",
+            remedy=f"take {name} out of the document first, or leave datapath out",
+        )
+
+
+def _check_removal(proposal: Proposal, change: Change) -> None:
+    bridge = (proposal.machine.bridges or {}).get(change.key.name)
+    if change.key.kind != names.BRIDGE or bridge is None or not bridge.ours:
+        return
+    strangers = sorted(name for name, port in bridge.ports.items() if not port.ours)
+    if strangers:
+        raise RefusedError(
+            f"the bridge {bridge.name} has ports of others ({', '.join(strangers)}), who would"
+            " lose their connection",
+            remedy=f"take them off (ovs-vsctl del-port {strangers[0]}), or keep {bridge.name} in"
+            " the document",
+        )
+
+
+def _check_port(proposal: Proposal, change: Change) -> None:
+    name, wanted = change.key.name, change.after
+    machine = proposal.machine
+    bridge = (machine.bridges or {}).get(wanted["bridge"])
+    if bridge is not None and bridge.node:
+        raise RefusedError(
+            f"the port {name}: the bridge {bridge.name} is the privacy router's own",
+            remedy="name another bridge",
+        )
+    found = machine.port(name)
+    if found is not None and not found.ours:
+        raise RefusedError(
+            f"the port {name} of {found.bridge} was made by somebody else and is not as declared",
+            remedy=f"remove it (ovs-vsctl del-port {name}), or leave it out of the document",
+        )
+    if found is None and wanted["type"] == INTERNAL and name in machine.devices:
+        raise RefusedError(
+            f"there is a network device {name}, so Open vSwitch cannot make one",
+            remedy="choose another name, or leave type out to add the device that is there",
+        )
+    if found is None and wanted["type"] == SYSTEM:
+        _check_device_for_port(machine, name)
+
+
+def _check_device_for_port(machine: Machine, name: str) -> None:
+    device = machine.devices.get(name)
+    if device is None:
+        raise RefusedError(
+            f"the port {name}: there is no network device of that name",
+            remedy="check the name (ip link), or make the port internal",
+        )
+    if device.master is not None:
+        raise RefusedError(
+            f"the port {name}: it is a port of {device.master} already",
+            remedy=f"take it off {device.master} first",
+        )
+    if any(entry.is_movable for entry in machine.of(name)):
+        raise RefusedError(
+            f"the port {name} has addresses, which would be cut off",
+            remedy="remove them first; or declare it as the uplink of the bridge: they move then",
+        )
+
+
+# --- devices --------------------------------------------------------------------------------------
+
+
+def _check_device(proposal: Proposal, change: Change) -> None:
+    _check_name(proposal, change.key.name, change)
+
+
+def _check_address(proposal: Proposal, change: Change) -> None:
+    _check_name(proposal, names.parse_address(change.key.name)[0], change)
+
+
+def _check_route(proposal: Proposal, change: Change) -> None:
+    device = change.after.get("dev")
+    if device is not None:
+        _check_name(proposal, device, change)
+    found = routes_named(proposal.machine, names.parse_route(change.key.name))
+    if any(not (route.is_simple and route.is_unicast) for route in found):
+        raise RefusedError(
+            f"{change.key}: there is one that leads several ways or nowhere, and cannot be given"
+            " back from what a document says of a route",
+            remedy="give yours another metric, or take that one away first",
+        )
+
+
+def _check_name(proposal: Proposal, name: str, change: Change) -> None:
+    if name not in proposal.devices:
+        raise RefusedError(
+            f"{change.key}: there is no network device {name}",
+            remedy="check the name (ip link); a bridge or an internal port may be declared",
+        )
+    switch = proposal.machine.switch_of(name)
+    if switch is not None and switch.node:
+        raise RefusedError(
+            f"{change.key}: {name} belongs to the privacy router's bridge",
+            remedy="leave it out; plugins.privacy_router takes care of it",
+        )
+
+
+def _check_mtu(proposal: Proposal, change: Change) -> None:
+    machine, name = proposal.machine, change.key.name
+    switch = machine.switch_of(name)
+    port = machine.port(name)
+    if switch is not None and not (switch.ours if port is None else port.ours):
+        raise RefusedError(
+            f"the MTU of {name} is Open vSwitch's to choose, and {name} was made by somebody else",
+            remedy=f"leave mtu out for {name}, or set it with ovs-vsctl",
+        )
+
+
+def _check_dhcp(proposal: Proposal, change: Change) -> None:
+    machine, device = proposal.machine, change.key.name
+    if change.after is not False:
+        return  # a client is given back
+    managed = machine.managed.get(device)
+    if managed is not None and managed.dhcp:
+        raise RefusedError(
+            f"{managed.service} configures {device} by DHCP, and takes its addresses away when it"
+            " stops to",
+            remedy=_static_remedy(managed.service, device),
+        )
+    for process in machine.clients_of(device):
+        served = sorted(process.devices(machine.devices))
+        if process.program not in dhcp.ENDED_HERE:
+            raise RefusedError(
+                f"{process.program} configures {device}, and has no way to stop and leave it as"
+                " it is",
+                remedy=f"give {device} its address in /etc/network/interfaces or dhcpcd.conf"
+                " (static), then declare it here",
+            )
+        if served != [device]:
+            raise RefusedError(
+                f"one {process.program} configures {', '.join(served)} together",
+                remedy=f"give {device} a client of its own, then try again",
+            )
+
+
+def _static_remedy(service: str, device: str) -> str:
+    if service == dhcp.NETWORKD:
+        return (
+            f"in the .network file of {device} set DHCP=no and its Address=, then networkctl"
+            f" reload; or Unmanaged=yes in [Link] of it to leave {device} to this"
+        )
+    return f"nmcli connection modify … ipv4.method manual, or nmcli device set {device} managed no"
+
+
+def _check_ipv6_ra(proposal: Proposal, change: Change) -> None:
+    machine, device = proposal.machine, change.key.name
+    managed = machine.managed.get(device)
+    if managed is not None and managed.ipv6_ra:
+        setting = (
+            "set IPv6AcceptRA= in its .network file"
+            if managed.service == dhcp.NETWORKD
+            else "set ipv6.method in its connection"
+        )
+        raise RefusedError(
+            f"{managed.service} listens to the routers of {device} by itself",
+            remedy=setting,
+        )
+    if device in machine.devices and device not in machine.accept_ra:
+        raise RefusedError(
+            f"{device} has no IPv6 on this machine", remedy=f"leave ipv6_ra out for {device}"
+        )
+
+
+_RULES: Final[Mapping[str, tuple[Callable[[Proposal, Change], None], ...]]] = {
+    names.BRIDGE: (_check_bridge,),
+    names.FAIL_MODE: (_check_bridge,),
+    names.PORT: (_check_port,),
+    names.UPLINK: (check_uplink,),
+    names.UP: (_check_device,),
+    names.MTU: (_check_device, _check_mtu),
+    names.DHCP: (_check_device, _check_dhcp),
+    names.IPV6_RA: (_check_device, _check_ipv6_ra),
+    names.ADDRESS: (_check_address,),
+    names.OTHER_ADDRESSES: (_check_device,),
+    names.ROUTE: (_check_route,),
+}

@@ -1,0 +1,172 @@
+"""The plugin: what the engine calls, and threads for what blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from privacy_router.engine.model import Change, ResourceKey, differences, project
+from privacy_router.engine.plugin import Plugin, not_as_asked
+from privacy_router.plugins.net import dhcp, names
+from privacy_router.plugins.net.applying import Applying
+from privacy_router.plugins.net.checking import Proposal, check, check_switch
+from privacy_router.plugins.net.declaring import PLUGIN, declare
+from privacy_router.plugins.net.errors import doing
+from privacy_router.plugins.net.reading import Location, Machine, observe, read
+from privacy_router.plugins.net.undoing import bring_back, reconnect, restoring, written_down
+from privacy_router.plugins.net.watching import watched
+from privacy_router.plugins.net.work import Work
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from privacy_router.engine.model import Desired, Observed, Value
+    from privacy_router.engine.plugin import Tell
+    from privacy_router.host.devices import Device
+    from privacy_router.plugins.place import Place
+
+_OVS_SOCKET: Final = "/run/openvswitch/db.sock"
+_MANAGED: Final = frozenset({names.DHCP, names.IPV6_RA, names.UPLINK, names.INTERFACE})
+
+
+class NetPlugin(Plugin):
+    """The machine's bridges, interfaces, addresses and routes.
+
+    `namespace` and `ovs_socket` are for tests: another network, another Open vSwitch.
+    """
+
+    name: ClassVar[str] = PLUGIN
+    title: ClassVar[str] = "Bridges, interfaces, addresses and routes"
+
+    def __init__(
+        self, place: Place, *, namespace: Path | None = None, ovs_socket: Path | None = None
+    ) -> None:
+        socket = place.path(_OVS_SOCKET) if ovs_socket is None else ovs_socket
+        self._location = Location(place, namespace, socket)
+        # A thread that was given up goes on to its end: what undoes its work waits for that.
+        self._working = threading.Lock()
+
+    def declare(self, section: Any) -> Desired:
+        """One resource for each setting, address, route, bridge and port."""
+        return declare(section)
+
+    async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
+        """Read the kernel's tables, Open vSwitch's database, and who runs DHCP."""
+        wanted = None if keys is None else sorted(keys)
+        return observe(await self._read(wanted), wanted)
+
+    def diff(self, desired: Desired, observed: Observed) -> list[Change]:
+        """As for every plugin; but "no others" means those that are there, and an uplink is where
+        it should be when it is on that bridge, whatever its addresses are."""
+        changes = []
+        for change in differences(desired, observed):
+            if change.key.kind == names.UPLINK:
+                changes += _uplink_change(change, observed.values.get(change.key))
+            elif change.key.kind != names.OTHER_ADDRESSES or names.NO_OTHERS not in change.after:
+                changes.append(change)
+        return sorted([*changes, *_others(desired, observed)], key=lambda change: change.key)
+
+    async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
+        """Refuse what would cut the machine off, or touch what others made."""
+        if any(change.key.kind in names.SWITCH for change in changes):
+            await asyncio.to_thread(check_switch, self._location.ovs_socket)
+        machine = await self._read([change.key for change in changes])
+        check(Proposal(machine, desired, changes))
+
+    async def checkpoint(self, changes: Sequence[Change]) -> Value:
+        """The changes, and the devices that they are about with all their addresses and routes."""
+        return written_down(await self._read([]), changes)
+
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+        """From the bridge up to the routes; what goes, the other way round."""
+        await asyncio.to_thread(self._alone, self._apply, desired, changes, tell)
+
+    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
+        """First the uplink's addresses, so that the machine is connected; then all the rest."""
+        await asyncio.to_thread(self._alone, self._roll_back, checkpoint, tell)
+        desired = self.restoring(checkpoint)
+        still = self.diff(desired, await self.query(list(desired.resources)))
+        if still:
+            raise not_as_asked(still, "does not go back to what it was")
+
+    def restoring(self, checkpoint: Value) -> Desired:
+        """What was there of what a run changes."""
+        return restoring(checkpoint)
+
+    def watch(self) -> AsyncIterator[str]:
+        """The kernel's announcements, and those of Open vSwitch's database."""
+        return watched(self._location)
+
+    # --- in threads ------------------------------------------------------------------------------
+
+    async def _read(self, keys: Collection[ResourceKey] | None) -> Machine:
+        with doing("read the machine's network"):
+            machine = await asyncio.to_thread(read, self._location)
+        if keys is None:
+            devices = set(machine.devices)
+        else:
+            devices = {key.name for key in keys if key.kind in _MANAGED}
+        wanted = {name: device for name, device in machine.devices.items() if name in devices}
+        return replace(machine, managed=await self._managed(wanted)) if wanted else machine
+
+    async def _managed(self, devices: Mapping[str, Device]) -> dict[str, dhcp.Managed]:
+        place, found = self._location.place, {}
+        networkd = await dhcp.networkd_runs(place.bus)
+        for name, device in sorted(devices.items()):
+            managed = dhcp.by_networkd(place, device.index) if networkd else None
+            managed = managed or await dhcp.by_network_manager(place.bus, name)
+            if managed is not None:
+                found[name] = managed
+        return found
+
+    def _alone(self, work: Callable[..., None], *arguments: Any) -> None:
+        with self._working:
+            work(*arguments)
+
+    def _apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+        with Work(self._location, tell) as work:
+            applying = Applying(work, desired, changes)
+            applying.run()
+            applying.start_dhcp()
+
+    def _roll_back(self, checkpoint: Value, tell: Tell) -> None:
+        desired = self.restoring(checkpoint)
+        with Work(self._location, tell) as work:
+            reconnect(work, checkpoint)
+            machine = read(self._location)
+            changes = self.diff(desired, observe(machine, sorted(desired.resources)))
+            applying = Applying(work, desired, changes)
+            try:
+                if any(key.kind in names.SWITCH for key in desired.resources):
+                    work.ovs.read()  # without its answer, "not there" would be a guess
+                applying.run()
+            finally:
+                bring_back(work, checkpoint)
+            applying.start_dhcp()
+
+
+def _uplink_change(change: Change, found: Value) -> list[Change]:
+    """`before` is all of it: what gives an uplink back needs to know what were its addresses."""
+    if found is None or found["bridge"] != change.after["bridge"]:
+        return [replace(change, before=found)]
+    return []
+
+
+def _others(desired: Desired, observed: Observed) -> Iterator[Change]:
+    """The addresses that `exact` takes away: those that no other resource asks for."""
+    wanted = {
+        key.name
+        for key, resource in desired.resources.items()
+        if key.kind == names.ADDRESS and resource.value is not None
+    }
+    for key, resource in desired.resources.items():
+        if key.kind != names.OTHER_ADDRESSES or names.NO_OTHERS not in resource.value:
+            continue
+        found = observed.values.get(key) or {}
+        others = [text for text in sorted(found) if f"{key.name} {text}" not in wanted]
+        present = {text: found[text] for text in others if found[text] is not None}
+        if present:
+            yield Change(key, project(found, present), dict.fromkeys(present), resource.mode)

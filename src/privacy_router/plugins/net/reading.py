@@ -1,0 +1,265 @@
+"""The machine's network as it is, and the values of resources in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from privacy_router.engine.model import Observed, ResourceKey, canonical_json
+from privacy_router.host import sysctl
+from privacy_router.host.kernel_network import KernelNetwork
+from privacy_router.host.routes import LOCAL_TABLE, PROTOCOL_KERNEL
+from privacy_router.ovsdb.errors import OvsdbError
+from privacy_router.ovsdb.host_bridges import INTERNAL, HostBridge, HostBridges
+from privacy_router.plugins.net import dhcp, names
+from privacy_router.plugins.net.declaring import PLUGIN
+from privacy_router.plugins.net.names import RouteName, address_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from privacy_router.host.addresses import AddressEntry
+    from privacy_router.host.devices import Device
+    from privacy_router.host.routes import RouteEntry
+    from privacy_router.ovsdb.host_bridges import HostPort
+    from privacy_router.plugins.place import Place
+
+LOOPBACK = "lo"
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where the plugin works; a namespace of None is our own."""
+
+    place: Place
+    namespace: Path | None
+    ovs_socket: Path
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was read. `bridges` is None where no Open vSwitch answers."""
+
+    devices: Mapping[str, Device]
+    addresses: Sequence[AddressEntry]
+    routes: Sequence[RouteEntry]
+    accept_ra: Mapping[str, int]
+    bridges: Mapping[str, HostBridge] | None = None
+    clients: Sequence[dhcp.Process] = ()
+    managed: Mapping[str, dhcp.Managed] = field(default_factory=dict)
+
+    def of(self, device: str) -> list[AddressEntry]:
+        """The addresses of a device in the kernel's order."""
+        return [entry for entry in self.addresses if entry.device == device]
+
+    def clients_of(self, device: str) -> list[dhcp.Process]:
+        """The DHCP clients that serve a device."""
+        return [p for p in self.clients if device in p.devices(self.devices)]
+
+    def port(self, name: str) -> HostPort | None:
+        """A port of any bridge."""
+        found = (bridge.ports.get(name) for bridge in (self.bridges or {}).values())
+        return next((port for port in found if port is not None), None)
+
+    def switch_of(self, device: str) -> HostBridge | None:
+        """The bridge that made a device: its own, or one of its internal ports."""
+        for bridge in (self.bridges or {}).values():
+            port = bridge.ports.get(device)
+            if bridge.name == device or (port is not None and port.kind == INTERNAL):
+                return bridge
+        return None
+
+
+def read(location: Location) -> Machine:
+    """Everything but what services on the bus know. Raises OSError."""
+    with KernelNetwork(location.namespace) as network:
+        devices = network.devices()
+        addresses, routes = network.addresses(), network.routes()
+    return Machine(
+        devices=devices,
+        addresses=addresses,
+        routes=routes,
+        accept_ra=_accept_ra(location.namespace, devices),
+        bridges=read_bridges(location.ovs_socket),
+        clients=dhcp.processes(location.namespace),
+    )
+
+
+def read_bridges(ovs_socket: Path) -> dict[str, HostBridge] | None:
+    """All bridges; None where no Open vSwitch answers."""
+    if not ovs_socket.is_socket():
+        return None
+    try:
+        with HostBridges(ovs_socket) as database:
+            return database.read()
+    except OvsdbError:
+        return None  # whoever needs it asks again, and is told
+
+
+def _accept_ra(namespace: Path | None, devices: Mapping[str, Device]) -> dict[str, int]:
+    settings = {accept_ra(name): name for name in devices}
+    found = sysctl.read(namespace, tuple(settings))
+    return {settings[path]: int(value) for path, value in found.items() if value is not None}
+
+
+def accept_ra(device: str) -> str:
+    """The kernel's setting for router advertisements on a device."""
+    return f"ipv6/conf/{device}/accept_ra"
+
+
+# --- the values of resources ----------------------------------------------------------------------
+
+
+def observe(machine: Machine, keys: Sequence[ResourceKey] | None) -> Observed:
+    """The values of these resources, or with None of all that a person would want to see."""
+    wanted = list(_everything(machine)) if keys is None else keys
+    found = {key: value_of(machine, key.kind, key.name) for key in wanted}
+    return Observed({key: value for key, value in found.items() if value is not None})
+
+
+def _everything(machine: Machine) -> Iterator[ResourceKey]:
+    for device in machine.devices:
+        if device != LOOPBACK:
+            yield ResourceKey(PLUGIN, names.INTERFACE, device)
+    for entry in machine.addresses:
+        if entry.device != LOOPBACK:
+            name = address_name(entry.device, entry.address)
+            yield ResourceKey(PLUGIN, names.ADDRESS, name)
+    for route in machine.routes:
+        if route.protocol != PROTOCOL_KERNEL and route.table != LOCAL_TABLE:
+            yield ResourceKey(PLUGIN, names.ROUTE, str(name_of(route)))
+    for bridge in (machine.bridges or {}).values():
+        yield ResourceKey(PLUGIN, names.BRIDGE, bridge.name)
+        for port in bridge.ports:
+            yield ResourceKey(PLUGIN, names.PORT, port)
+
+
+def name_of(route: RouteEntry) -> RouteName:
+    """The name of a route."""
+    return RouteName(route.destination, route.table, route.metric)
+
+
+def value_of(machine: Machine, kind: str, name: str) -> Any:
+    """The value of a resource, None when it is not there."""
+    match kind:
+        case names.ADDRESS:
+            return _address(machine, name)
+        case names.OTHER_ADDRESSES:
+            return _global_addresses(machine, name)
+        case names.ROUTE:
+            return _route(machine, name)
+        case names.BRIDGE | names.FAIL_MODE | names.PORT:
+            return _switch(machine, kind, name)
+    device = machine.devices.get(name)
+    return None if device is None else _setting(machine, kind, device)
+
+
+def _setting(machine: Machine, kind: str, device: Device) -> Any:
+    match kind:
+        case names.UP:
+            return device.up
+        case names.MTU:
+            return device.mtu_bytes
+        case names.IPV6_RA:
+            return _ipv6_ra(machine, device.name)
+        case names.DHCP:
+            return _dhcp(machine, device.name)
+        case names.UPLINK:
+            return _uplink(machine, device.name)
+    return {
+        "dhcp": _dhcp(machine, device.name),
+        "ipv6_ra": _ipv6_ra(machine, device.name),
+        "kind": device.kind,
+        "mac": device.mac,
+        "mtu": device.mtu_bytes,
+        "up": device.up,
+    }
+
+
+def _dhcp(machine: Machine, device: str) -> Any:
+    managed = machine.managed.get(device)
+    managers = [managed.service] if managed is not None and managed.dhcp else []
+    return dhcp.value(machine.clients_of(device), managers)
+
+
+def _ipv6_ra(machine: Machine, device: str) -> int | str | None:
+    """The kernel's setting, or who listens to routers in its place."""
+    managed = machine.managed.get(device)
+    if managed is not None and managed.ipv6_ra:
+        return managed.service
+    return machine.accept_ra.get(device)
+
+
+def _uplink(machine: Machine, device: str) -> dict[str, Any]:
+    """It is on the bridge once it is a port and has no addresses of its own."""
+    port = machine.port(device)
+    addresses = sorted(str(e.address) for e in machine.of(device) if e.is_movable)
+    on = port.bridge if port is not None else None
+    return {
+        "addresses": addresses,
+        "bridge": None if addresses else on,
+        "port_of": on,
+    }
+
+
+def _address(machine: Machine, name: str) -> dict[str, Any] | None:
+    device, address = names.parse_address(name)
+    found = (entry for entry in machine.of(device) if entry.address == address)
+    return next((_address_value(entry) for entry in found), None)
+
+
+def _address_value(entry: AddressEntry) -> dict[str, Any]:
+    return {"broadcast": entry.broadcast, "scope": entry.scope_name}
+
+
+def _global_addresses(machine: Machine, device: str) -> dict[str, Any] | None:
+    if device not in machine.devices:
+        return None
+    found = (entry for entry in machine.of(device) if entry.is_movable)
+    return {str(entry.address): _address_value(entry) for entry in found}
+
+
+def routes_named(machine: Machine, name: RouteName) -> list[RouteEntry]:
+    """The routes of that name, the kernel's own last: there may be more than one of a network that
+    several devices are in."""
+    found = [route for route in machine.routes if name_of(route) == name]
+    return sorted(found, key=lambda route: route.protocol == PROTOCOL_KERNEL)
+
+
+def _route(machine: Machine, name: str) -> dict[str, Any] | None:
+    found = routes_named(machine, names.parse_route(name))
+    values = [_route_value(route) for route in found if route.protocol != PROTOCOL_KERNEL]
+    values = values or [_route_value(route) for route in found]
+    if not values:
+        return None
+    first, *others = sorted(values, key=canonical_json)
+    return first | ({"also": others} if others else {})
+
+
+def _route_value(route: RouteEntry) -> dict[str, Any]:
+    """One of several ways has no `dev` and no `via`, and says so."""
+    value = {"dev": None, "protocol": route.protocol, "type": route.type_name, "via": None}
+    if not route.is_simple:
+        return value | {"through": route.devices}
+    device = route.devices[0] if route.devices else None
+    return value | {"dev": device, "via": None if route.gateway is None else str(route.gateway)}
+
+
+def _switch(machine: Machine, kind: str, name: str) -> Any:
+    if kind == names.PORT:
+        port = machine.port(name)
+        return None if port is None else _port_value(port)
+    bridge = (machine.bridges or {}).get(name)
+    if bridge is None:
+        return None
+    return bridge.fail_mode if kind == names.FAIL_MODE else _bridge_value(bridge)
+
+
+def _port_value(port: HostPort) -> dict[str, Any]:
+    return {"bridge": port.bridge, "mac": port.mac, "tag": port.tag, "type": port.kind}
+
+
+def _bridge_value(bridge: HostBridge) -> dict[str, Any]:
+    owner = "op-dbus" if bridge.ours else "privacy-router" if bridge.node else "others"
+    return {"datapath": bridge.datapath, "fail_mode": bridge.fail_mode, "made_by": owner}

@@ -1,0 +1,170 @@
+"""The plugin `pcidecl` towards the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from privacy_router.engine.errors import RefusedError
+from privacy_router.engine.model import (
+    AVAILABLE,
+    Availability,
+    Change,
+    Desired,
+    Mode,
+    Observed,
+    Resource,
+    ResourceKey,
+    Value,
+    enforced,
+)
+from privacy_router.engine.plugin import Plugin, Tell
+from privacy_router.errors import PrivacyRouterError
+from privacy_router.host.uevents import uevents
+from privacy_router.plugins.pcidecl.bus import PciBus
+from privacy_router.plugins.pcidecl.in_use import use_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Sequence
+
+    from privacy_router.config.plugins.pcidecl import PciDevice
+    from privacy_router.host.uevents import Uevent
+    from privacy_router.plugins.place import Place
+
+DEVICE = "device"
+
+
+class PcideclPlugin(Plugin):
+    """PCI devices and the drivers that they are bound to."""
+
+    name: ClassVar[str] = "pcidecl"
+    title: ClassVar[str] = "PCI devices and their drivers"
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._bus = PciBus(place)
+
+    async def availability(self) -> Availability:
+        """Whether the machine has a PCI bus."""
+        if self._bus.is_here():
+            return AVAILABLE
+        return Availability(
+            "this machine has no PCI bus", "leave plugins.pcidecl out of its document"
+        )
+
+    def declare(self, section: Any) -> Desired:
+        """The payload is the addresses of those that may lose their driver in any case."""
+        devices: dict[str, PciDevice] = {} if section is None else section.devices
+        resources = {
+            self.key(DEVICE, address): Resource(_value(item), Mode(item.mode))
+            for address, item in devices.items()
+        }
+        forced = frozenset(address for address, item in devices.items() if item.force)
+        return Desired(resources, forced)
+
+    async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
+        """All devices, or those."""
+        return await asyncio.to_thread(self._query, keys)
+
+    def _query(self, keys: Collection[ResourceKey] | None) -> Observed:
+        if keys is None:
+            addresses = self._bus.addresses() if self._bus.is_here() else []
+            keys = [self.key(DEVICE, address) for address in addresses]
+        found = {key: self._bus.read(key.name) for key in keys}
+        return Observed({key: value for key, value in found.items() if value is not None})
+
+    async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
+        """Refuse other devices than are meant, drivers that are not loaded, and to cut off the
+        branch that the machine sits on."""
+        for change in enforced(changes):
+            if change.after is not None:
+                self._require_the_same(change)
+                self._require_driver(change)
+                if change.key.name not in desired.payload:
+                    await asyncio.to_thread(self._require_spare, change)
+
+    def _require_the_same(self, change: Change) -> None:
+        address, found, wanted = change.key.name, change.before, change.after
+        if found is None:
+            raise RefusedError(
+                f"there is no PCI device {address}",
+                remedy="`lspci -Dn` lists those that there are; or leave it out of the document",
+            )
+        for name in ("vendor", "device"):
+            if name in wanted and found[name] != wanted[name]:
+                raise RefusedError(
+                    f"the PCI device {address} is another one than declared: its {name} is"
+                    f" {found[name]}, not {wanted[name]}",
+                    remedy="see `lspci -Dn` for where the device is now, and correct its address",
+                )
+        if not self._bus.is_writable(address):
+            raise RefusedError(
+                f"the files of the PCI device {address} in /sys cannot be written here",
+                remedy="a container cannot do that: run op-dbus on the host",
+            )
+
+    def _require_driver(self, change: Change) -> None:
+        driver = change.after.get("driver")
+        if driver is not None and not self._bus.has_driver(driver):
+            raise RefusedError(
+                f"the driver {driver} for the PCI device {change.key.name} is not loaded",
+                remedy=f"modprobe {driver}, and name it in /etc/modules-load.d for the next start",
+            )
+
+    def _require_spare(self, change: Change) -> None:
+        loses = change.before.get("driver")
+        if loses is None or loses == change.after.get("driver"):
+            return
+        use = use_of(self._place, self._bus.device(change.key.name))
+        if use:
+            raise RefusedError(
+                f"the PCI device {change.key.name} is in use: {use}",
+                remedy='take that elsewhere first; with "force": true it is done all the same',
+            )
+
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:  # noqa: ARG002
+        """Each device in turn; a kernel that takes its time is not interrupted."""
+        for change in enforced(changes):
+            if change.after is not None:
+                await asyncio.to_thread(self._apply, change, tell)
+
+    def _apply(self, change: Change, tell: Tell) -> None:
+        address, wanted = change.key.name, change.after
+        found = self._bus.read(address)
+        if found is None:
+            raise PrivacyRouterError(
+                f"the PCI device {address} is gone", remedy="plug it in, or leave it out"
+            )
+        if "driver_override" in wanted and found["driver_override"] != wanted["driver_override"]:
+            self._bus.override(address, wanted["driver_override"])
+        if "driver" in wanted and found["driver"] != wanted["driver"]:
+            tell(f"{address}: {found['driver'] or 'no driver'} → {wanted['driver'] or 'no driver'}")
+            self._bus.bind(address, wanted["driver"])
+
+    async def watch(self) -> AsyncIterator[str]:
+        """Devices that come, go, or change drivers. The kernel says nothing of driver_override."""
+        try:
+            async for event in uevents("pci"):
+                yield _words(event)
+        except OSError as error:
+            raise PrivacyRouterError(
+                f"the kernel does not tell of devices: {error.strerror}", retryable=True
+            ) from error
+
+
+def _value(item: PciDevice) -> Value:
+    """Only what the section names. A driver comes with an override, so that no other takes the
+    device when the bus is searched again."""
+    value: dict[str, Value] = {"vendor": item.vendor, "device": item.device}
+    if "driver" in item.model_fields_set:
+        value["driver"] = item.driver
+    if "driver_override" in item.model_fields_set:
+        value["driver_override"] = item.driver_override
+    elif item.driver is not None:
+        value["driver_override"] = item.driver
+    return value
+
+
+def _words(event: Uevent) -> str:
+    device = event.get("PCI_SLOT_NAME", "")
+    return f"PCI device {device}: {event.get('ACTION', '')}" if device else "PCI devices"
