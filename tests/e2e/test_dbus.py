@@ -199,7 +199,7 @@ def test_drift_is_put_right_and_told(bus_lab: Lab) -> None:
 
 
 def test_a_flow_is_added_kept_and_deleted(bus_lab: Lab) -> None:
-    """As if it stood in openflow.additional_flows: kept against drift, and refused where it leaks."""
+    """As one of openflow.additional_flows: kept against drift, and refused where it leaks."""
     match = ("2", "in_port", "internal_100", "tcp_dst", "25")
     flow = ("qa{ss}ass", "150", *match, "1", "drop", "no mail from clients")
     (made,) = call(bus_lab, OPENFLOW, "Add", *flow)

@@ -196,7 +196,7 @@ async def test_a_rollback_that_fails_is_told_and_tried_again(tmp_path: Path) -> 
     with pytest.raises(RollbackFailedError):
         await engine.apply(source())
     plugin(engine, "two").fault = ""
-    await engine.retry_rollback()
+    await engine.retry()
     assert machine(tmp_path) == {}
     plugin(engine, "three").fault = ""
     assert (await engine.apply(ALL)).number == 2

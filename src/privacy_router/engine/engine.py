@@ -58,7 +58,8 @@ class Engine:
 
     `source` is the document that is kept, or that waits to be confirmed, and `kept` what each
     plugin is to keep so; that is the reconciler's to look after. `trouble` says why a run could
-    not be undone; until it is, nothing else is applied.
+    not be undone; until it is, nothing else is applied. `not_kept` are sections that could not be
+    kept at the start, and `troubles` says why; they are tried again.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class Engine:
         self.listeners: list[Listener] = []
         self.source = Source()
         self.trouble = ""
+        self.troubles: dict[str, str] = {}
+        self.not_kept: dict[str, Any] = {}
         self._transaction: Transaction | None = None
         self._parse = parse
         self._clock = clock or machine_clock()
@@ -176,6 +179,8 @@ class Engine:
     async def _keep(self, plan: Plan) -> None:
         self.source = plan.source
         self.kept = {share.plugin.name: share.kept for share in plan.shares}
+        self.not_kept.clear()
+        self.troubles.clear()
         for share in plan.shares:
             if share.plugin.keeps_itself:
                 call = share.plugin.keep(share.desired)
@@ -241,13 +246,36 @@ class Engine:
             self._settled()
 
     async def _keep_known(self) -> None:
-        """Keep what the current document of the journal declares, as far as that can be read."""
+        """Keep what the current document of the journal declares, whatever of the machine can be
+        read now: each plugin for itself, since all of it was applied before."""
         known = await asyncio.to_thread(self.journal.source)
         self.source = known or Source()
+        self.kept = {}
         try:
-            await self._keep(await self.plan(self.source))
+            sections = await asyncio.to_thread(self._parse, self.source)
         except PrivacyRouterError as error:
-            _log.error("cannot keep watch", reason=error.message, remedy=error.remedy)
+            _log.error("the document is of another version", reason=error.message)
+            return
+        self.not_kept = dict(sections)
+        await self._keep_rest()
+
+    async def _keep_rest(self) -> None:
+        """Keep what could not be kept yet."""
+        for name, section in list(self.not_kept.items()):
+            plugin = self.plugins[name]
+            try:
+                declaring = asyncio.to_thread(plugin.declare, section)
+                desired = await bounded(plugin, "declare", declaring)
+                if plugin.keeps_itself:
+                    await bounded(plugin, "keep what it has", plugin.keep(desired))
+            except PrivacyRouterError as error:
+                if self.troubles.get(name) != error.message:
+                    _log.error("not kept yet", plugin=name, reason=error.message)
+                self.troubles[name] = error.message
+            else:
+                self.kept[name] = desired
+                self.troubles.pop(name, None)
+                del self.not_kept[name]
 
     # --- starting and ending ---------------------------------------------------------------------
 
@@ -285,10 +313,22 @@ class Engine:
         in_time = found.deadline_s is not None and self._clock.now_s() < found.deadline_s
         return found.phase is Phase.AWAITING and found.boot == self._clock.boot and in_time
 
-    async def retry_rollback(self) -> None:
-        """Try again to undo what could not be. Raises RollbackFailedError."""
+    @property
+    def has_to_retry(self) -> bool:
+        """Whether something waits for `retry`."""
+        return bool(self.trouble or self.not_kept)
+
+    async def retry(self) -> None:
+        """Try again to undo what could not be, and to keep what could not be kept.
+
+        Raises RollbackFailedError.
+        """
         if self.trouble:
             await self.roll_back(self.trouble)
+        async with self.lock:
+            if self.not_kept:
+                await self._keep_rest()
+                self._settled()
 
     async def close(self) -> None:
         """Watch no clock any more. What waits to be confirmed goes on waiting at the next start."""

@@ -175,8 +175,8 @@ class Keeper:
 
 
 class Reconciler:
-    """A keeper for each plugin that does not keep itself; and a rollback that failed is tried
-    again."""
+    """A keeper for each plugin that does not keep itself; and what failed at a start, or could not
+    be undone, is tried again."""
 
     def __init__(self, engine: Engine, listener: DriftListener) -> None:
         self._engine = engine
@@ -191,7 +191,7 @@ class Reconciler:
         async with asyncio.TaskGroup() as tasks:
             for keeper in self.keepers.values():
                 tasks.create_task(keeper.run())
-            tasks.create_task(self._retry_rollback())
+            tasks.create_task(self._retry())
 
     def refresh(self) -> None:
         """What is kept may have changed."""
@@ -203,15 +203,15 @@ class Reconciler:
         for keeper in self.keepers.values():
             keeper.wake()
 
-    async def _retry_rollback(self) -> None:
+    async def _retry(self) -> None:
         pause_s = _RETRY_FIRST_S
         while True:
             await asyncio.sleep(pause_s)
-            if not self._engine.trouble:
+            if not self._engine.has_to_retry:
                 pause_s = _RETRY_FIRST_S
                 continue
             try:
-                await self._engine.retry_rollback()
+                await self._engine.retry()
             except PrivacyRouterError as error:
                 _log.error("still not rolled back", reason=error.message)
             pause_s = min(pause_s * 2, _RETRY_MOST_S)

@@ -143,7 +143,8 @@ class View:
         of_node = "" if self.controller is None else self.controller.trouble
         keepers = [] if self.reconciler is None else self.reconciler.keepers.values()
         of_plugins = [f"{k.plugin.name}: {k.trouble}" for k in keepers if k.trouble]
-        return "; ".join(filter(None, [self.engine.trouble, of_node, *of_plugins]))
+        waiting = [f"{name}: {reason}" for name, reason in self.engine.troubles.items()]
+        return "; ".join(filter(None, [self.engine.trouble, of_node, *waiting, *of_plugins]))
 
     @property
     def state(self) -> str:

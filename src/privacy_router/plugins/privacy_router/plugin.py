@@ -21,6 +21,7 @@ from privacy_router.engine.plugin import EVERYTHING, Plugin
 from privacy_router.node import lifecycle
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import Controller, make_engine
+from privacy_router.node.flows import FlowError
 from privacy_router.node.inspection import port_names
 from privacy_router.node.observe import observe
 from privacy_router.node.secrets import load_keys
@@ -125,14 +126,22 @@ class PrivacyRouterPlugin(Plugin):
         items = await asyncio.to_thread(observe, intent.state, intent.machine)
         if desired.payload is None:
             return NodeObserved(words.values_of(items))
+        changes = await self._flow_changes(intent)
+        return NodeObserved(words.values_of(items), changes)
+
+    async def _flow_changes(self, intent: Intent) -> list[Change]:
+        """Where the flows are not as they should be; as one, where the switch does not answer,
+        which is for the applier to put right."""
         flows = self._kept_flows(intent) or make_engine(intent.state, intent.machine)
         try:
             changes = await flows.differences()
+        except FlowError as error:
+            key = ResourceKey("openflow", "switch", intent.state.bridge.name)
+            return [Change(key, error.message, "answers")]
         finally:
             if self.controller is None or flows is not self.controller.flows:
                 await flows.close()
-        names = port_names(intent.state, flows)
-        return NodeObserved(words.values_of(items), words.flow_changes(changes, names))
+        return words.flow_changes(changes, port_names(intent.state, flows))
 
     def _kept_flows(self, intent: Intent) -> FlowEngine | None:
         """The flows of the controller, whose connections are there, if it is to keep the same."""
