@@ -48,7 +48,7 @@ async def nothing() -> None:
 @pytest.fixture
 async def view() -> Counting:
     flows = SimpleNamespace(on_repaired=None, on_port=None)
-    engine: Any = SimpleNamespace(plugins={}, journal=None, trouble="")
+    engine: Any = SimpleNamespace(plugins={}, journal=None, trouble="", troubles={})
     made = Counting(engine, SimpleNamespace(), nothing)  # type: ignore[arg-type]
     made.controller = SimpleNamespace(trouble="", on_pass=None, flows=flows)  # type: ignore[assignment]
     made.follow()

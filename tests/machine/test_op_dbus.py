@@ -101,6 +101,10 @@ def as_user(user: str, *command: str | Path) -> subprocess.CompletedProcess[str]
     return run("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *command)
 
 
+def status_of(package: str) -> str:
+    return run("dpkg-query", "-W", "-f", "${db:Status-Status}", package).stdout
+
+
 def main_pid() -> str:
     return show(SERVICE)["MainPID"]
 
@@ -163,12 +167,16 @@ def test_killed_in_the_middle_the_next_start_undoes_it(service: None) -> None:
     before = observed()
     slow = {"packages": {"pr-slow": {}, "pr-lib": {"version": "1.0"}}}
     path = document(net=WHOLE["net"], packagekit=slow)
-    with subprocess.Popen([ROUTER, "apply", path], stderr=subprocess.PIPE) as applying:
-        eventually(lambda: "pr-lib" in packages.installed(), "dpkg does not begin")
+    applying = subprocess.Popen([ROUTER, "apply", path], stderr=subprocess.PIPE)
+    try:
+        eventually(lambda: status_of("pr-slow") == "half-configured", "dpkg does not begin")
         pid = main_pid()
         must("kill", "-KILL", pid)
-        applying.wait(30)
+        applying.communicate(timeout=30)
         assert applying.returncode != 0
+    finally:
+        applying.kill()
+        applying.communicate()
     packages.GATE.touch()
     eventually(lambda: main_pid() not in {"0", pid}, "systemd does not start it again")
     eventually(lambda: run(ROUTER, "runs").returncode == 0, "it is not on the bus", 120)
@@ -209,7 +217,7 @@ def test_reload_applies_the_file(service: None) -> None:
         CONFIG.write_text(json.dumps({"version": 1, "plugins": {"net": WHOLE["net"]}}))
         must("systemctl", "reload", SERVICE)
         eventually(lambda: "198.18.7.7" in must("ip", "address", "show", "lo"), "it is not applied")
-        assert show(SERVICE)["StatusText"].startswith("keeps ")
+        eventually(lambda: show(SERVICE)["StatusText"].startswith("keeps "), "it says nothing")
         CONFIG.write_text("{")
         must("systemctl", "reload", SERVICE)
         assert show(SERVICE)["ActiveState"] == "active"
