@@ -91,7 +91,8 @@ class PrivacyRouterPlugin(Plugin):
 
     async def prepare(self, section: Any) -> None:
         """Look whether a node can run here, and have its keys (and a WARP account) ready."""
-        await unwaited(lambda: self._prepare(section))
+        if self._kept is None or self._kept.config != section:
+            await unwaited(lambda: self._prepare(section))
 
     def _prepare(self, config: PrivacyRouterConfig) -> None:
         lifecycle.ready_machine(config, self._paths)
