@@ -137,6 +137,8 @@ class Engine:
                 await require_available(plugin, f"plugins.{name}")
                 await bounded(plugin, "prepare", plugin.prepare(section))
             plan = await self.plan(source)
+            if not plan.changing and not self._is_news(plan):
+                return Outcome(0, plan.changes)
             try:
                 return await self._carry_out(plan, confirm_within_s)
             except RollbackFailedError as error:
@@ -144,6 +146,11 @@ class Engine:
                 raise
             finally:
                 self._settled()
+
+    def _is_news(self, plan: Plan) -> bool:
+        """Whether there is anything to note or to keep that was not noted and kept before."""
+        kept = {share.plugin.name for share in plan.shares} <= self.kept.keys()
+        return bool(plan.releases() or not kept or not plan.source.same_as(self.source))
 
     async def _carry_out(self, plan: Plan, confirm_within_s: float) -> Outcome:
         if not plan.changing:
