@@ -81,6 +81,7 @@ class PrivacyRouterPlugin(Plugin):
         self._paths = paths
         self.added_flows = RuntimeFlows(paths.runtime_flows)
         self._going_down = going_down
+        self._compiled_last: tuple[Any, DesiredState | None] = (None, None)
         self._kept: Intent | None = None
         self._task: asyncio.Task[None] | None = None
         self.controller: Controller | None = None
@@ -115,7 +116,12 @@ class PrivacyRouterPlugin(Plugin):
         """The node with the flows that were added at run time, or with these in their place."""
         added = self.added_flows.all() if flows is None else flows
         keys = load_keys(config, self._paths, make=False)
-        return compile_node(with_flows(config, added), keys, machine.facts)
+        inputs = (config, tuple(added), keys, machine.facts)
+        known, state = self._compiled_last
+        if state is None or known != inputs:
+            state = compile_node(with_flows(config, added), keys, machine.facts)
+            self._compiled_last = (inputs, state)
+        return state
 
     # --- what is ---------------------------------------------------------------------------------
 
