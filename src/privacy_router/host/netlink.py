@@ -115,11 +115,16 @@ class Netlink:
 
     def addresses(self, name: str) -> set[Interface]:
         """A device's addresses, without the link-local ones that the kernel makes itself."""
-        found = {
-            ip_interface(f"{message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}")
-            for message in self._ip.get_addr(index=self._index(name))
-        }
+        found = {_address(message) for message in self._ip.get_addr(index=self._index(name))}
         return {address for address in found if not address.is_link_local}
+
+    def all_addresses(self) -> set[tuple[str, Interface]]:
+        """The same of all devices, each with the device's name, read at once."""
+        names = {link.index: link.name for link in self.links().values()}
+        found = {
+            (names.get(message["index"], ""), _address(message)) for message in self._ip.get_addr()
+        }
+        return {(name, address) for name, address in found if name and not address.is_link_local}
 
     def replace_address(self, name: str, address: Interface) -> None:
         """Put an address on a device, usable at once (no duplicate address detection)."""
@@ -291,6 +296,10 @@ class _Session:
 
 def _family(address: Address | Network) -> int:
     return AF_INET if address.version == 4 else AF_INET6
+
+
+def _address(message: Any) -> Interface:
+    return ip_interface(f"{message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}")
 
 
 def _link(message: Any) -> Link:

@@ -109,10 +109,9 @@ def _devices(
 
 
 def _addresses(name: str, netlink: Netlink) -> Iterator[tuple[Key, Any]]:
-    for device in netlink.links():
-        for address in netlink.addresses(device):
-            if not address.is_loopback:
-                yield Key(Kind.ADDRESS, name, f"{address} on {device}"), (device, address)
+    for device, address in netlink.all_addresses():
+        if not address.is_loopback:
+            yield Key(Kind.ADDRESS, name, f"{address} on {device}"), (device, address)
 
 
 def _neighbours(name: str, netlink: Netlink) -> Iterator[tuple[Key, Any]]:
