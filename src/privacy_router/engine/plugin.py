@@ -40,8 +40,8 @@ class Plugin(ABC):
 
     `after` names the plugins whose changes come first; removals go the other way round, and so does
     rolling back. `timeout_s` is what a single call may take before the engine gives the run up.
-    One that `keeps_itself` follows what happens on the machine by its own means, and gives back
-    what a document no longer declares by itself.
+    One that `keeps_itself` follows what happens on the machine by its own means, gives back what a
+    document no longer declares by itself, and reads back what it applies until that is in force.
     """
 
     name: ClassVar[str]

@@ -180,7 +180,7 @@ class View:
         """What is kept, or what a keeper says, has changed."""
         if self.reconciler is not None:
             self.reconciler.refresh()
-        self._read()
+        self._read_for_listener()
 
     def drifted(self, plugin: str, changes: Sequence[ResourceChange], repaired: bool) -> None:
         """Something was not as it was declared."""
@@ -194,7 +194,7 @@ class View:
             self.hops, self.clients, self.rtt_ms, self.pending = {}, {}, {}, []
         else:
             self.follow()
-        self._read()
+        self._read_for_listener()
 
     # --- told by the controller ------------------------------------------------------------------
 
@@ -242,6 +242,10 @@ class View:
         """Return when what is here is no older than two seconds, or the machine takes too long."""
         if self._read_at is None or time.monotonic() - self._read_at > _FRESH_S:
             await asyncio.wait({self._read()}, timeout=_PATIENCE_S)
+
+    def _read_for_listener(self) -> None:
+        if self.listener is not None:
+            self._read()
 
     def _read(self) -> asyncio.Task[None]:
         if self._reading is None:
