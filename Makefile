@@ -17,7 +17,7 @@ UNIT_TESTS := $(PYTEST) -n 2 tests -m "not e2e and not machine"
 E2E_TESTS := $(PYTEST) -n 2 --dist loadfile tests/e2e -m e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install uninstall demo test test-unit test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-ports fuzz docs lock clean
+.PHONY: help setup install uninstall demo test test-unit test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,7 +64,7 @@ check: ## ruff, mypy --strict and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-chain bench-openflow ## all benchmarks, against their peers; adds rows to build/bench.json (root)
+bench: bench-chain bench-openflow bench-engine ## all benchmarks, against their peers; adds rows to build/bench.json (root)
 
 bench-chain: ## the chain against one built by hand (root)
 	@$(BOOTSTRAP) bench
@@ -72,6 +72,10 @@ bench-chain: ## the chain against one built by hand (root)
 
 bench-openflow: bench-ports ## OpenFlow against ovs-ofctl and os-ken (root)
 	$(BIN)/python bench/openflow.py
+
+bench-engine: ## op-dbus with a whole node: applying, reading, memory, a thousand crashes (root)
+	@$(BOOTSTRAP) bench
+	$(BIN)/python bench/engine.py
 
 bench-ports: ## how long one container among 10,000 waits for its flows, and a deleted flow (root)
 	@$(BOOTSTRAP) bench

@@ -34,9 +34,8 @@ FILES = [
     Path("/usr/lib/sysusers.d/privacy-router.conf"),
     Path("/usr/share/dbus-1/system.d/org.opdbus.conf"),
     Path("/usr/share/polkit-1/actions/org.opdbus.policy"),
-    Path("/usr/share/polkit-1/rules.d/50-privacy-router.rules"),
 ]
-ACTIONS = {f"org.opdbus.{name}" for name in ("query", "apply", "confirm", "restore", "flows")}
+ACTIONS = {f"org.opdbus.{name}" for name in ("apply", "confirm", "restore", "flows")}
 BUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 GROUP, NOBODY = "member", "stranger"
 
@@ -96,10 +95,9 @@ def test_polkit_knows_the_actions_in_words(installed: None) -> None:
 @pytest.mark.parametrize(
     ("user", "action", "allowed"),
     [
-        (GROUP, "org.opdbus.query", True),
         (GROUP, "org.opdbus.apply", False),
         (GROUP, "org.opdbus.flows", False),
-        (NOBODY, "org.opdbus.query", False),
+        (NOBODY, "org.opdbus.confirm", False),
         ("root", "org.opdbus.restore", True),
     ],
 )

@@ -84,7 +84,7 @@ async def apply(plugin: PcideclPlugin, desired: Desired) -> Value:
         (ADDRESS, {"vendor": "0x8086"}, "device"),
         (ADDRESS, IDS | {"driver": "../vfio"}, "the name of a driver"),
         (ADDRESS, IDS | {"driver": "igb", "driver_override": "none"}, "the same name"),
-        (ADDRESS, IDS | {"mode": "watch"}, '"enforce" or "observe-only"'),
+        (ADDRESS, IDS | {"mode": "watch"}, "enforce (keep it so) or observe-only"),
         (ADDRESS, IDS | {"force": "yes"}, "force"),
     ],
 )

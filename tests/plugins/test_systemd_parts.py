@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from privacy_router.engine.model import Change, ResourceKey
 from privacy_router.errors import StorageError
 from privacy_router.host.dbus import Bus, Signal
-from privacy_router.plugins.place import Place
-from privacy_router.plugins.systemd.entries import (
+from privacy_router.host.entries import (
     file_value,
     link_value,
     put_entry,
     read_entry,
     remove_if_empty,
 )
+from privacy_router.plugins.place import Place
 from privacy_router.plugins.systemd.going_back import picture
 from privacy_router.plugins.systemd.names import concerns, is_own, names_with_drop_ins
 from privacy_router.plugins.systemd.places import UnitPlaces

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from privacy_router.config.checks import check
+from privacy_router.config.machine_checks import check_together
 from privacy_router.config.models import Document, PrivacyRouterConfig
 from privacy_router.config.problems import HIDDEN, Problem, describe, json_path, nearest_of
 from privacy_router.config.values import BASE_DIRECTORY
@@ -50,6 +51,7 @@ def validate(
         return None, [*described, *_check_valid_parts(data, details)]
     config = document.plugins.privacy_router
     problems = [] if config is None else check(config)
+    problems += check_together(document.plugins)
     return (None if problems else document), problems
 
 

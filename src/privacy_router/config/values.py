@@ -16,7 +16,7 @@ from ipaddress import (
     ip_address,
 )
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, StringConstraints
@@ -204,6 +204,10 @@ def _whole_number(value: object) -> object:
     return value
 
 
+Mode = Annotated[
+    Literal["enforce", "observe-only"], Expected("enforce (keep it so) or observe-only (report)")
+]
+"""What becomes of a difference."""
 Flag = Annotated[bool, Strict(), Expected("true or false")]
 Port = Annotated[
     int,

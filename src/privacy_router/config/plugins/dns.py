@@ -113,7 +113,6 @@ Dnssec = Annotated[
 DnsOverTls = Annotated[
     Literal["yes", "no", "opportunistic"], kind.Expected('"yes", "no" or "opportunistic"')
 ]
-Mode = Annotated[Literal["enforce", "observe-only"], kind.Expected('"enforce" or "observe-only"')]
 
 
 class DnsLink(Section):
@@ -130,7 +129,7 @@ class DnsLink(Section):
     )
     dnssec: Dnssec | None = Field(None, description="Whether answers are validated.")
     dns_over_tls: DnsOverTls | None = Field(None, description="Whether the servers speak TLS.")
-    mode: Mode = Field("enforce", description="Whether a difference is corrected or reported.")
+    mode: kind.Mode = Field("enforce", description="Whether a difference is corrected or reported.")
 
 
 class DnsConfig(Section):
@@ -155,6 +154,6 @@ class DnsConfig(Section):
         description="systemd-resolved, or /etc/resolv.conf as a file; auto takes the first that"
         " is there.",
     )
-    mode: Mode = Field(
+    mode: kind.Mode = Field(
         "enforce", description="The same for the machine's settings, not those of links."
     )

@@ -11,13 +11,10 @@ from pydantic import AfterValidator, Field, Strict, StringConstraints, model_val
 from pydantic_core import PydanticCustomError
 
 from privacy_router.config.sections import Section
-from privacy_router.config.values import Expected, Flag, Identifier, Sentence
+from privacy_router.config.values import Expected, Flag, Identifier, Mode, Sentence
 
 _SECONDS_MAX = 10**9
 
-Mode = Annotated[
-    Literal["enforce", "observe-only"], Expected("enforce (keep it so) or observe-only (report)")
-]
 UserName = Annotated[
     str,
     StringConstraints(

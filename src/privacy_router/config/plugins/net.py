@@ -21,7 +21,6 @@ from pydantic import BeforeValidator, Field, Strict
 from privacy_router.config import values as kind
 from privacy_router.config.sections import SEQUENCE_MAX_ITEMS, Section
 
-Mode = Literal["enforce", "observe-only"]
 MAIN_TABLE = 254
 _MODE = "enforce, or observe-only to report differences and change nothing."
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
@@ -125,7 +124,7 @@ class BridgePort(Section):
     mac: MacAddress | None = Field(
         None, description="MAC of an internal port; chosen by Open vSwitch when null."
     )
-    mode: Mode = Field("enforce", description=_MODE)
+    mode: kind.Mode = Field("enforce", description=_MODE)
 
 
 class Bridge(Section):
@@ -148,7 +147,7 @@ class Bridge(Section):
         description="The device to the outside: it becomes a port, and its addresses and routes"
         " move to the bridge, the machine's connections with them.",
     )
-    mode: Mode = Field("enforce", description=_MODE)
+    mode: kind.Mode = Field("enforce", description=_MODE)
 
 
 class Interface(Section):
@@ -169,7 +168,7 @@ class Interface(Section):
         False,
         description="Whether it has no other addresses; link-local ones stay in any case.",
     )
-    mode: Mode = Field("enforce", description=_MODE)
+    mode: kind.Mode = Field("enforce", description=_MODE)
 
 
 class Route(Section):
@@ -186,7 +185,7 @@ class Route(Section):
     metric: Metric | None = Field(
         None, description="The lower the better; null is 0 for IPv4 and 1024 for IPv6."
     )
-    mode: Mode = Field("enforce", description=_MODE)
+    mode: kind.Mode = Field("enforce", description=_MODE)
 
     @property
     def destination(self) -> IPv4Network | IPv6Network:

@@ -39,9 +39,9 @@ class PackageItem(Section):
     version: Version | None = Field(
         None, description="Exactly this version, kept from upgrades; null for any."
     )
-    mode: Annotated[
-        Literal["enforce", "observe-only"], kind.Expected('"enforce" or "observe-only"')
-    ] = Field("enforce", description="Whether a difference is corrected or only reported.")
+    mode: kind.Mode = Field(
+        "enforce", description="Whether a difference is corrected or only reported."
+    )
 
     @model_validator(mode="after")
     def _version_is_of_an_installed_one(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -48,9 +48,9 @@ class PciDevice(Section):
         description="Whether it may lose its driver although a mounted disk or the way out of the"
         " machine is behind it.",
     )
-    mode: Annotated[
-        Literal["enforce", "observe-only"], kind.Expected('"enforce" or "observe-only"')
-    ] = Field("enforce", description="Whether a difference is corrected or only reported.")
+    mode: kind.Mode = Field(
+        "enforce", description="Whether a difference is corrected or only reported."
+    )
 
     @model_validator(mode="after")
     def _the_driver_may_bind(self) -> Self:

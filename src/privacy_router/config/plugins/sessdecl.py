@@ -7,9 +7,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from privacy_router.config.plugins.login1 import Mode, UserName
+from privacy_router.config.plugins.login1 import UserName
 from privacy_router.config.sections import Section
-from privacy_router.config.values import Expected, Flag, Identifier
+from privacy_router.config.values import Expected, Flag, Identifier, Mode
 
 Type = Annotated[
     Literal["tty", "x11", "wayland", "mir", "web", "unspecified", "graphical"],

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from privacy_router.config.plugins.systemd_properties import UnitProperties
 from privacy_router.config.sections import Section
-from privacy_router.config.values import Expected, Flag
+from privacy_router.config.values import Expected, Flag, Mode
 
 _ITEMS_MAX: Final = 4096
 _TEXT_MAX_CHARS: Final = 1024 * 1024
@@ -25,9 +25,6 @@ def _unit_text(text: str) -> str:
     return text
 
 
-Mode = Annotated[
-    Literal["enforce", "observe-only"], Expected("enforce (keep it so) or observe-only (report)")
-]
 UnitName = Annotated[
     str,
     StringConstraints(strict=True, max_length=255, pattern=rf"^{_STEM}\.({_TYPES})$"),

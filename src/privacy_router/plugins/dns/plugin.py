@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from privacy_router.engine.errors import PluginUnavailableError
 from privacy_router.engine.model import Desired, Observed, differences
 from privacy_router.engine.plugin import Plugin
+from privacy_router.host.entries import put_entry, read_entry, remove_if_empty
 from privacy_router.plugins.dns import resolv_conf
 from privacy_router.plugins.dns.declaring import (
     DROP_IN,
@@ -22,7 +23,6 @@ from privacy_router.plugins.dns.declaring import (
 from privacy_router.plugins.dns.obstacles import require_last_word, require_replaceable
 from privacy_router.plugins.dns.resolved import UNIT, Resolved, managed_elsewhere
 from privacy_router.plugins.dns.watching import changes as outside_changes
-from privacy_router.plugins.systemd.entries import put_entry, read_entry, remove_if_empty
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence

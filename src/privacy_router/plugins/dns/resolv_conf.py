@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from privacy_router.host.entries import put_entry, read_entry
 from privacy_router.plugins.dns.declaring import FILE, KEPT_COPY, MARK
-from privacy_router.plugins.systemd.entries import put_entry, read_entry
 
 if TYPE_CHECKING:
     from privacy_router.engine.model import Value

@@ -16,6 +16,7 @@ from privacy_router.engine.model import (
 )
 from privacy_router.engine.plugin import Plugin
 from privacy_router.host.dbus import DBusCallError
+from privacy_router.host.entries import put_entry, read_entry
 from privacy_router.plugins.packagekit import declaring
 from privacy_router.plugins.packagekit.declaring import (
     AVAILABLE,
@@ -30,7 +31,6 @@ from privacy_router.plugins.packagekit.making import Making
 from privacy_router.plugins.packagekit.rehearsal import Work
 from privacy_router.plugins.packagekit.transactions import Transactions
 from privacy_router.plugins.packagekit.watching import changes as outside_changes
-from privacy_router.plugins.systemd.entries import put_entry, read_entry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator, Sequence

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.engine.errors import RefusedError
-from privacy_router.plugins.systemd.entries import read_entry
+from privacy_router.host.entries import read_entry
 from privacy_router.plugins.systemd.names import (
     DROP_IN,
     FILE,

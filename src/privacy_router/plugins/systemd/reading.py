@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.plugins.systemd.entries import read_entry
+from privacy_router.host.entries import read_entry
 from privacy_router.plugins.systemd.names import (
     DROP_IN,
     FILE,

@@ -12,7 +12,7 @@ import os
 import secrets
 import stat
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from privacy_router.errors import StorageError
 from privacy_router.host.files import read_bounded, write_atomic
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from privacy_router.engine.model import Value
 
+Value: TypeAlias = Any
+"""A JSON value, as described above."""
 FILE_MAX_BYTES: Final = 4 * 1024 * 1024
 _CODED: Final = "base64:"
 _DIRECTORY_MODE: Final = 0o755

@@ -1,0 +1,92 @@
+"""The node's items as resources of the domains that they are in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+import pytest
+
+from privacy_router.engine.errors import RefusedError
+from privacy_router.engine.model import Change, Desired, Resource, ResourceKey
+from privacy_router.host.dbus import Bus
+from privacy_router.node.paths import NodePaths
+from privacy_router.plan.state import Key, Kind
+from privacy_router.plugins.place import Place
+from privacy_router.plugins.privacy_router import PARTS, PartPlugin, PrivacyRouterPlugin
+from privacy_router.plugins.privacy_router.plugin import NodeObserved
+from privacy_router.plugins.privacy_router.resources import DOMAINS, key_of, value_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_every_kind_of_item_is_in_a_domain() -> None:
+    assert DOMAINS.keys() == set(Kind)
+    assert set(DOMAINS.values()) <= {"net", *(part.name for part in PARTS)}
+
+
+def test_a_key_says_domain_kind_and_place() -> None:
+    assert str(key_of(Key(Kind.ROUTE, "pr-warp", "default"))) == "net route pr-warp/default"
+    assert key_of(Key(Kind.DEVICE_SETTING, "host", "x")).kind == "device-setting"
+
+
+@dataclass(frozen=True)
+class Inner:
+    network: object
+    names: frozenset[str]
+
+
+def test_values_are_json_and_always_the_same() -> None:
+    value = value_of((Inner(ip_network("10.0.0.0/8"), frozenset({"b", "a"})), True, None, 3))
+    assert value == [{"network": "10.0.0.0/8", "names": ["a", "b"]}, True, None, 3]
+    assert json.loads(json.dumps(value)) == value
+
+
+def plugin(tmp_path: Path) -> PrivacyRouterPlugin:
+    return PrivacyRouterPlugin(NodePaths(tmp_path / "state", tmp_path / "run"))
+
+
+def test_a_difference_names_who_asks_for_it(tmp_path: Path) -> None:
+    wanted, extra = ResourceKey("net", "route", "a"), ResourceKey("net", "route", "b")
+    flow = Change(ResourceKey("openflow", "flow", "c"), None, {"match": "ip"})
+    found = plugin(tmp_path).diff(
+        Desired({wanted: Resource("via x")}), NodeObserved({extra: "via y"}, [flow])
+    )
+    assert [(str(one.key), one.verb, one.by) for one in found] == [
+        ("net route b", "remove", "privacy_router"),
+        ("net route a", "add", "privacy_router"),
+        ("openflow flow c", "add", "privacy_router"),
+    ]
+
+
+async def test_without_a_node_there_is_nothing(tmp_path: Path) -> None:
+    node = plugin(tmp_path)
+    desired = node.declare(None)
+    assert node.diff(desired, await node.observe(desired)) == []
+    assert (await node.query()).values == {}
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+async def test_a_part_keeps_nothing_by_itself(part: object, tmp_path: Path) -> None:
+    made = PartPlugin(part, Place(Bus(None), tmp_path))  # type: ignore[arg-type]
+    assert made.declare(None) == Desired()
+    with pytest.raises(RefusedError, match="no section of its own"):
+        made.declare({})
+    change = Change(made.key("flow", "x"), None, True)
+    with pytest.raises(RefusedError):
+        await made.apply(Desired(), [change], lambda _: None)
+    assert (await made.query()).values == {}
+
+
+async def test_a_part_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    parts = {part.name: PartPlugin(part, Place(Bus(None), tmp_path)) for part in PARTS}
+    missing = {name: await part.availability() for name, part in parts.items()}
+    assert {name for name, found in missing.items() if not found} == {"openflow", "netmaker"}
+    assert "apt-get install" in missing["openflow"].remedy
+    (tmp_path / "usr/sbin").mkdir(parents=True)
+    (tmp_path / "usr/sbin/ovs-vswitchd").touch(mode=0o755)
+    assert await parts["openflow"].availability()
