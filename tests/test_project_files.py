@@ -124,7 +124,7 @@ def unprivileged(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "test-e2e", "bench"])
+@pytest.mark.parametrize("target", ["demo", "test", "test-e2e", "test-machine", "install", "bench"])
 def test_a_user_who_is_not_root_is_told_what_to_do(target: str, unprivileged: Path) -> None:
     result = run("packaging/bootstrap", target, path=unprivileged)
     assert result.returncode == 1

@@ -48,6 +48,13 @@ async def test_a_checkpoint_knows_what_is_different_since(tmp_path: Path) -> Non
     assert found == [("a", {"text": "by hand"}, {"text": "1"}), ("b", None, {"text": "2"})]
 
 
+async def test_what_was_not_there_before_a_run_is_a_difference(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path)
+    await engine.apply(source(a="1"))
+    (change,) = await Checkpoints(engine).difference("before-run-1")
+    assert (change.verb, change.key.name) == ("remove", "a")
+
+
 async def test_without_a_name_the_last_run_is_taken_back(tmp_path: Path) -> None:
     engine = make_engine(tmp_path)
     await engine.apply(source(a="1"))

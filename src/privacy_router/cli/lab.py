@@ -50,7 +50,13 @@ def up(
     if config is not None:
         load_document(config)
         overrides = json.loads(config.read_text(encoding="utf-8"))
-    lab = stage.up(name, overrides=overrides, with_node=node, say=lambda text: say(f"  {text}"))
+    lab = stage.up(
+        name,
+        overrides=overrides,
+        with_node=node,
+        with_bus=True,
+        say=lambda text: say(f"  {text}"),
+    )
     if as_json:
         print_json(_facts(lab))
     else:

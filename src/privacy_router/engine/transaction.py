@@ -222,14 +222,14 @@ def change_rows(changes: Sequence[Change]) -> list[list[Value]]:
 
 
 def observed_rows(plan: Plan) -> list[list[Value]]:
-    """What was read, as a checkpoint keeps it: plugin, kind, name, value.
+    """What was read, as a checkpoint keeps it: plugin, kind, name, value (null: it was not there).
 
     Without the hundreds of resources of a plugin that keeps itself: its document brings them back.
     """
     values = {
-        key: value
+        key: share.observed.values.get(key)
         for share in plan.shares
         if not share.plugin.keeps_itself
-        for key, value in share.observed.values.items()
+        for key in share.desired.resources
     }
     return [[key.plugin, key.kind, key.name, values[key]] for key in sorted(values)]

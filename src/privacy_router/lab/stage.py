@@ -6,6 +6,7 @@ connected; the pieces (`build`, `start_node`, `connect_client`) can be had one b
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,20 @@ XRAY_SERVER = "xray-server"
 CLIENT_FILE = SCRATCH / "phone.conf"
 _CERTIFICATE = SCRATCH / "certificate.pem"
 _XRAY_FILE = SCRATCH / "xray.json"
+_BUS_PROGRAM = "dbus-daemon"
+_BUS_FILE = SCRATCH / "bus.conf"
+_BUS_SOCKET = Path("/run/dbus/system_bus_socket")
+_BUS_CONFIG = f"""<busconfig>
+  <type>system</type>
+  <listen>unix:path={_BUS_SOCKET}</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow own="*"/>
+    <allow send_destination="*"/>
+    <allow receive_sender="*"/>
+  </policy>
+</busconfig>
+"""
 _SERVICE_PATIENCE_S = 10.0
 _COMMAND_PATIENCE_S = 30.0
 _TURN_S = 0.01
@@ -108,14 +123,16 @@ def up(
     *,
     overrides: dict[str, Any] | None = None,
     with_node: bool = True,
+    with_bus: bool = False,
     state_size_bytes: int | None = None,
     say: Say = lambda _: None,
 ) -> Lab:
     """Build a lab, after clearing away what an earlier start left behind.
 
     `overrides` is a document that is merged over the node's configuration; without `with_node`
-    everything is prepared and `start_node` and `connect_client` remain. `state_size_bytes` limits
-    the file system of each host's state. Raises ConflictError when it is up already, and
+    everything is prepared and `start_node` and `connect_client` remain; `with_bus` gives the node a
+    system bus, where this machine has one to start. `state_size_bytes` limits the file system of
+    each host's state. Raises ConflictError when it is up already, and
     PrivacyRouterError for what goes wrong; then nothing is left.
     """
     document = node_document(overrides)
@@ -124,6 +141,8 @@ def up(
         _end(name)
         try:
             lab = build(name, document, state_size_bytes=state_size_bytes, say=say)
+            if with_bus and shutil.which(_BUS_PROGRAM):
+                start_bus(lab)
             if with_node:
                 start_node(lab, say)
                 connect_client(lab)
@@ -259,6 +278,17 @@ def node_command(lab: Lab, arguments: Sequence[str]) -> str:
 
 def _exit_code(code: int) -> ExitCode:
     return ExitCode(code) if code in set(ExitCode) else ExitCode.FAILURE
+
+
+def start_bus(lab: Lab) -> Service:
+    """A bus where the node looks for its system's; everybody in the node is root."""
+    node = lab["node"]
+    node.file(_BUS_SOCKET.parent).mkdir(parents=True, exist_ok=True)
+    node.write(_BUS_FILE, _BUS_CONFIG.encode())
+    command = (_BUS_PROGRAM, "--nofork", "--nopidfile", f"--config-file={_BUS_FILE}")
+    service = node.spawn("bus", command)
+    _await(service, node.file(_BUS_SOCKET).is_socket)
+    return service
 
 
 def start_vps(lab: Lab) -> Service:

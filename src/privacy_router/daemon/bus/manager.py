@@ -149,7 +149,8 @@ class Manager(Interface):
     async def show_checkpoint(self, name: DBusStr) -> Shown:
         """The document of then, and the resources that it was about."""
         one = await self.view.checkpoints.find(name)
-        values = {ResourceKey(*key): value for *key, value in one.observed}
+        rows = one.observed
+        values = {ResourceKey(*key): value for *key, value in rows if value is not None}
         return (one.source.text, resources(Observed(values)))
 
     @answers("DiffCheckpoint")

@@ -65,6 +65,8 @@ class Plugin(Interface):
         own = self.view.engine.kept.get(self._name)
         if own is not None and own.resources:
             return len(own.resources)
+        if self._name == "openflow" and (controller := self.view.controller) is not None:
+            return len(controller.flows.program.flows) if controller.flows is not None else 0
         return sum(key.plugin == self._name for desired in kept for key in desired.resources)
 
     def deviations(self) -> list[Row]:

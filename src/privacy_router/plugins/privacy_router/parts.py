@@ -45,11 +45,11 @@ def _program(name: str, reason: str, remedy: str) -> Callable[[Place], Availabil
 
 
 PARTS: Final = (
-    Part("lxc", "the namespaces and containers of the hops", _always),
-    Part("privacy", "the chain: tunnels, firewalls and processes of the hops", _always),
+    Part("lxc", "Namespaces and containers of the hops", _always),
+    Part("privacy", "The chain: tunnels, firewalls and processes of the hops", _always),
     Part(
         "openflow",
-        "the flows and meters of the bridge",
+        "Flows and meters of the bridge",
         _program(
             "ovs-vswitchd",
             "Open vSwitch is not installed",
@@ -58,7 +58,7 @@ PARTS: Final = (
     ),
     Part(
         "netmaker",
-        "the mesh of the containers",
+        "The mesh of the containers",
         _program(
             "netclient",
             "no Netmaker client (netclient) is installed",

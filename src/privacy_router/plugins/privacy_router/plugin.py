@@ -71,7 +71,7 @@ class PrivacyRouterPlugin(Plugin):
     """
 
     name = "privacy_router"
-    title = "the whole node: every hop, its bridge and its flows"
+    title = "The whole node: every hop, its bridge and its flows"
     after = frozenset({"packagekit", "pcidecl", "net", "dns", "systemd", "login1"})
     capabilities = EVERYTHING
     keeps_itself = True
