@@ -203,7 +203,7 @@ def test_a_flow_is_added_kept_and_deleted(bus_lab: Lab) -> None:
     match = ("2", "in_port", "internal_100", "tcp_dst", "25")
     flow = ("qa{ss}ass", "150", *match, "1", "drop", "no mail from clients")
     (made,) = call(bus_lab, OPENFLOW, "Add", *flow)
-    assert [(verb, kind) for verb, kind, *_ in made] == [("add", "flow")] * 2  # IPv4 and IPv6
+    assert [row[0] for row in made if "tp_dst=25" in row[3]] == ["add"] * 2  # IPv4 and IPv6
     assert [one[3] for one in call(bus_lab, OPENFLOW, "Added")[0]] == ["no mail from clients"]
     assert call(bus_lab, OPENFLOW, "Diff") == [[]]
     mail = HTTPS.replace("tp_dst=443", "tp_dst=25")
@@ -219,7 +219,7 @@ def test_a_flow_is_added_kept_and_deleted(bus_lab: Lab) -> None:
     assert refused.returncode != 0
     assert len(call(bus_lab, OPENFLOW, "Added")[0]) == 1
     (gone,) = call(bus_lab, OPENFLOW, "Delete", "qa{ss}", "150", *match)
-    assert [verb for verb, *_ in gone] == ["remove"] * 2
+    assert [row[0] for row in gone if "tp_dst=25" in row[3]] == ["remove"] * 2
     assert call(bus_lab, OPENFLOW, "Added") == [[]]
 
 
@@ -295,8 +295,7 @@ def test_without_a_bus_the_node_is_up(lab_prefix: str, address: str, bus_lab: La
     start_node(bus_lab, {"PRIVACY_ROUTER_BUS": address})
     assert node.run(("privacy-router", "plan")).returncode == 0
     assert not on_the_bus(bus_lab)
-    lines = [line for line in log_of(bus_lab).splitlines() if "not on D-Bus" in line]
-    assert len(lines) == (0 if address == "none" else 1)
+    await_true(lambda: log_of(bus_lab).count("not on D-Bus") == (0 if address == "none" else 1))
 
 
 def test_a_name_that_is_taken_is_waited_for(bus_lab: Lab) -> None:

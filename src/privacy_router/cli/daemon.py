@@ -136,6 +136,9 @@ def is_supervised() -> bool:
     it."""
 
     async def look(daemon: Daemon) -> bool:
-        return bool(await daemon.property("Supervised"))
+        try:
+            return bool(await daemon.property("Supervised"))
+        except DaemonError:
+            return False  # whoever has the name, it is not op-dbus
 
     return is_there() and with_daemon(look)
