@@ -140,8 +140,6 @@ class Daemon:
             await self._apply_file()
         else:
             await self._resume()
-        if not self._order.supervised:
-            self._begin()
         self._notifier.ready(self._words())
 
     def _begin(self) -> None:
@@ -168,6 +166,8 @@ class Daemon:
 
     async def stay(self) -> None:
         """Until told to stop. Raises what ended it, if that was a defect."""
+        if not self._order.supervised:
+            self._begin()  # what it says belongs into the log, which is open by now
         await self._stop.wait()
         self._notifier.stopping()
         if self._failure is not None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 _FRESH_S = 2.0
+_PLUGINS_FRESH_S = 10.0
 _PATIENCE_S = 1.0
 FAILURES = (PrivacyRouterError, OSError, NetlinkError, NftablesError, UapiError)
 
@@ -121,6 +122,7 @@ class View:
         self.pending: list[Change] = []
         self.last_repair: tuple[int, list[Change]] = (0, [])
         self._read_at: float | None = None
+        self._looked_at: float | None = None
         self._reading: asyncio.Task[None] | None = None
 
     @property
@@ -178,6 +180,7 @@ class View:
 
     def settled(self) -> None:
         """What is kept, or what a keeper says, has changed."""
+        self._looked_at = None
         if self.reconciler is not None:
             self.reconciler.refresh()
         self._read_for_listener()
@@ -254,10 +257,10 @@ class View:
 
     async def _refresh(self) -> None:
         try:
-            await self._look_at_plugins()
             if self.controller is not None:
                 changes = await self.differences() if self.controller.trouble else []
                 await asyncio.to_thread(self._look, self.controller, changes)
+            await self._look_at_plugins()
         except FAILURES as error:
             _log.debug("the state for D-Bus was not read", reason=str(error))
         finally:
@@ -281,9 +284,16 @@ class View:
         return self.pending
 
     async def _look_at_plugins(self) -> None:
-        for plugin in self.engine.plugins.values():
-            found = await self._availability(plugin)
-            self.plugins[plugin.name] = PluginNow(plugin, found, self._keeper(plugin.name))
+        """Services come and go more seldom than bytes."""
+        now_s = time.monotonic()
+        if self._looked_at is not None and now_s - self._looked_at < _PLUGINS_FRESH_S:
+            return
+        self._looked_at = now_s
+        plugins = self.engine.plugins.values()
+        found = await asyncio.gather(*(self._availability(plugin) for plugin in plugins))
+        for plugin, available in zip(plugins, found, strict=True):
+            keeper = self._keeper(plugin.name)
+            self.plugins[plugin.name] = PluginNow(plugin, available, keeper)
 
     async def _availability(self, plugin: Plugin) -> Availability:
         try:
