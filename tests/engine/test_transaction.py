@@ -231,6 +231,44 @@ async def test_a_full_disk_stops_a_run_before_its_first_change(tmp_path: Path) -
     assert machine(tmp_path) == {"one/a": "x"}
 
 
+async def test_a_full_disk_that_stays_full_is_told_and_the_run_closed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(tmp_path)
+
+    def full(*_: object) -> None:
+        raise StorageError("the journal: database or disk is full")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(engine.journal, "commit", full)
+        disk.setattr(engine.journal, "undone", full)
+        with pytest.raises(RollbackFailedError, match="disk is full"):
+            await engine.apply(ALL)
+        assert machine(tmp_path) == {}
+        with pytest.raises(RollbackFailedError):
+            await engine.apply(ALL)
+    await engine.retry()
+    assert (await engine.apply(ALL)).number == 2
+
+
+async def test_what_does_not_go_back_at_a_start_takes_nothing_else_away(tmp_path: Path) -> None:
+    first = make_engine(tmp_path)
+    await first.apply(source(one=files(a="1")))
+    plugin(first, "two").fault = "no way back"
+    plugin(first, "three").fault = "raise"
+    with pytest.raises(RollbackFailedError):
+        await first.apply(ALL)
+    await first.close()
+    second = make_engine(tmp_path)
+    plugin(second, "two").fault = "no way back"
+    assert await second.recover() is True
+    assert "two does not go back" in second.trouble
+    assert list(second.kept) == ["one"]
+    plugin(second, "two").fault = ""
+    await second.retry()
+    assert machine(tmp_path) == {"one/a": "1"}
+
+
 async def test_a_full_disk_at_the_end_undoes_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -245,11 +245,11 @@ class Engine:
             )
             self.trouble = ""
             _log.warning("rolled back", run=found.number, reason=reason)
-            await self._keep_known()
         except RollbackFailedError as error:
             self.trouble = error.message
             raise
         finally:
+            await self._keep_known()  # what does not go back takes nothing else away
             self._settled()
 
     async def _keep_known(self) -> None:
@@ -289,7 +289,7 @@ class Engine:
     async def recover(self) -> bool:
         """At the start: undo a run that was cut short, or go on waiting for its confirmation.
 
-        Whether one was undone. Raises RollbackFailedError.
+        Whether one was to be undone; if that failed, `trouble` says so, and it is tried again.
         """
         async with self.lock:
             try:
@@ -304,7 +304,10 @@ class Engine:
             return False
         if self._still_waits(found) and await self._go_on_waiting(found):
             return False
-        await self._undo(found, "cut short")
+        try:
+            await self._undo(found, "cut short")
+        except RollbackFailedError as error:
+            _log.error("not rolled back, trying again", run=found.number, reason=error.message)
         return True
 
     async def _go_on_waiting(self, found: OpenRun) -> bool:

@@ -13,7 +13,7 @@ from privacy_router.engine.errors import RollbackFailedError
 from privacy_router.engine.journal import RunRecord
 from privacy_router.engine.model import Change, enforced
 from privacy_router.engine.plugin import not_as_asked
-from privacy_router.errors import PrivacyRouterError, VerificationError
+from privacy_router.errors import PrivacyRouterError, StorageError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -188,13 +188,17 @@ async def roll_back(
         except PrivacyRouterError as error:
             _log.error("not undone", plugin=name, reason=error.message)
             failed.append(f"{name}: {error.message}")
+    if not failed:
+        try:
+            await asyncio.to_thread(journal.undone, number, reason)
+        except StorageError as error:
+            failed.append(error.message)
     if failed:
         raise RollbackFailedError(
             f"{reason}; and not everything went back: {'; '.join(failed)}",
             remedy="it is tried again until it does; privacy-router rollback tries at once",
             retryable=True,
         )
-    await asyncio.to_thread(journal.undone, number, reason)
 
 
 async def _undo_one(
