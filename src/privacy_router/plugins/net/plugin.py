@@ -40,6 +40,8 @@ class NetPlugin(Plugin):
 
     name: ClassVar[str] = PLUGIN
     title: ClassVar[str] = "Bridges, interfaces, addresses and routes"
+    # which bring the drivers and programs of devices
+    after: ClassVar[frozenset[str]] = frozenset({"packagekit", "pcidecl"})
 
     def __init__(
         self, place: Place, *, namespace: Path | None = None, ovs_socket: Path | None = None

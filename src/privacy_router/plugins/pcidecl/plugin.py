@@ -39,6 +39,7 @@ class PcideclPlugin(Plugin):
 
     name: ClassVar[str] = "pcidecl"
     title: ClassVar[str] = "PCI devices and their drivers"
+    after: ClassVar[frozenset[str]] = frozenset({"packagekit"})  # which brings drivers
 
     def __init__(self, place: Place) -> None:
         self._place = place

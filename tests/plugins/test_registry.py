@@ -1,0 +1,56 @@
+"""All plugins together: the seed's twelve, and the order of their changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from privacy_router.daemon.plugins import all_plugins
+from privacy_router.engine.order import in_order
+from privacy_router.host.dbus import Bus
+from privacy_router.node.paths import NodePaths
+from privacy_router.plugins import registry
+from privacy_router.plugins.place import Place
+from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
+
+SEED = {
+    *("net", "systemd", "login1", "lxc", "sessdecl", "dns", "pcidecl", "packagekit"),
+    *("openflow", "privacy", "netmaker", "privacy_router"),
+}
+
+
+def ordered() -> list[str]:
+    node = PrivacyRouterPlugin(NodePaths(Path("/nowhere"), Path("/nowhere")))
+    return [plugin.name for plugin in in_order(all_plugins(Place(Bus(None)), node))]
+
+
+async def test_every_plugin_of_the_seed_is_registered() -> None:
+    assert set(ordered()) == SEED
+
+
+async def test_what_others_need_comes_first_and_what_cannot_go_back_last() -> None:
+    names = ordered()
+    chain = ["packagekit", "pcidecl", "net", "dns", "privacy_router", "sessdecl"]
+    assert [name for name in names if name in chain] == chain
+    assert names.index("packagekit") < names.index("systemd") < names.index("privacy_router")
+    assert names[-1] == "sessdecl"
+
+
+async def test_a_plugin_that_does_not_load_takes_no_other_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(name: str, package: str | None = None) -> object:
+        if name.endswith("packagekit"):
+            raise ImportError("a library is missing")
+        return real(name, package)
+
+    real = registry.import_module
+    monkeypatch.setattr(registry, "import_module", broken)
+    node = PrivacyRouterPlugin(NodePaths(Path("/nowhere"), Path("/nowhere")))
+    plugins = {plugin.name: plugin for plugin in all_plugins(Place(Bus(None)), node)}
+    assert set(plugins) == SEED
+    assert (await plugins["packagekit"].availability()).reason == (
+        "it cannot be loaded: a library is missing"
+    )
+    assert [plugin.name for plugin in in_order(plugins.values())]
