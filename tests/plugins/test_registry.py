@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from privacy_router.daemon.plugins import all_plugins
 from privacy_router.engine.order import in_order
@@ -13,6 +12,9 @@ from privacy_router.node.paths import NodePaths
 from privacy_router.plugins import registry
 from privacy_router.plugins.place import Place
 from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
+
+if TYPE_CHECKING:
+    import pytest
 
 SEED = {
     *("net", "systemd", "login1", "lxc", "sessdecl", "dns", "pcidecl", "packagekit"),
