@@ -235,12 +235,9 @@ async def test_signals_that_fit_no_rule_do_not_come(bus: Bus, clock: Clock) -> N
     async with bus.subscribed(f"{RULE},member='Struck'", f"{RULE},arg0='x'") as signals:
         clock.Rang(1)
         await bus.call(CLOCK, "Add", "uu", 1, 1)  # answered after the signal was sent
-        heard = []
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                async for signal in signals:  # the bus itself may have something to say
-                    heard.append(signal)  # noqa: PERF401 - what was heard before the time is over
-    assert CLOCK.path not in {signal.path for signal in heard}
+                await anext(signals)
 
 
 async def test_a_rule_ends_with_its_subscription(bus: Bus, daemon: Daemon, clock: Clock) -> None:

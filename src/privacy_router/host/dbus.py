@@ -33,6 +33,7 @@ __all__ = ["Bus", "BusGoneError", "DBusCallError", "Remote", "Signal", "unwrappe
 
 _CONNECT_S: Final = 10.0
 _CALL_S: Final = 25.0  # what libdbus takes too
+_UNASKED: Final = frozenset({"NameAcquired", "NameLost"})  # the bus tells everybody of his own
 _PROPERTIES: Final = "org.freedesktop.DBus.Properties"
 
 _BUS: Final = Remote("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
@@ -228,7 +229,7 @@ def _into(queue: asyncio.Queue[Signal | None]) -> Callable[[Message], None]:
     from dbus_fast import MessageType
 
     def handler(message: Message) -> None:
-        if message.message_type is MessageType.SIGNAL:
+        if message.message_type is MessageType.SIGNAL and message.member not in _UNASKED:
             body = tuple(unwrapped(value) for value in message.body)
             queue.put_nowait(
                 Signal(message.path or "", message.interface or "", message.member or "", body)
