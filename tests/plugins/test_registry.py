@@ -29,6 +29,9 @@ def ordered() -> list[str]:
 
 async def test_every_plugin_of_the_seed_is_registered() -> None:
     assert set(ordered()) == SEED
+    node = PrivacyRouterPlugin(NodePaths(Path("/nowhere"), Path("/nowhere")))
+    for plugin in all_plugins(Place(Bus(None)), node):
+        assert plugin.after <= SEED, plugin.name
 
 
 async def test_what_others_need_comes_first_and_what_cannot_go_back_last() -> None:

@@ -15,11 +15,13 @@ def in_order(plugins: Iterable[Plugin]) -> list[Plugin]:
     """The plugins so that each comes behind those that it names in `after`.
 
     Among equals the names decide, so that every run is alike. Plugins that cannot roll back come
-    last, behind everything that can still fail and be undone. Raises ValueError for a cycle, for an
-    unknown name, and for one that can roll back but stands behind one that cannot.
+    last, behind everything that can still fail and be undone. One that is not there is not waited
+    for. Raises ValueError for a cycle, and for one that can roll back but stands behind one that
+    cannot.
     """
     by_name = {plugin.name: plugin for plugin in plugins}
-    sorter = TopologicalSorter({name: plugin.after for name, plugin in by_name.items()})
+    present = by_name.keys()
+    sorter = TopologicalSorter({name: p.after & present for name, p in by_name.items()})
     ordered: list[Plugin] = []
     try:
         sorter.prepare()
@@ -29,8 +31,6 @@ def in_order(plugins: Iterable[Plugin]) -> list[Plugin]:
             sorter.done(*ready)
     except CycleError as error:
         raise ValueError(f"plugins wait for each other: {' → '.join(error.args[1])}") from error
-    except KeyError as error:
-        raise ValueError(f"a plugin comes after {error.args[0]}, which there is none") from error
     return _irreversible_last(ordered)
 
 
