@@ -29,7 +29,7 @@ from privacy_router.node.paths import NodePaths
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "20"))
 TRIALS = int(os.environ.get("BENCH_CRASHES", "1000"))
-ADDRESSES = 150
+ADDRESSES = 180  # with the 122 items of the node: 302 resources
 BUS = "unix:path=/run/bench-bus"
 LAB = "bench-engine"
 PATIENCE_S = 30.0
