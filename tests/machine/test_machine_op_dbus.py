@@ -68,6 +68,7 @@ def service() -> Iterator[None]:
     must("systemctl", "start", SERVICE)
     yield
     must(ROOT / "packaging/install", "--uninstall")
+    shutil.rmtree(PREFIX)
     for user in (MEMBER, OPERATOR, STRANGER):
         must("userdel", user)
     packages.purge()
