@@ -12,6 +12,7 @@ from privacy_router.engine.clock import Clock
 from privacy_router.engine.document import Source
 from privacy_router.engine.errors import AwaitingConfirmationError, NothingToConfirmError
 from privacy_router.engine.journal import Phase
+from privacy_router.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,23 @@ async def test_a_confirmed_run_stands(tmp_path: Path) -> None:
     assert machine(tmp_path) == {"one/a": "2"}
     with pytest.raises(NothingToConfirmError):
         await engine.confirm()
+
+
+async def test_a_full_disk_leaves_it_to_be_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(tmp_path, clock=Time().clock)
+    await engine.apply(TWO, 60)
+
+    def full(_: int) -> None:
+        raise StorageError("the journal: database or disk is full")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(engine.journal, "commit", full)
+        with pytest.raises(StorageError):
+            await engine.confirm()
+    assert await engine.confirm() == 1
+    assert machine(tmp_path) == {"one/a": "2"}
 
 
 async def test_nobody_confirms(tmp_path: Path) -> None:

@@ -35,16 +35,19 @@ class Confirmation:
         self.number, self.deadline_s = number, deadline_s
         self._timer = asyncio.create_task(self._wait(number))
 
-    def settle(self) -> int:
-        """It was confirmed or undone; its number. Raises NothingToConfirmError."""
+    def waiting(self) -> int:
+        """The number of the run that waits. Raises NothingToConfirmError."""
         if self.number is None:
             raise NothingToConfirmError(
                 "no run waits to be confirmed",
                 remedy="it may have been undone already: privacy-router runs",
             )
-        number, self.number = self.number, None
+        return self.number
+
+    def settle(self) -> None:
+        """It was confirmed or undone, if one waited."""
+        self.number = None
         self.stop()
-        return number
 
     def stop(self) -> None:
         """Watch the clock no longer; the journal still knows of the run."""

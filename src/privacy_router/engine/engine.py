@@ -203,16 +203,11 @@ class Engine:
     async def confirm(self) -> int:
         """Keep the run that waits; its number. Raises NothingToConfirmError, StorageError."""
         async with self.lock:
-            self._require_number()
-            number = self.confirmation.number or 0
+            number = self.confirmation.waiting()
             await asyncio.to_thread(self.journal.commit, number)
             self.confirmation.settle()
             self._settled()
             return number
-
-    def _require_number(self) -> None:
-        if self.confirmation.number is None:
-            self.confirmation.settle()
 
     async def roll_back(self, reason: str = "rolled back") -> int:
         """Undo the run that waits to be confirmed, or that could not be undone; its number.
@@ -222,7 +217,7 @@ class Engine:
         async with self.lock:
             found = await asyncio.to_thread(self.journal.open_run)
             if found is None:
-                return self.confirmation.settle()
+                return self.confirmation.waiting()
             await to_the_end(self._undo(found, reason))
             return found.number
 
@@ -237,8 +232,7 @@ class Engine:
 
     async def _undo(self, found: OpenRun, reason: str) -> None:
         """Go back, and keep what was kept before."""
-        if self.confirmation.number is not None:
-            self.confirmation.settle()
+        self.confirmation.settle()
         try:
             await roll_back(
                 self.journal, found.number, found.undo, self.plugins, reason, self._progress

@@ -58,10 +58,6 @@ class Keeper:
         self.drift: tuple[float, Sequence[Change]] = (0.0, ())
         self.deviations: Sequence[Change] = ()
 
-    def wake(self) -> None:
-        """Have a look now."""
-        self._wake.set()
-
     def refresh(self) -> None:
         """What is kept may have changed: watch that."""
         desired = self._engine.kept.get(self.plugin.name)
@@ -197,11 +193,6 @@ class Reconciler:
         """What is kept may have changed."""
         for keeper in self.keepers.values():
             keeper.refresh()
-
-    def wake(self) -> None:
-        """Have all look now."""
-        for keeper in self.keepers.values():
-            keeper.wake()
 
     async def _retry(self) -> None:
         pause_s = _RETRY_FIRST_S

@@ -12,12 +12,11 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from privacy_router.errors import MissingPrerequisiteError, PrivacyRouterError
 from privacy_router.host import namespaces, nftables, processes, sysctl
 from privacy_router.host.files import write_private
 from privacy_router.host.netlink import Netlink
+from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.uapi import UapiError
 from privacy_router.host.units import UnitError
 from privacy_router.node.tunnels import TunnelApplier
