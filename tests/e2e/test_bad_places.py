@@ -520,12 +520,21 @@ def test_two_start_at_once_and_a_third_comes_later(site: Lab, untouched: None) -
     assert_goes_down(site)
 
 
+BEGUN = {
+    "the first namespace": lambda node: names_in(node.file("/run/netns")),
+    "the database": lambda node: node.file(f"{RUN}/ovs/db.sock").exists(),
+    "the bridge": lambda node: node.file(f"{RUN}/ovs/ovsbr0.mgmt").exists(),
+    "the settings of XRay": lambda node: node.file(f"{RUN}/xray.json").exists(),
+}
+
+
+@pytest.mark.parametrize("moment", BEGUN)
 @pytest.mark.parametrize("command", [FOREGROUND, UP], ids=["foreground", "detached"])
 def test_ctrl_c_takes_down_what_was_begun(
-    site: Lab, untouched: None, command: tuple[str, ...]
+    site: Lab, untouched: None, command: tuple[str, ...], moment: str
 ) -> None:
     process = site["node"].popen(command, stderr=subprocess.PIPE)
-    await_(lambda: bool(names_in(site["node"].file("/run/netns"))), "a namespace")
+    await_(lambda: bool(BEGUN[moment](site["node"])), moment)
     pid = controller_pid(node_paths(site))
     assert pid is not None
     at_terminal = pid if command == FOREGROUND else parent_of(site["node"], pid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -213,6 +214,30 @@ async def test_a_caller_that_goes_away_does_not_leave_half_a_run(tmp_path: Path)
         await task
     assert machine(tmp_path) == {}
     assert engine.journal.runs()[0].reason == "stopped"
+
+
+async def test_a_caller_that_goes_away_while_the_run_is_closed_does_not_undo_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(tmp_path)
+    commit, closing, go = engine.journal.commit, threading.Event(), threading.Event()
+
+    def slow(number: int) -> None:
+        closing.set()
+        assert go.wait(10)
+        commit(number)
+
+    monkeypatch.setattr(engine.journal, "commit", slow)
+    task = asyncio.create_task(engine.apply(ALL))
+    assert await asyncio.to_thread(closing.wait, 10)
+    task.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert machine(tmp_path) == {"one/a": "1", "two/b": "2", "two/c": "3", "three/d": "4"}
+    assert engine.journal.runs()[0].phase is Phase.COMMITTED
+    assert engine.source == ALL
 
 
 async def test_a_full_disk_stops_a_run_before_its_first_change(tmp_path: Path) -> None:

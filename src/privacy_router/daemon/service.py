@@ -25,6 +25,7 @@ from privacy_router.engine.reconcile import Reconciler
 from privacy_router.errors import PrivacyRouterError, StorageError
 from privacy_router.host.dbus import Bus
 from privacy_router.host.notify import Notifier
+from privacy_router.host.threads import in_thread
 from privacy_router.node.lock import NodeLock
 from privacy_router.node.machine import require_root
 from privacy_router.plugins.place import Place
@@ -116,7 +117,7 @@ class Daemon:
         """Undo what was cut short, then make the machine as the document says.
 
         Raises SystemExit, with the code that shells give it, when a signal says stop before that is
-        done; then what was begun is undone.
+        done; then what was begun is undone. Raises what undoing it does.
         """
         self._handle_signals()
         self._background(self._notifier.keep_alive())
@@ -130,6 +131,7 @@ class Daemon:
         try:
             await starting
         except asyncio.CancelledError:
+            await self._give_up()
             raise SystemExit(128 + self._signal) from None
 
     async def _start(self) -> None:
@@ -172,6 +174,10 @@ class Daemon:
         self._notifier.stopping()
         if self._failure is not None:
             raise self._failure
+        await self._give_up()
+
+    async def _give_up(self) -> None:
+        """Told to stop by a person at a terminal, who wants the machine back as it was."""
         if self._signal == signal.SIGINT:
             await self.engine.apply(Source())
 
@@ -203,14 +209,14 @@ class Daemon:
         A file that cannot be applied does not keep the machine from what was declared before.
         """
         try:
-            source = await asyncio.to_thread(source_of, self._order.config_file)
-            if _digest(source) != await asyncio.to_thread(self._journal.fact, _CONSIDERED):
+            source = await in_thread(source_of, self._order.config_file)
+            if _digest(source) != await in_thread(self._journal.fact, _CONSIDERED):
                 await self._apply(source)
         except PrivacyRouterError as error:
             _log.error("the file was not applied", reason=error.message, remedy=error.remedy)
 
     async def _apply_file(self) -> None:
-        await self._apply(await asyncio.to_thread(source_of, self._order.config_file))
+        await self._apply(await in_thread(source_of, self._order.config_file))
 
     async def _apply(self, source: Source) -> None:
         """Apply the file, and remember that it was considered, whatever came of that: one that
@@ -226,11 +232,11 @@ class Daemon:
         await self._remember(source)
 
     async def _remember(self, source: Source) -> None:
-        await asyncio.to_thread(self._journal.remember, _CONSIDERED, _digest(source))
+        await in_thread(self._journal.remember, _CONSIDERED, _digest(source))
 
     async def _reload(self) -> None:
         """Read the file, the keys and the clients again, and make the machine so."""
-        source = await asyncio.to_thread(source_of, self._order.config_file)
+        source = await in_thread(source_of, self._order.config_file)
         if not source.same_as(self.engine.source):
             await self._apply(source)
         elif self._node.controller is not None:

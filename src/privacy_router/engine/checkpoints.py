@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from typing import TYPE_CHECKING, Final
@@ -11,6 +10,7 @@ from privacy_router.engine.errors import RefusedError, UnknownCheckpointError
 from privacy_router.engine.journal import Checkpoint
 from privacy_router.engine.model import Change, ResourceKey
 from privacy_router.engine.transaction import observed_rows
+from privacy_router.host.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,12 +43,12 @@ class Checkpoints:
         source = self._engine.source
         rows = observed_rows(await self._engine.plan(source))
         made = Checkpoint(name, time.time(), False, source, rows)
-        await asyncio.to_thread(self._journal.save, made)
+        await in_thread(self._journal.save, made)
         return made
 
     async def all(self) -> Sequence[Checkpoint]:
         """All of them, newest first."""
-        return await asyncio.to_thread(self._journal.checkpoints)
+        return await in_thread(self._journal.checkpoints)
 
     async def find(self, name: str = "") -> Checkpoint:
         """The checkpoint of that name, or without one the newest automatic one.
@@ -86,8 +86,8 @@ class Checkpoints:
     async def drop(self, name: str) -> None:
         """Forget one. Raises UnknownCheckpointError."""
         await self.find(name)
-        await asyncio.to_thread(self._journal.drop_checkpoint, name)
+        await in_thread(self._journal.drop_checkpoint, name)
 
     async def prune(self, keep: int) -> int:
         """Forget the automatic ones but the newest; how many went."""
-        return await asyncio.to_thread(self._journal.prune, keep)
+        return await in_thread(self._journal.prune, keep)

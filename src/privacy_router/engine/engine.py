@@ -17,8 +17,9 @@ from privacy_router.engine.journal import Phase
 from privacy_router.engine.model import Observed
 from privacy_router.engine.order import in_order
 from privacy_router.engine.planning import make_plan
-from privacy_router.engine.transaction import Progress, Transaction, roll_back, to_the_end
+from privacy_router.engine.transaction import Progress, Transaction, roll_back
 from privacy_router.errors import PrivacyRouterError
+from privacy_router.host.threads import in_thread, to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -94,8 +95,8 @@ class Engine:
     async def plan(self, source: Source) -> Plan:
         """What the document would change. Raises ConfigError, PluginUnavailableError and what
         reading the machine does."""
-        sections = await asyncio.to_thread(self._parse, source)
-        managed = await asyncio.to_thread(self.journal.managed)
+        sections = await in_thread(self._parse, source)
+        managed = await in_thread(self.journal.managed)
         return await make_plan(list(self.plugins.values()), source, sections, managed)
 
     async def query(self, name: str = "") -> Observed:
@@ -131,7 +132,7 @@ class Engine:
         """
         async with self.lock:
             self._require_free()
-            sections = await asyncio.to_thread(self._parse, source)
+            sections = await in_thread(self._parse, source)
             for name, section in sections.items():
                 plugin = self.plugins[name]
                 await require_available(plugin, f"plugins.{name}")
@@ -164,9 +165,10 @@ class Engine:
         async def close(number: int) -> None:
             if confirm_within_s:
                 boot = self._clock.boot
-                await asyncio.to_thread(self.journal.await_confirmation, number, boot, deadline_s)
+                await in_thread(self.journal.await_confirmation, number, boot, deadline_s)
             else:
-                await asyncio.to_thread(self.journal.commit, number)
+                await in_thread(self.journal.commit, number)
+            self.source = plan.source
 
         await transaction.run(self.source, close)
         await self._keep(plan)
@@ -178,9 +180,9 @@ class Engine:
     async def _adopt(self, plan: Plan) -> None:
         """Another document that asks for nothing new costs a note, and the same one not even it."""
         releases = plan.releases()
-        known = await asyncio.to_thread(self.journal.source)
+        known = await in_thread(self.journal.source)
         if releases or not plan.source.same_as(known):
-            await asyncio.to_thread(self.journal.adopt, plan.source, releases)
+            await in_thread(self.journal.adopt, plan.source, releases)
         await self._keep(plan)
 
     async def _keep(self, plan: Plan) -> None:
@@ -204,7 +206,7 @@ class Engine:
         """Keep the run that waits; its number. Raises NothingToConfirmError, StorageError."""
         async with self.lock:
             number = self.confirmation.waiting()
-            await asyncio.to_thread(self.journal.commit, number)
+            await in_thread(self.journal.commit, number)
             self.confirmation.settle()
             self._settled()
             return number
@@ -215,7 +217,7 @@ class Engine:
         Raises NothingToConfirmError, RollbackFailedError.
         """
         async with self.lock:
-            found = await asyncio.to_thread(self.journal.open_run)
+            found = await in_thread(self.journal.open_run)
             if found is None:
                 return self.confirmation.waiting()
             await to_the_end(self._undo(found, reason))
@@ -224,7 +226,7 @@ class Engine:
     async def _expire(self, number: int) -> None:
         try:
             async with self.lock:
-                found = await asyncio.to_thread(self.journal.open_run)
+                found = await in_thread(self.journal.open_run)
                 if found is not None and found.number == number and self.confirmation.number:
                     await to_the_end(self._undo(found, "nobody confirmed it in time"))
         except PrivacyRouterError as error:
@@ -249,11 +251,11 @@ class Engine:
     async def _keep_known(self) -> None:
         """Keep what the current document of the journal declares, whatever of the machine can be
         read now: each plugin for itself, since all of it was applied before."""
-        known = await asyncio.to_thread(self.journal.source)
+        known = await in_thread(self.journal.source)
         self.source = known or Source()
         self.kept = {}
         try:
-            sections = await asyncio.to_thread(self._parse, self.source)
+            sections = await in_thread(self._parse, self.source)
         except PrivacyRouterError as error:
             _log.error("the document is of another version", reason=error.message)
             return
@@ -265,7 +267,7 @@ class Engine:
         for name, section in list(self.not_kept.items()):
             plugin = self.plugins[name]
             try:
-                declaring = asyncio.to_thread(plugin.declare, section)
+                declaring = in_thread(plugin.declare, section)
                 desired = await bounded(plugin, "declare", declaring)
                 if plugin.keeps_itself:
                     await bounded(plugin, "keep what it has", plugin.keep(desired))
@@ -292,7 +294,7 @@ class Engine:
                 self._settled()
 
     async def _recover(self) -> bool:
-        found = await asyncio.to_thread(self.journal.open_run)
+        found = await in_thread(self.journal.open_run)
         if found is None:
             await self._keep_known()
             return False

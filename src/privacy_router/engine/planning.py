@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from privacy_router.engine.calls import availability, bounded, require_available
 from privacy_router.engine.model import Change, Desired, Mode, Observed, Resource, enforced
+from privacy_router.host.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -105,7 +106,7 @@ async def _share(
         await require_available(plugin, f"plugins.{plugin.name}")
     elif not await availability(plugin):
         return None  # what it had taken over is given back once it is there again
-    declared = await bounded(plugin, "declare", asyncio.to_thread(plugin.declare, section))
+    declared = await bounded(plugin, "declare", in_thread(plugin.declare, section))
     released = frozenset(ours.keys() - declared.resources.keys())
     desired = _with_originals(declared, {key: ours[key] for key in released})
     observed = await bounded(plugin, "read its state", plugin.observe(desired))

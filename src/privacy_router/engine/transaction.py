@@ -14,10 +14,10 @@ from privacy_router.engine.journal import RunRecord
 from privacy_router.engine.model import Change, enforced
 from privacy_router.engine.plugin import not_as_asked
 from privacy_router.errors import PrivacyRouterError, StorageError, VerificationError
+from privacy_router.host.threads import in_thread, to_the_end
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from privacy_router.engine.document import Source
     from privacy_router.engine.journal import Journal
@@ -56,6 +56,7 @@ class Transaction:
         self._tell = tell
         self._steps = _steps(plan.changing)
         self._done = 0
+        self._stands = False
         self.number = 0
 
     async def prove(self) -> None:
@@ -68,7 +69,8 @@ class Transaction:
         """Write down how to go back, make all changes, read them back, `close` the run.
 
         `before` is the document that this one replaces. Raises what went wrong; by then everything
-        is as it was before, or RollbackFailedError is raised, and the run is still open.
+        is as it was before, or RollbackFailedError is raised, and the run is still open. Once
+        `close` has begun, it is carried to its end: a caller that goes away then undoes nothing.
         """
         undo = await self._undo_data()
         record = RunRecord(
@@ -80,16 +82,21 @@ class Transaction:
             takes=self._plan.takes(),
             releases=self._plan.releases(),
         )
-        self.number = await asyncio.to_thread(self._journal.begin, record)
+        self.number = await in_thread(self._journal.begin, record)
         try:
             for step in self._steps:
                 await self._make(step)
             for share in self._plan.changing:
                 await self._verify(share)
-            await close(self.number)
+            await to_the_end(self._close(close))
         except BaseException as error:
-            await self._undo(undo, error)
+            if not self._stands:
+                await self._undo(undo, error)
             raise
+
+    async def _close(self, close: Callable[[int], Awaitable[None]]) -> None:
+        await close(self.number)
+        self._stands = True
 
     async def _undo(self, undo: Sequence[tuple[str, Value]], error: BaseException) -> None:
         plugins = {share.plugin.name: share.plugin for share in self._plan.shares}
@@ -153,21 +160,6 @@ def _split(share: Share) -> tuple[list[Change], list[Change]]:
     return removals, [change for change in changes if change.after is not None]
 
 
-async def to_the_end(call: Coroutine[Any, Any, None]) -> None:
-    """Carry a call out even when the caller is cancelled meanwhile, who then is afterwards: half
-    an undoing is what there must never be."""
-    task = asyncio.ensure_future(call)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            cancelled = True
-    await task
-    if cancelled:
-        raise asyncio.CancelledError
-
-
 async def roll_back(
     journal: Journal,
     number: int,
@@ -190,7 +182,7 @@ async def roll_back(
             failed.append(f"{name}: {error.message}")
     if not failed:
         try:
-            await asyncio.to_thread(journal.undone, number, reason)
+            await in_thread(journal.undone, number, reason)
         except StorageError as error:
             failed.append(error.message)
     if failed:

@@ -7,6 +7,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.host.rtnetlink import Verb, open_socket, parts
+from privacy_router.host.threads import in_thread
 
 if TYPE_CHECKING:
     import socket
@@ -31,7 +32,7 @@ async def changes(namespace: Path | None) -> AsyncIterator[str]:
 
     Listens from the first `anext` on. Raises OSError when that is not possible.
     """
-    listening = await asyncio.to_thread(open_socket, namespace, _GROUPS)
+    listening = await in_thread(open_socket, namespace, _GROUPS)
     listening.setblocking(False)
     with listening:
         while True:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -55,9 +56,13 @@ class Applier:
         self._tunnels = TunnelApplier(desired, machine)
         self._sessions: dict[Path | None, Netlink] = {}
         self._background = ThreadPoolExecutor(1, "bridge")
+        self._stopped = threading.Event()
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Make the changes in the order given, processes in the order that they need."""
+        """Make the changes in the order given, processes in the order that they need.
+
+        Raises ApplyError for what could not be made, and when told to stop before all was.
+        """
         try:
             self._apply(changes)
             self._join_bridge_job()
@@ -66,6 +71,22 @@ class Applier:
             for session in self._sessions.values():
                 session.close()
             self._sessions.clear()
+
+    def stop(self) -> None:
+        """Make no further change; for another thread to say."""
+        self._stopped.set()
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise ApplyError("stopped before all changes were made")
+
+    def _await(self, condition: Callable[[], bool], complaint: str) -> None:
+        deadline = time.monotonic() + _APPEAR_TIMEOUT_S
+        while not condition():
+            self._go_on()
+            if time.monotonic() > deadline:
+                raise ApplyError(complaint, remedy="look into the logs in the run directory")
+            time.sleep(_POLL_S)
 
     def _netlink(self, path: Path | None) -> Netlink:
         if path not in self._sessions:
@@ -89,6 +110,7 @@ class Applier:
             Kind.TUNNEL: self._tunnels.apply,
         }
         for change in self._ordered(changes):
+            self._go_on()
             try:
                 steps[change.key.kind](change)
             except _FAILURES as error:
@@ -170,7 +192,7 @@ class Applier:
             _create_ovs_database(ovs_dir(run))
         elif name == "ovs-vswitchd":
             # started any earlier, it would wait a whole second before its second try
-            _await(self._machine.ovs_socket.is_socket, "ovsdb-server did not open its socket")
+            self._await(self._machine.ovs_socket.is_socket, "ovsdb-server did not open its socket")
 
     # --- bridge and devices ----------------------------------------------------------------------
 
@@ -183,7 +205,7 @@ class Applier:
             self._bridge_job = self._background.submit(self._ensure_bridge)
 
     def _ensure_bridge(self) -> None:
-        _await(self._machine.ovs_socket.is_socket, "Open vSwitch does not run")
+        self._await(self._machine.ovs_socket.is_socket, "Open vSwitch does not run")
         with OvsDatabase(self._machine.ovs_socket) as database:
             database.ensure_bridge(self._desired.bridge)
 
@@ -223,7 +245,7 @@ class Applier:
         elif self._is_alive(name, path):
             return
         elif is_tunnel:
-            _await(lambda: self._is_here(name), f"the device {name} did not appear")
+            self._await(lambda: self._is_here(name), f"the device {name} did not appear")
             self._move(name, path)
         else:
             self._remake_port(name)
@@ -281,14 +303,6 @@ class Applier:
             netlink.delete_route(change.before)
         if change.after is not None:
             netlink.replace_route(change.after)
-
-
-def _await(condition: Callable[[], bool], complaint: str) -> None:
-    deadline = time.monotonic() + _APPEAR_TIMEOUT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise ApplyError(complaint, remedy="look into the logs in the run directory")
-        time.sleep(_POLL_S)
 
 
 def _create_ovs_database(home: Path) -> None:

@@ -20,6 +20,7 @@ from privacy_router.errors import PrivacyRouterError, VerificationError
 from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.nftables import NftablesError
+from privacy_router.host.threads import in_thread
 from privacy_router.host.uapi import UapiError
 from privacy_router.node.apply import Applier, ApplyError
 from privacy_router.node.engine import FlowEngine
@@ -66,7 +67,8 @@ async def converge(desired: DesiredState, machine: Machine, engine: FlowEngine) 
         rest = await _differences(desired, machine)
         try:
             if rest:
-                await asyncio.to_thread(Applier(desired, machine).apply, rest)
+                applier = Applier(desired, machine)
+                await in_thread(applier.apply, rest, on_cancel=applier.stop)
         except ApplyError as error:
             if not error.retryable or attempt == _PASSES:
                 raise
@@ -85,7 +87,7 @@ async def converge(desired: DesiredState, machine: Machine, engine: FlowEngine) 
 
 
 async def _differences(desired: DesiredState, machine: Machine) -> list[Change]:
-    return diff(desired.items, await asyncio.to_thread(observe, desired, machine))
+    return diff(desired.items, await in_thread(observe, desired, machine))
 
 
 def make_engine(
@@ -157,7 +159,7 @@ class Controller:
             await engine.close()
             self.flows = None
             if watcher is not None:
-                await asyncio.to_thread(watcher.join, 3.0)
+                await in_thread(watcher.join, 3.0)
 
     def _watch_bridge(
         self, engine: FlowEngine, loop: asyncio.AbstractEventLoop, stop: threading.Event
@@ -202,7 +204,7 @@ class Controller:
     async def _reload(self) -> None:
         self._reload_asked = False
         try:
-            desired = await asyncio.to_thread(self.reload)
+            desired = await in_thread(self.reload)
             self.replace(desired)
         except _FAILURES as error:
             _log.error("configuration not read again, the old one stays", reason=str(error))
@@ -250,7 +252,7 @@ class Controller:
         made = await converge(self.desired, self.machine, engine)
         for change in made:
             _log.warning("repaired", kind=change.key.kind.name.lower(), what=change.key.name)
-        await asyncio.to_thread(self._trim_logs)
+        await in_thread(self._trim_logs)
         return made
 
     def _trim_logs(self) -> None:
@@ -289,7 +291,7 @@ class Controller:
         memory = EndpointMemory(self.machine, namespaces.path_of(GATEWAY_NAMESPACE))
         while True:
             try:
-                lost = await asyncio.to_thread(memory.refresh)
+                lost = await in_thread(memory.refresh)
             except _FAILURES as error:
                 lost = False
                 _log.debug("the gateway does not answer", reason=str(error))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from privacy_router.errors import PrivacyRouterError
+from privacy_router.host.threads import in_thread
 from privacy_router.node.contention import WINDOW_S, Contention
 from privacy_router.node.flow_changes import Changes, Counted, items, meters_of
 from privacy_router.node.flow_plan import FlowPlan
@@ -228,7 +229,7 @@ class FlowEngine:
         names, self._unpinned = self._unpinned, set()
         loose = self._plan.loose_macs(names)
         if loose:
-            await asyncio.to_thread(self._pin, loose)
+            await in_thread(self._pin, loose)
 
     def _pin(self, macs: Mapping[str, str]) -> None:
         with OvsDatabase(self._database) as database:

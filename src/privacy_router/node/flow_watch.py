@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.host.threads import in_thread
 from privacy_router.node.inspection import program
 from privacy_router.openflow import (
     FlowEvent,
@@ -140,7 +141,7 @@ class _Known:
     async def refresh(self) -> None:
         """Read configuration and ports."""
         config = self._load()
-        compiled, names, machine = await asyncio.to_thread(program, config)
+        compiled, names, machine = await in_thread(program, config)
         self._flows = {flow.key: flow for flow in compiled.flows}
         self.port_names = {**self.port_names, **names}  # of ports that have just gone, too
         if machine is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 from dbus_fast.annotations import DBusBool, DBusSignature, DBusStr, DBusUInt16
@@ -14,6 +13,7 @@ from privacy_router.daemon.bus.authority import Action
 from privacy_router.daemon.bus.interface import Interface, answers
 from privacy_router.daemon.bus.manager import Changes
 from privacy_router.engine.errors import RefusedError
+from privacy_router.host.threads import in_thread
 from privacy_router.node.tracing import complete, differences, verdict_words
 from privacy_router.pipeline.walk import Walk, walk
 
@@ -59,23 +59,23 @@ class OpenFlow(Interface):
     async def dump(self) -> Dump:
         """Table, priority, packets, bytes, match, actions, origin and reason of each flow."""
         counted = await self.view.flows.counted()
-        return await asyncio.to_thread(rows.dump_rows, counted, self.view.names)
+        return await in_thread(rows.dump_rows, counted, self.view.names)
 
     @answers("Explain")
     async def explain(self, filter_text: DBusStr) -> Lines:
         """Flows in words: of a table, or with a text; "" for all."""
         flows, names = self.view.flows.program.flows, self.view.names
-        return await asyncio.to_thread(rows.explain_rows, flows, names, filter_text)
+        return await in_thread(rows.explain_rows, flows, names, filter_text)
 
     @answers("Trace")
     async def trace(self, packet: DBusStr, live: DBusBool) -> Trace:
         """What becomes of a packet, its way, and, with `live`, where the switch does otherwise."""
         flows, names = self.view.flows.program.flows, self.view.names
-        walked = await asyncio.to_thread(_walk, packet, flows, names)
+        walked = await in_thread(_walk, packet, flows, names)
         different: list[str] = []
         if live:
             desired, machine = self.view.node.desired, self.view.node.machine
-            different = await asyncio.to_thread(
+            different = await in_thread(
                 differences,
                 walked,
                 machine.management_socket_dir,
@@ -109,7 +109,7 @@ class OpenFlow(Interface):
     @answers("Added")
     async def added(self) -> Added:
         """The flows that were added here: priority, match, actions, description."""
-        found = await asyncio.to_thread(self.view.node_plugin.added_flows.all)
+        found = await in_thread(self.view.node_plugin.added_flows.all)
         return [(f.priority, _texts(f.match_fields), list(f.actions), f.description) for f in found]
 
     @answers("Add", Action.FLOWS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -18,6 +17,7 @@ from privacy_router.daemon.bus.rows import change_rows
 from privacy_router.daemon.bus.values import Changed, Resources, changed, resources, variant
 from privacy_router.engine.document import Source
 from privacy_router.engine.model import Observed, ResourceKey
+from privacy_router.host.threads import in_thread
 from privacy_router.node.status import read_status
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Manager(Interface):
     async def list_runs(self) -> Runs:
         """The newest runs: number, when (seconds since 1970), phase, reason, and what they changed
         (without the values)."""
-        runs = await asyncio.to_thread(self.view.engine.journal.runs)
+        runs = await in_thread(self.view.engine.journal.runs)
         return [
             (run.number, run.started_at_s, run.phase.value, run.reason, _past(run.changes))
             for run in runs
@@ -196,7 +196,7 @@ class Manager(Interface):
         """Ask the outside with a few small requests: which address sites see, "" when none
         answers, and milliseconds to the far side of each hop."""
         config = self.view.node.desired.pipeline.config
-        found = await asyncio.to_thread(read_status, config, probe=True)
+        found = await in_thread(lambda: read_status(config, probe=True))
         self.view.rtt_ms = _round_trips(found)
         return (found.exit_ip or "", self.view.rtt_ms)
 

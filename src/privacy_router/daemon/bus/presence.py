@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from privacy_router.daemon.bus.naming import BUS_NAME, may_be_there
+from privacy_router.host.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -51,7 +52,7 @@ async def _keep_on(view: View, address: str) -> None:
 async def _visit(view: View, address: str) -> tuple[bool, str]:
     """Be on the bus until that ends; whether we were, and why we are not (any more)."""
     try:
-        arrive = await asyncio.to_thread(_loaded)
+        arrive = await in_thread(_loaded)
         session = await arrive(view, address)
     except Exception as error:  # however a bus is broken, the node goes on
         return False, str(error) or type(error).__name__

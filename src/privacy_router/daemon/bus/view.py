@@ -16,6 +16,7 @@ from privacy_router.engine.model import AVAILABLE, Availability
 from privacy_router.errors import ConflictError, PrivacyRouterError
 from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.nftables import NftablesError
+from privacy_router.host.threads import in_thread
 from privacy_router.host.uapi import UapiError
 from privacy_router.node import clients
 from privacy_router.node.controller import observe_all
@@ -259,7 +260,7 @@ class View:
         try:
             if self.controller is not None:
                 changes = await self.differences() if self.controller.trouble else []
-                await asyncio.to_thread(self._look, self.controller, changes)
+                await in_thread(self._look, self.controller, changes)
             await self._look_at_plugins()
         except FAILURES as error:
             _log.debug("the state for D-Bus was not read", reason=str(error))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from privacy_router.engine.errors import PluginUnavailableError
 from privacy_router.engine.model import Desired, Observed, differences
 from privacy_router.engine.plugin import Plugin
 from privacy_router.host.entries import put_entry, read_entry, remove_if_empty
+from privacy_router.host.threads import in_thread
 from privacy_router.plugins.dns import resolv_conf
 from privacy_router.plugins.dns.declaring import (
     DROP_IN,
@@ -67,7 +67,7 @@ class DnsPlugin(Plugin):
         if self._resolver_key in wanted:
             found[self._resolver_key] = await self._resolver(there)
         if self._file_key in wanted:
-            found[self._file_key] = await asyncio.to_thread(resolv_conf.read, self._place)
+            found[self._file_key] = await in_thread(resolv_conf.read, self._place)
         if there:
             found |= {key: await self._resolved.link(key.name) for key in links}
             if keys is None:
@@ -77,7 +77,7 @@ class DnsPlugin(Plugin):
 
     async def _resolver(self, there: bool) -> Value:
         """Without the service its file may still be left."""
-        drop_in = await asyncio.to_thread(read_entry, self._drop_in)
+        drop_in = await in_thread(read_entry, self._drop_in)
         if there:
             return {**await self._resolved.settings(), "drop_in": drop_in}
         return None if drop_in is None else {"drop_in": drop_in}
@@ -105,7 +105,7 @@ class DnsPlugin(Plugin):
         for change in changes:
             if change.key.kind == LINK and await self._resolved.is_managed(change.key.name):
                 raise managed_elsewhere(change.key.name)
-        await asyncio.to_thread(self._check_files, changes)
+        await in_thread(self._check_files, changes)
 
     async def _require_resolved(self, wanted: Wanted | None) -> None:
         if await self._resolved.is_there():
@@ -136,14 +136,14 @@ class DnsPlugin(Plugin):
             if change.key == self._resolver_key:
                 await self._set_resolver(change.after, tell)
             elif change.key == self._file_key:
-                await asyncio.to_thread(resolv_conf.put, self._place, change.after, tell)
+                await in_thread(resolv_conf.put, self._place, change.after, tell)
         for change in changes:
             if change.key.kind == LINK:
                 await self._set_link(change.key.name, change.after)
 
     async def _set_resolver(self, settings: Value, tell: Tell) -> None:
         drop_in = settings and settings["drop_in"]
-        await asyncio.to_thread(self._put_drop_in, drop_in)
+        await in_thread(self._put_drop_in, drop_in)
         if not await self._resolved.is_there():
             return
         tell("systemd-resolved starts again")

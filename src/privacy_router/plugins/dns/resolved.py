@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from privacy_router.config.plugins.dns import parse_server, server_text
 from privacy_router.errors import ConflictError, PrivilegeError, VerificationError
 from privacy_router.host.dbus import BusGoneError, DBusCallError, Remote
+from privacy_router.host.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,7 +124,7 @@ class Resolved:
                 return None
             raise
         told = self._place.path(LINK_STATES) / str(index)
-        if not (found["DNS"] or found["Domains"] or await asyncio.to_thread(told.exists)):
+        if not (found["DNS"] or found["Domains"] or await in_thread(told.exists)):
             return None
         return {
             "servers": [_text(*server) for server in found["DNSEx"]],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import pwd
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.engine.errors import RefusedError
 from privacy_router.errors import StorageError
+from privacy_router.host.threads import in_thread
 from privacy_router.plugins.login1.logind import MANAGER
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ DIRECTORY: Final = "/var/lib/systemd/linger"
 
 async def lingering(place: Place) -> frozenset[str]:
     """The names of the users who linger. Raises StorageError."""
-    return await asyncio.to_thread(_lingering, place)
+    return await in_thread(_lingering, place)
 
 
 def _lingering(place: Place) -> frozenset[str]:
@@ -43,7 +43,7 @@ async def set_linger(bus: Bus, user: str, linger: bool) -> None:
 async def uid_of(user: str) -> int:
     """The number of a user. Raises RefusedError for one that is not there."""
     try:
-        return (await asyncio.to_thread(pwd.getpwnam, user)).pw_uid
+        return (await in_thread(pwd.getpwnam, user)).pw_uid
     except KeyError:
         raise RefusedError(
             f"there is no user {user} on this machine",

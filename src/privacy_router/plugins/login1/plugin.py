@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Desired, Mode, Observed, Resource
 from privacy_router.engine.plugin import Plugin, not_as_asked
+from privacy_router.host.threads import in_thread
 from privacy_router.plugins.login1 import events, linger, locks, logind, settings
 from privacy_router.plugins.login1.drop_in import FILE, DropIn, overriding
 from privacy_router.plugins.login1.reload import reload
@@ -122,7 +122,7 @@ class Login1Plugin(Plugin):
             if change.key.kind == LINGER and change.after:
                 await linger.uid_of(change.key.name)
         written = {c.key.name for c in changes if c.key.name in (desired.payload or {})}
-        later = await asyncio.to_thread(overriding, self._place, written)
+        later = await in_thread(overriding, self._place, written)
         for name, path in sorted(later.items()):
             raise RefusedError(
                 f"{path} is read after {FILE} and says otherwise about {name}",
@@ -131,7 +131,7 @@ class Login1Plugin(Plugin):
 
     async def checkpoint(self, changes: Sequence[Change]) -> Value:
         """Besides what the changes change, our file as it is, whoever wrote it."""
-        saved = await asyncio.to_thread(self._drop_in.save)
+        saved = await in_thread(self._drop_in.save)
         return {"changes": await super().checkpoint(changes), "file": saved}
 
     def restoring(self, checkpoint: Value) -> Desired:
@@ -163,7 +163,7 @@ class Login1Plugin(Plugin):
         not come by itself."""
         lines = desired.payload
         if lines is None:
-            lines = await asyncio.to_thread(self._drop_in.read)
+            lines = await in_thread(self._drop_in.read)
         await self._write(lines)
         wanted = {k: r for k, r in desired.resources.items() if k.kind == SETTING}
         left = self._still_wrong(wanted, await self._settings())
@@ -181,14 +181,14 @@ class Login1Plugin(Plugin):
         return [change for change in changes if change.mode is Mode.ENFORCE]
 
     async def _write(self, lines: Mapping[str, str]) -> None:
-        await asyncio.to_thread(self._drop_in.write, lines)
+        await in_thread(self._drop_in.write, lines)
         await reload(self._bus)
 
     async def rollback(self, checkpoint: Value, tell: Tell) -> None:
         """Our file first, byte for byte; then whatever is not yet as it was."""
         if any(kind == SETTING for kind, *_ in checkpoint["changes"]):
             tell("settings")
-            await asyncio.to_thread(self._drop_in.restore, checkpoint["file"])
+            await in_thread(self._drop_in.restore, checkpoint["file"])
             await reload(self._bus)
         await super().rollback(checkpoint, tell)
 

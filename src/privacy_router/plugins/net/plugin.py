@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from privacy_router.engine.model import Change, ResourceKey, differences, project
 from privacy_router.engine.plugin import Plugin, not_as_asked
+from privacy_router.host.threads import in_thread
 from privacy_router.plugins.net import dhcp, names
 from privacy_router.plugins.net.applying import Applying
 from privacy_router.plugins.net.checking import Proposal, check, check_switch
@@ -74,7 +74,7 @@ class NetPlugin(Plugin):
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
         """Refuse what would cut the machine off, or touch what others made."""
         if any(change.key.kind in names.SWITCH for change in changes):
-            await asyncio.to_thread(check_switch, self._location.ovs_socket)
+            await in_thread(check_switch, self._location.ovs_socket)
         machine = await self._read([change.key for change in changes])
         check(Proposal(machine, desired, changes))
 
@@ -84,11 +84,11 @@ class NetPlugin(Plugin):
 
     async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
         """From the bridge up to the routes; what goes, the other way round."""
-        await asyncio.to_thread(self._alone, self._apply, desired, changes, tell)
+        await in_thread(self._alone, self._apply, desired, changes, tell)
 
     async def rollback(self, checkpoint: Value, tell: Tell) -> None:
         """First the uplink's addresses, so that the machine is connected; then all the rest."""
-        await asyncio.to_thread(self._alone, self._roll_back, checkpoint, tell)
+        await in_thread(self._alone, self._roll_back, checkpoint, tell)
         desired = self.restoring(checkpoint)
         still = self.diff(desired, await self.query(list(desired.resources)))
         if still:
@@ -106,7 +106,7 @@ class NetPlugin(Plugin):
 
     async def _read(self, keys: Collection[ResourceKey] | None) -> Machine:
         with doing("read the machine's network"):
-            machine = await asyncio.to_thread(read, self._location)
+            machine = await in_thread(read, self._location)
         if keys is None:
             devices = set(machine.devices)
         else:

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from privacy_router.host.threads import in_thread
 from privacy_router.plugins.packagekit.declaring import PINS, pin_file, pinned_name
 from privacy_router.plugins.packagekit.failures import Code, failure
 
@@ -42,7 +43,7 @@ async def rehearse(
     PackageKit finds no version above the one that today's pins choose. Raises PrivacyRouterError.
     """
     with tempfile.TemporaryDirectory(prefix="op-dbus-pins-") as directory:
-        await asyncio.to_thread(_lay_out, place.path(PINS), Path(directory), pins)
+        await in_thread(_lay_out, place.path(PINS), Path(directory), pins)
         asked = [
             name if version is None else f"{name}={version}" for name, version in wishes.items()
         ]

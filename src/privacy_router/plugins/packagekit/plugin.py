@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.engine.model import (
@@ -17,6 +16,7 @@ from privacy_router.engine.model import (
 from privacy_router.engine.plugin import Plugin
 from privacy_router.host.dbus import DBusCallError
 from privacy_router.host.entries import put_entry, read_entry
+from privacy_router.host.threads import in_thread
 from privacy_router.plugins.packagekit import declaring
 from privacy_router.plugins.packagekit.declaring import (
     AVAILABLE,
@@ -79,14 +79,14 @@ class PackagekitPlugin(Plugin):
         if keys is None:
             installed = await self._packagekit.installed()
             packages = {self.key(PACKAGE, n): _installed(one) for n, one in installed.items()}
-            pins = await asyncio.to_thread(self._pins)
+            pins = await in_thread(self._pins)
             return Observed({**packages, **{self.key(PIN, n): pin for n, pin in pins.items()}})
         names = {key.name for key in keys if key.kind in {PACKAGE, AVAILABLE}}
         states = await self._packagekit.states(names)
         found = dict(self._rows(states))
         for key in keys:
             if key.kind == PIN:
-                found[key] = await asyncio.to_thread(read_entry, self._pin_path(key.name))
+                found[key] = await in_thread(read_entry, self._pin_path(key.name))
         return Observed({key: value for key, value in found.items() if value is not None})
 
     def _rows(self, states: dict[str, State]) -> Iterator[tuple[ResourceKey, Value]]:
@@ -127,7 +127,7 @@ class PackagekitPlugin(Plugin):
         """Pins first, for they say which versions there are to choose from."""
         work = Work.of(changes)
         for name, value in work.pins.items():
-            await asyncio.to_thread(put_entry, self._pin_path(name), value)
+            await in_thread(put_entry, self._pin_path(name), value)
         await self._making.make(desired, work, tell)
 
     def watch(self) -> AsyncIterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from privacy_router.engine.errors import RefusedError
@@ -20,6 +19,7 @@ from privacy_router.engine.model import (
 )
 from privacy_router.engine.plugin import Plugin, Tell
 from privacy_router.errors import PrivacyRouterError
+from privacy_router.host.threads import in_thread
 from privacy_router.host.uevents import uevents
 from privacy_router.plugins.pcidecl.bus import PciBus
 from privacy_router.plugins.pcidecl.in_use import use_of
@@ -65,7 +65,7 @@ class PcideclPlugin(Plugin):
 
     async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
         """All devices, or those."""
-        return await asyncio.to_thread(self._query, keys)
+        return await in_thread(self._query, keys)
 
     def _query(self, keys: Collection[ResourceKey] | None) -> Observed:
         if keys is None:
@@ -82,7 +82,7 @@ class PcideclPlugin(Plugin):
                 self._require_the_same(change)
                 self._require_driver(change)
                 if change.key.name not in desired.payload:
-                    await asyncio.to_thread(self._require_spare, change)
+                    await in_thread(self._require_spare, change)
 
     def _require_the_same(self, change: Change) -> None:
         address, found, wanted = change.key.name, change.before, change.after
@@ -127,7 +127,7 @@ class PcideclPlugin(Plugin):
         """Each device in turn; a kernel that takes its time is not interrupted."""
         for change in enforced(changes):
             if change.after is not None:
-                await asyncio.to_thread(self._apply, change, tell)
+                await in_thread(self._apply, change, tell)
 
     def _apply(self, change: Change, tell: Tell) -> None:
         address, wanted = change.key.name, change.after

@@ -18,6 +18,7 @@ from privacy_router.engine.calls import unwaited
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Change, Desired, Observed, ResourceKey, Value
 from privacy_router.engine.plugin import EVERYTHING, Plugin
+from privacy_router.host.threads import in_thread
 from privacy_router.node import lifecycle
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import Controller, make_engine
@@ -130,7 +131,7 @@ class PrivacyRouterPlugin(Plugin):
         intent = desired.payload or self._kept
         if intent is None:
             return Observed()
-        items = await asyncio.to_thread(observe, intent.state, intent.machine)
+        items = await in_thread(observe, intent.state, intent.machine)
         if desired.payload is None:
             return NodeObserved(words.values_of(items))
         changes = await self._flow_changes(intent)
@@ -162,7 +163,7 @@ class PrivacyRouterPlugin(Plugin):
         """The node that is kept, its flows in words too."""
         if self._kept is None:
             return Observed()
-        items = await asyncio.to_thread(observe, self._kept.state, self._kept.machine)
+        items = await in_thread(observe, self._kept.state, self._kept.machine)
         values = words.values_of(items) | await self._flow_values(self._kept)
         return Observed(values if keys is None else {k: values[k] for k in keys if k in values})
 
@@ -211,7 +212,7 @@ class PrivacyRouterPlugin(Plugin):
         del changes
         if self._kept is not None:
             return {"section": self._kept.config.model_dump(mode="json")}
-        machine = await asyncio.to_thread(machines.inspect, PrivacyRouterConfig(), self._paths)
+        machine = await in_thread(machines.inspect, PrivacyRouterConfig(), self._paths)
         return {"section": None, "stranger": lifecycle.is_there(machine)}
 
     async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
@@ -239,7 +240,7 @@ class PrivacyRouterPlugin(Plugin):
             await self._take_down()
             return
         config = PrivacyRouterConfig.model_validate(section)
-        desired = await asyncio.to_thread(self.declare, config)
+        desired = await in_thread(self.declare, config)
         await self._converge(desired.payload)
 
     async def keep(self, desired: Desired) -> None:
@@ -304,7 +305,7 @@ class PrivacyRouterPlugin(Plugin):
         if kept is None or controller is None:
             raise RefusedError("no node is up", remedy="privacy-router up")
         before = self.added_flows.all()
-        state = await asyncio.to_thread(self._compiled, kept.config, kept.machine, flows)
+        state = await in_thread(self._compiled, kept.config, kept.machine, flows)
         self.added_flows.write(flows)
         old = controller.desired
         try:
@@ -333,5 +334,5 @@ class PrivacyRouterPlugin(Plugin):
         kept, self._kept = self._kept, None
         await self.leave()
         config = PrivacyRouterConfig() if kept is None else kept.config
-        machine = await asyncio.to_thread(machines.inspect, config, self._paths)
-        await asyncio.to_thread(tear_down, machine, config.bridge_name)
+        machine = await in_thread(machines.inspect, config, self._paths)
+        await in_thread(tear_down, machine, config.bridge_name)

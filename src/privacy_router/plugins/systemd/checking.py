@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.engine.errors import RefusedError
 from privacy_router.host.entries import read_entry
+from privacy_router.host.threads import in_thread
 from privacy_router.plugins.systemd.names import (
     DROP_IN,
     FILE,
@@ -83,7 +83,7 @@ class Checking:
         elif after.get("enabled") and state in _NOT_TO_ENABLE and not self._is_rewritten(name):
             yield f"it cannot be enabled: {_NOT_TO_ENABLE[state]}"
         if after.get("masked") is True and not masked_of(state):
-            found = await asyncio.to_thread(read_entry, self._places.of(FILE, name))
+            found = await in_thread(read_entry, self._places.of(FILE, name))
             if found is not None:
                 yield (
                     "it cannot be masked, since its file is in /etc/systemd/system itself; declare"

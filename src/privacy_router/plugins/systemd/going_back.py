@@ -8,7 +8,6 @@ them.
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from privacy_router.host.entries import (
     read_entry,
     remove_if_empty,
 )
+from privacy_router.host.threads import in_thread
 from privacy_router.plugins.systemd.jobs import STOP, run_jobs
 from privacy_router.plugins.systemd.making import start_units
 from privacy_router.plugins.systemd.names import (
@@ -100,10 +100,10 @@ class GoingBack:
     async def run(self) -> None:
         """Go. Raises PrivacyRouterError."""
         await run_jobs(self._systemd, STOP, await self._to_stop())
-        changed = await asyncio.to_thread(self._put_entries)
+        changed = await in_thread(self._put_entries)
         if changed or await self._is_stale():
             await self._systemd.reload()
-        await asyncio.to_thread(self._put_directories)
+        await in_thread(self._put_directories)
         for name, before in self._rows(UNIT):
             if before is None or not before.get("active"):
                 await self._systemd.forget_failure(name)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from privacy_router.engine.errors import PluginFailedError
 from privacy_router.engine.model import Mode
 from privacy_router.host.entries import put_entry, read_entry, remove_if_empty
+from privacy_router.host.threads import in_thread
 from privacy_router.plugins.systemd.comparing import declared_active, units_to_restart
 from privacy_router.plugins.systemd.jobs import RESTART, START, STOP, run_jobs
 from privacy_router.plugins.systemd.names import (
@@ -53,7 +53,7 @@ class Making:
         for name, value in leaving.items():
             if value is None or value.get("enabled") is False:
                 await self._set_enabled(name, False)
-        await asyncio.to_thread(self._write)
+        await in_thread(self._write)
         for name, value in self._of(UNIT):
             await self._set_enablement(name, value or {"enabled": False, "masked": False})
         await self._reload_if_stale()
@@ -113,7 +113,7 @@ class Making:
         """Units to restart because of the files that were changed now. One of which more files are
         to change in the next round waits for that."""
         names = [key.name for key in units_to_restart(self.desired, self.changes)]
-        return [name for name in names if not await asyncio.to_thread(self._waits, name)]
+        return [name for name in names if not await in_thread(self._waits, name)]
 
     def _waits(self, unit: str) -> bool:
         return any(
@@ -177,11 +177,11 @@ class Making:
         """Disabling takes the unit itself away where it is a link to a file elsewhere; that link
         stays."""
         path = self.places.of(FILE, name)
-        before = await asyncio.to_thread(read_entry, path)
+        before = await in_thread(read_entry, path)
         await self.systemd.disable(name, runtime=runtime)
         self.stale = True
         if before is not None and before["link"] is not None:
-            await asyncio.to_thread(put_entry, path, before)
+            await in_thread(put_entry, path, before)
 
     # --- properties ------------------------------------------------------------------------------
 
@@ -197,7 +197,7 @@ class Making:
                     by_unit.setdefault(unit_of(name), {})[name.partition("/")[2]] = value["value"]
             for unit, values in sorted(by_unit.items()):
                 self.tell(f"set {', '.join(values)} of {unit}")
-                await asyncio.to_thread(self._forget_relative, unit, values)
+                await in_thread(self._forget_relative, unit, values)
                 await self.systemd.set_properties(unit, values, runtime=how == RUNTIME)
                 self.stale = True
         # What another drop-in says otherwise would come back at the next reload: let it come now.

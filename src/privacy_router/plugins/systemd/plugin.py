@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from privacy_router.engine.model import (
@@ -18,6 +17,7 @@ from privacy_router.engine.model import (
 )
 from privacy_router.engine.plugin import Plugin, Tell, not_as_asked
 from privacy_router.host.dbus import DBusCallError
+from privacy_router.host.threads import in_thread
 from privacy_router.plugins.systemd.checking import Checking
 from privacy_router.plugins.systemd.comparing import compare
 from privacy_router.plugins.systemd.declaration import desired_of
@@ -88,7 +88,7 @@ class SystemdPlugin(Plugin):
 
     async def checkpoint(self, changes: Sequence[Change]) -> Value:
         """See going_back.py."""
-        return await asyncio.to_thread(picture, self._places, changes)
+        return await in_thread(picture, self._places, changes)
 
     async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
         """See making.py."""
@@ -98,7 +98,7 @@ class SystemdPlugin(Plugin):
         """See going_back.py."""
         back = GoingBack(self._systemd, self._places, checkpoint, tell)
         await back.run()
-        await asyncio.to_thread(back.require_done)
+        await in_thread(back.require_done)
         desired = self.restoring(checkpoint)
         still = self.diff(desired, await self.query(list(desired.resources)))
         if enforced(still):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.host.entries import read_entry
+from privacy_router.host.threads import in_thread
 from privacy_router.plugins.systemd.names import (
     DROP_IN,
     FILE,
@@ -54,7 +54,7 @@ class Reading:
     async def value(self, kind: str, name: str) -> Value:
         """The value of a resource; None when it is not there."""
         if kind in {FILE, DROP_IN}:
-            return await asyncio.to_thread(read_entry, self._places.of(kind, name))
+            return await in_thread(read_entry, self._places.of(kind, name))
         if kind == UNIT:
             return await self._unit(name)
         return await self._property(name)
@@ -63,7 +63,7 @@ class Reading:
         """What somebody has decided about: files and drop-ins in /etc, properties that were set,
         and units that are enabled, masked, or active though nothing enables them. Not those that
         come and go when others need them."""
-        for kind, name in await asyncio.to_thread(lambda: sorted(self._places.declared_here())):
+        for kind, name in await in_thread(lambda: sorted(self._places.declared_here())):
             yield kind, name, await self.value(kind, name)
         states = await self._systemd.unit_files()
         active = {row[0] for row in await self._systemd.units() if row[3] in _RUNNING}
@@ -71,7 +71,7 @@ class Reading:
             decided = enabled_of(state) or masked_of(state)
             if decided or (name in active and state in _OPTIONAL):
                 yield UNIT, name, _unit_value(state, active=name in active)
-        found = await asyncio.to_thread(lambda: sorted(set(self._places.set_properties())))
+        found = await in_thread(lambda: sorted(set(self._places.set_properties())))
         for unit, name in found:
             if name in PROPERTIES:
                 yield PROPERTY, f"{unit}/{name}", await self._property(f"{unit}/{name}")
@@ -92,7 +92,7 @@ class Reading:
         value = await self._systemd.value(unit, key)
         if value is None:
             return None
-        stored = await asyncio.to_thread(self._stored, unit_of(name), key)
+        stored = await in_thread(self._stored, unit_of(name), key)
         return {"value": value, "stored": stored}
 
     def _stored(self, unit: str, key: str) -> str | None:

@@ -1,0 +1,70 @@
+"""Work in threads is never left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from privacy_router.host.threads import in_thread, to_the_end
+
+
+async def test_what_the_work_returns_and_raises() -> None:
+    assert await in_thread(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        await in_thread(divmod, 7, 0)
+
+
+async def test_a_cancelled_caller_waits_for_the_thread() -> None:
+    begun, go, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        assert go.wait(10)
+        ended.set()
+
+    caller = asyncio.create_task(in_thread(work))
+    await in_thread(begun.wait, 10)
+    caller.cancel()
+    done, _ = await asyncio.wait({caller}, timeout=0.05)
+    assert not done
+    caller.cancel()  # impatience changes nothing
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert ended.is_set()
+
+
+async def test_the_work_can_be_told_to_end_early() -> None:
+    begun, told = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        assert told.wait(10)
+        raise InterruptedError("stopped")
+
+    caller = asyncio.create_task(in_thread(work, on_cancel=told.set))
+    await in_thread(begun.wait, 10)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await caller
+    assert isinstance(caught.value.__cause__, InterruptedError)
+
+
+async def test_a_call_is_carried_to_its_end() -> None:
+    begun, go, steps = asyncio.Event(), asyncio.Event(), []
+
+    async def call() -> None:
+        begun.set()
+        await go.wait()
+        steps.append("done")
+
+    caller = asyncio.create_task(to_the_end(call()))
+    await begun.wait()
+    caller.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert steps == ["done"]
