@@ -17,6 +17,7 @@ pytestmark = pytest.mark.e2e
 
 PRIVACY = number_of("privacy")
 SWITCH = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
+FORWARD = "net.ipv4.ip_forward"
 NOTICED_WITHIN_S = 5.0  # far below the controller's full pass every 30 s
 
 
@@ -44,18 +45,58 @@ def test_flows_changed_by_hand_come_back(lab: Lab, damage: tuple[str, ...]) -> N
     before = flow_count(lab)
     assert before > 20
     ofctl(lab, *damage)
+    assert_nothing_to_change(lab)
+    assert flow_count(lab) == before
+
+
+NETWORK = {
+    "a hop's firewall": ("pr-warp", "nft flush ruleset", "nft list ruleset"),
+    "a route": ("pr-gateway", "ip route flush table main", "ip route show table all | sort"),
+    "a rule": ("pr-warp", "ip rule flush", "ip rule"),
+    "an address": ("pr-xray", "ip addr flush dev internal_101", "ip -o addr show internal_101"),
+    "a neighbour": (
+        "pr-warp",
+        "ip neigh flush nud permanent",
+        "ip neigh show nud permanent | sort",
+    ),
+    "a setting": ("pr-gateway", f"sysctl -qw {FORWARD}=0", f"sysctl {FORWARD}"),
+    "a device's state": ("pr-warp", "ip link set wgcf down", "ip -br link show up wgcf"),
+    "a device's MTU": ("pr-gateway", "ip link set wg100 mtu 1300", "ip -o link show wg100"),
+    "a namespace": ("", "ip netns delete pr-xray", "ls -1 /run/netns"),
+    "a route of somebody": (
+        "pr-warp",
+        "ip route add 203.0.113.0/24 dev wgcf",
+        "ip route show table all | sort",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NETWORK)
+def test_what_is_changed_in_the_network_comes_back(lab: Lab, what: str) -> None:
+    namespace, damage, look = NETWORK[what]
+    within = f"ip netns exec {namespace} " if namespace else ""
+
+    def looks(after: str = "") -> str:
+        return lab["node"].run(("sh", "-c", f"{after} {within}{look}")).stdout
+
+    before = looks()
+    assert looks(f"{within}{damage};") != before
+    deadline = time.monotonic() + NOTICED_WITHIN_S
+    while looks() != before:
+        assert time.monotonic() < deadline, (before, looks())
+    assert_nothing_to_change(lab)
+
+
+def assert_nothing_to_change(lab: Lab) -> None:
     deadline = time.monotonic() + NOTICED_WITHIN_S
     while lab["node"].run(("privacy-router", "plan")).stdout.count("nothing to change") == 0:
         assert time.monotonic() < deadline
-    assert flow_count(lab) == before
 
 
 def test_other_owners_flows_are_left_alone(lab: Lab) -> None:
     flow = "cookie=0x1234,table=0,priority=7,in_port=77,actions=drop"
     ofctl(lab, "add-flow", SWITCH, flow)
     ofctl(lab, "del-flows", SWITCH, f"table={PRIVACY}")
-    deadline = time.monotonic() + NOTICED_WITHIN_S
-    while lab["node"].run(("privacy-router", "plan")).stdout.count("nothing to change") == 0:
-        assert time.monotonic() < deadline
+    assert_nothing_to_change(lab)
     dump = lab["node"].run(("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", SWITCH)).stdout
     assert "cookie=0x1234" in dump

@@ -118,6 +118,17 @@ def test_a_killed_part_leaks_nothing_and_comes_back(lab: Lab, victim: str) -> No
     assert after["pending"] == []
 
 
+@pytest.mark.parametrize("namespace", ["pr-gateway", "pr-warp", "pr-xray"])
+def test_a_deleted_namespace_leaks_nothing_and_comes_back(lab: Lab, namespace: str) -> None:
+    with under_traffic(lab) as (captures, sender):
+        found = lab["node"].run(("ip", "netns", "delete", namespace))
+        assert found.returncode == 0, found.stderr
+        results = sender.results()
+    assert_nothing_leaked(captures)
+    assert_recovered(results)
+    assert node_status(lab)["pending"] == []
+
+
 def test_a_killed_xray_server_leaks_nothing_and_the_chain_takes_it_back(lab: Lab) -> None:
     with under_traffic(lab) as (captures, sender):
         found = lab["vps"].run(("pkill", "-KILL", "-f", "hops.xray.runner"))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 NETNS_DIR = Path("/run/netns")
+_OWN = Path("/proc/self/ns/net")
 
 T = TypeVar("T")
 
@@ -27,10 +28,17 @@ def path_of(name: str) -> Path:
 
 def exists(name: str) -> bool:
     """Whether `name` is bound to a live network namespace (not merely a left-over file)."""
+    return inode_of(path_of(name)) is not None
+
+
+def inode_of(namespace: Path | None) -> int | None:
+    """What tells one namespace from another of the same name (None: of the caller's own); None
+    when no live one is bound there."""
     try:
-        return path_of(name).stat().st_dev == Path("/proc/self/ns/net").stat().st_dev
-    except FileNotFoundError:
-        return False
+        found = (namespace or _OWN).stat()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return found.st_ino if found.st_dev == _OWN.stat().st_dev else None
 
 
 def bound(names: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from privacy_router.host.namespaces import enter
 from privacy_router.host.netlink_library import IPRoute, NetlinkError
 from privacy_router.host.topology import (
+    KERNELS_RULES,
     MAIN_TABLE,
     Address,
     Interface,
@@ -19,6 +20,7 @@ from privacy_router.host.topology import (
     Neighbour,
     Network,
     Route,
+    Routes,
     Rule,
 )
 
@@ -30,9 +32,19 @@ if TYPE_CHECKING:
 _NODAD = 0x02
 _PERMANENT = 0x80
 _SCOPE_HOST = 254
+_SCOPE_NOWHERE = 255
+_PROTOCOL_ANY = 0
 _DEFAULT_METRIC_V6 = 1024
-_KINDS = {1: "unicast", 2: "local", 7: "unreachable"}
-_PROTOCOL_STATIC = 4
+_KINDS = {
+    1: "unicast",
+    2: "local",
+    3: "broadcast",
+    4: "anycast",
+    5: "multicast",
+    6: "blackhole",
+    7: "unreachable",
+    8: "prohibit",
+}
 _PROTOCOL_KERNEL = 2
 
 
@@ -127,10 +139,20 @@ class Netlink:
         return {(name, address) for name, address in found if name and not address.is_link_local}
 
     def replace_address(self, name: str, address: Interface) -> None:
-        """Put an address on a device, usable at once (no duplicate address detection)."""
+        """Put an address on a device, usable at once (no duplicate address detection); anew if it
+        is there, since the kernel's own routes come with it and are not made again otherwise."""
+        try:
+            self._add_address(name, address)
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
+            self.delete_address(name, address)
+            self._add_address(name, address)
+
+    def _add_address(self, name: str, address: Interface) -> None:
         flags = {"flags": _NODAD} if address.version == 6 else {}
         self._ip.addr(
-            "replace",
+            "add",
             index=self._index(name),
             address=str(address.ip),
             prefixlen=address.network.prefixlen,
@@ -146,15 +168,16 @@ class Netlink:
             prefixlen=address.network.prefixlen,
         )
 
-    def routes(self) -> set[Route]:
-        """The routes that somebody added (not the kernel's own), of every table."""
+    def routes(self) -> Routes:
+        """The routes of every table."""
         names = {link.index: link.name for link in self.links().values()}
-        return {
-            _route(message, names)
-            for family in (AF_INET, AF_INET6)
-            for message in self._ip.get_routes(family=family)
-            if message["proto"] == _PROTOCOL_STATIC
-        }
+        added: set[Route] = set()
+        kernels: set[Route] = set()
+        for family in (AF_INET, AF_INET6):
+            for message in self._ip.get_routes(family=family):
+                found = kernels if message["proto"] == _PROTOCOL_KERNEL else added
+                found.add(_route(message, names))
+        return Routes(added, kernels)
 
     def default_device(self) -> str | None:
         """The device of the IPv4 default route with the lowest metric, or None."""
@@ -171,9 +194,10 @@ class Netlink:
         self._ip.route("replace", **self._route_request(route))
 
     def delete_route(self, route: Route) -> None:
-        """Take a route away if it is there."""
+        """Take a route away if it is there, whoever added it, and with whatever scope."""
+        anyones = {"proto": _PROTOCOL_ANY, "scope": _SCOPE_NOWHERE}
         try:
-            self._ip.route("del", **self._route_request(route))
+            self._ip.route("del", **self._route_request(route) | anyones)
         except NetlinkError as error:
             if error.code != errno.ESRCH:
                 raise
@@ -198,17 +222,20 @@ class Netlink:
         return request
 
     def rules(self) -> set[Rule]:
-        """The policy rules that somebody added (the kernel's own three are left out)."""
+        """The policy rules, the kernel's own too."""
         return {
             _rule(message)
             for family in (AF_INET, AF_INET6)
             for message in self._ip.get_rules(family=family)
-            if message.get_attr("FRA_PROTOCOL") != _PROTOCOL_KERNEL
         }
 
     def add_rule(self, rule: Rule) -> None:
-        """Add a policy rule."""
-        self._ip.rule("add", **_rule_request(rule))
+        """Add a policy rule if it is not there."""
+        try:
+            self._ip.rule("add", **_rule_request(rule))
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
 
     def delete_rule(self, rule: Rule) -> None:
         """Take a policy rule away."""
@@ -359,6 +386,8 @@ def _rule_request(rule: Rule) -> dict[str, Any]:
         "table": rule.table,
         "family": rule.family,
     }
+    if rule in KERNELS_RULES:
+        request["protocol"] = _PROTOCOL_KERNEL  # another's is another rule to the kernel
     if rule.source is not None:
         request |= {"src": str(rule.source.network_address), "src_len": rule.source.prefixlen}
     if rule.destination is not None:

@@ -1,70 +1,121 @@
-"""Hear of changes to devices, addresses and routes as the kernel announces them."""
+"""Hear of changes to a network namespace as the kernel announces them."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+from enum import IntFlag
+from socket import NETLINK_ROUTE
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.host.rtnetlink import Verb, open_socket, parts
+from privacy_router.host.rtnetlink import decode_attributes, open_socket, parts
 from privacy_router.host.threads import in_thread
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-# linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
-_GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
-_RECEIVE_BYTES: Final = 1 << 16
+
+class Group(IntFlag):
+    """What can be listened to; linux/rtnetlink.h."""
+
+    LINK = 0x1
+    NEIGHBOUR = 0x4
+    IPV4_ADDRESS = 0x10
+    IPV4_ROUTE = 0x40
+    IPV4_RULE = 0x80
+    IPV6_ADDRESS = 0x100
+    IPV6_ROUTE = 0x400
+    IPV6_RULE = 0x40000
+    IPV4_SETTING = 0x800000
+    IPV6_SETTING = 0x1000000
+
+
+CONFIGURATION: Final = (
+    Group.LINK | Group.IPV4_ADDRESS | Group.IPV4_ROUTE | Group.IPV6_ADDRESS | Group.IPV6_ROUTE
+)
+"""What is set up once, and is quiet then."""
+EVERYTHING: Final = Group(sum(Group))
+"""Settings (of forwarding, for instance) too, and neighbours, which come and go with traffic
+unless all of them are permanent."""
+
 _WORDS: Final = {
-    Verb.NEWLINK: "a network device",
-    Verb.DELLINK: "a network device",
-    Verb.NEWADDR: "an address",
-    Verb.DELADDR: "an address",
-    Verb.NEWROUTE: "a route",
-    Verb.DELROUTE: "a route",
+    **dict.fromkeys((16, 17), "a network device"),
+    **dict.fromkeys((20, 21), "an address"),
+    **dict.fromkeys((24, 25), "a route"),
+    **dict.fromkeys((28, 29), "a neighbour"),
+    **dict.fromkeys((32, 33), "a rule"),
+    **dict.fromkeys((80, 81), "a setting"),
 }
+"""By the type of a message, for what is new and what is gone."""
+# linux/netfilter/nfnetlink.h: NETLINK_NETFILTER, NFNLGRP_NFTABLES, nfgenmsg
+_NETFILTER: Final = 12
+_NFTABLES_GROUP: Final = 1 << 6
+_NFTABLES_HEADER_BYTES: Final = 4
+# linux/netfilter/nf_tables.h: what a message is about begins with its table's name, whatever it is
+_TABLE_NAME: Final = 1
+_RECEIVE_BYTES: Final = 1 << 16
+_LOST: Final = "more than could be listened to"
 
 
-async def changes(namespace: Path | None) -> AsyncIterator[str]:
+def changes(namespace: Path | None, groups: Group = CONFIGURATION) -> AsyncGenerator[str, None]:
     """What changed, in a few words, as often as something does; what comes at once is told at once.
 
     Listens from the first `anext` on. Raises OSError when that is not possible.
     """
-    listening = await in_thread(open_socket, namespace, _GROUPS)
-    listening.setblocking(False)
-    with listening:
+    return _told(namespace, NETLINK_ROUTE, groups, _words)
+
+
+def table_changes(namespace: Path | None, table: str) -> AsyncGenerator[str, None]:
+    """The same of the nftables tables of that name."""
+    named = (_TABLE_NAME, table.encode() + b"\0")
+
+    def words(datagram: bytes) -> set[str]:
+        about = (
+            named in decode_attributes(content[_NFTABLES_HEADER_BYTES:])
+            for *_, content in parts(datagram)
+        )
+        return {f"the nftables table {table}"} if any(about) else set()
+
+    return _told(namespace, _NETFILTER, _NFTABLES_GROUP, words)
+
+
+async def _told(
+    namespace: Path | None, protocol: int, groups: int, words: Callable[[bytes], set[str]]
+) -> AsyncGenerator[str, None]:
+    with await in_thread(open_socket, namespace, groups, protocol) as listening:
+        listening.setblocking(False)
         while True:
-            found = await _heard(listening)
-            while _waiting(listening, found):
+            found = await _heard(listening, words)
+            while _waiting(listening, words, found):
                 pass
             if found:
                 yield ", ".join(sorted(found))
 
 
-async def _heard(listening: socket.socket) -> set[str]:
+async def _heard(listening: socket.socket, words: Callable[[bytes], set[str]]) -> set[str]:
     try:
         datagram = await asyncio.get_running_loop().sock_recv(listening, _RECEIVE_BYTES)
     except OSError as error:
         if error.errno != errno.ENOBUFS:
             raise
-        return {"more than could be listened to"}
-    return _words(datagram)
+        return {_LOST}
+    return words(datagram)
 
 
-def _waiting(listening: socket.socket, found: set[str]) -> bool:
+def _waiting(listening: socket.socket, words: Callable[[bytes], set[str]], found: set[str]) -> bool:
     """Take what has come in by now; whether there was any."""
     try:
-        found |= _words(listening.recv(_RECEIVE_BYTES))
+        found |= words(listening.recv(_RECEIVE_BYTES))
     except BlockingIOError:
         return False
     except OSError as error:
         if error.errno != errno.ENOBUFS:
             raise
-        found.add("more than could be listened to")
+        found.add(_LOST)
     return True
 
 
 def _words(datagram: bytes) -> set[str]:
-    return {_WORDS[Verb(kind)] for kind, *_ in parts(datagram) if kind in set(_WORDS)}
+    return {_WORDS[kind] for kind, *_ in parts(datagram) if kind in _WORDS}

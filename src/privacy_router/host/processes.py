@@ -24,7 +24,7 @@ from privacy_router.errors import MissingPrerequisiteError
 from privacy_router.host import units
 from privacy_router.host.confinement import Confinement
 from privacy_router.host.dbus import BusGoneError
-from privacy_router.host.namespaces import run_in
+from privacy_router.host.namespaces import inode_of, run_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -166,6 +166,12 @@ def _identify(entry: Path, owner: str) -> Process | None:
 
 def _state(entry: Path) -> str:
     return (entry / "stat").read_text().rpartition(")")[2].split()[0]
+
+
+def is_inside(process: Process, namespace: Path | None) -> bool:
+    """Whether it lives in the network namespace that is bound there now (None: the caller's own),
+    and not in one whose name is gone or another's by now."""
+    return inode_of(Path(f"/proc/{process.pid}/ns/net")) == inode_of(namespace)
 
 
 def open_pidfd(process: Process) -> int | None:

@@ -150,11 +150,14 @@ def parts(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         at += length + (-length % 4)
 
 
-def open_socket(namespace: Path | None, groups: int = 0) -> socket.socket:
+def open_socket(
+    namespace: Path | None, groups: int = 0, protocol: int = socket.NETLINK_ROUTE
+) -> socket.socket:
     """A socket in that namespace; with `groups` it hears of changes. Raises OSError."""
 
     def work() -> socket.socket:
-        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        opened = socket.socket(socket.AF_NETLINK, kind, protocol)
         try:
             opened.bind((0, groups))
         except OSError:

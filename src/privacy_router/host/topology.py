@@ -10,6 +10,7 @@ from ipaddress import (
     IPv6Address,
     IPv6Interface,
     IPv6Network,
+    ip_network,
 )
 from socket import AF_INET, AF_INET6
 
@@ -18,7 +19,9 @@ Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 
 FAMILY = {4: int(AF_INET), 6: int(AF_INET6)}
+LOCAL_TABLE = 255
 MAIN_TABLE = 254
+DEFAULT_TABLE = 253
 
 
 @dataclass(frozen=True, order=True)
@@ -52,6 +55,23 @@ class Route:
 
 
 @dataclass(frozen=True)
+class Routes:
+    """Those that somebody added, and those that the kernel made for devices and addresses."""
+
+    added: set[Route]
+    kernels: set[Route]
+
+    def follow(self, device: str, address: Interface) -> bool:
+        """Whether the kernel's routes to an address and to its network are there: they can be
+        removed by themselves, and then the address is of no use."""
+        network = address.network
+        alone = network.prefixlen == network.max_prefixlen
+        local = {route.destination for route in self.kernels if route.kind == "local"}
+        connected = {(route.device, route.destination) for route in self.kernels}
+        return ip_network(address.ip) in local and (alone or (device, network) in connected)
+
+
+@dataclass(frozen=True)
 class Rule:
     """A policy routing rule; the lower the priority the earlier it is asked."""
 
@@ -62,6 +82,14 @@ class Rule:
     destination: Network | None = None
     input_device: str | None = None
     mark: int | None = None
+
+
+KERNELS_RULES = (
+    *(Rule(0, LOCAL_TABLE, family) for family in FAMILY.values()),
+    *(Rule(32766, MAIN_TABLE, family) for family in FAMILY.values()),
+    Rule(32767, DEFAULT_TABLE, FAMILY[4]),
+)
+"""What every namespace begins with."""
 
 
 @dataclass(frozen=True)

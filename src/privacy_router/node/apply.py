@@ -245,7 +245,7 @@ class Applier:
         elif self._is_alive(name, path):
             return
         elif is_tunnel:
-            self._await(lambda: self._is_here(name), f"the device {name} did not appear")
+            self._await(lambda: self._has_come(name), f"the device {name} did not appear")
             self._move(name, path)
         else:
             self._remake_port(name)
@@ -253,6 +253,14 @@ class Applier:
 
     def _is_here(self, name: str) -> bool:
         return self._netlink(None).index(name) is not None
+
+    def _has_come(self, name: str) -> bool:
+        """Whether the device of a tunnel's process is there; one that ends makes none any more."""
+        if self._is_here(name):
+            return True
+        if name not in {process.name for process in processes.running(self._machine.owner)}:
+            raise ApplyError(f"the process of the device {name} has ended", retryable=True)
+        return False
 
     def _is_alive(self, name: str, path: Path) -> bool:
         link = self._netlink(path).links().get(name)

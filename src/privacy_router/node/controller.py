@@ -24,6 +24,7 @@ from privacy_router.host.threads import in_thread
 from privacy_router.host.uapi import UapiError
 from privacy_router.node.apply import Applier, ApplyError
 from privacy_router.node.engine import FlowEngine
+from privacy_router.node.network_watch import NetworkWatch
 from privacy_router.node.observe import observe, read_bridge
 from privacy_router.node.tunnels import EndpointMemory
 from privacy_router.ovsdb.watch import watch
@@ -143,15 +144,16 @@ class Controller:
         self.flows = engine
         stop_watching = threading.Event()
         watcher: threading.Thread | None = None
+        network = NetworkWatch(self._hear)
         tasks = [asyncio.create_task(self._keep_endpoints())]
         try:
             if not patient:
                 await converge(self.desired, self.machine, engine)
             self._watch_processes(loop)
             watcher = self._watch_bridge(engine, loop, stop_watching)
-            tasks.append(asyncio.create_task(engine.run()))
+            tasks += [asyncio.create_task(engine.run()), asyncio.create_task(network.run())]
             on_ready()
-            await self._keep(engine, loop)
+            await self._keep(engine, network)
         finally:
             stop_watching.set()
             await _end(tasks)
@@ -160,6 +162,12 @@ class Controller:
             self.flows = None
             if watcher is not None:
                 await in_thread(watcher.join, 3.0)
+
+    def _hear(self) -> None:
+        """Look at once, unless the last look ended badly: then it is tried again soon anyhow, and
+        what is heard may be of the failed try."""
+        if not self.trouble:
+            self._wake.set()
 
     def _watch_bridge(
         self, engine: FlowEngine, loop: asyncio.AbstractEventLoop, stop: threading.Event
@@ -209,7 +217,8 @@ class Controller:
         except _FAILURES as error:
             _log.error("configuration not read again, the old one stays", reason=str(error))
 
-    async def _keep(self, engine: FlowEngine, loop: asyncio.AbstractEventLoop) -> None:
+    async def _keep(self, engine: FlowEngine, network: NetworkWatch) -> None:
+        loop = asyncio.get_running_loop()
         delay_s = _RETRY_FIRST_S
         while not self._stopping:
             self._wake.clear()
@@ -227,6 +236,7 @@ class Controller:
                 timeout_s = delay_s
                 delay_s = min(delay_s * 2, _RETRY_MOST_S)
             self._watch_processes(loop)
+            network.follow()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), timeout_s)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from privacy_router.host.topology import Link
+    from privacy_router.host.topology import Link, Routes
     from privacy_router.host.uapi import DeviceStatus
     from privacy_router.node.machine import Machine
     from privacy_router.ovsdb.model import BridgeRow
@@ -31,7 +31,7 @@ Items = dict[Key, Any]
 def observe(desired: DesiredState, machine: Machine) -> Items:
     """Everything that the node consists of now, except its flows (those come over OpenFlow)."""
     items: Items = {}
-    items.update(_processes(machine))
+    items.update(_processes(desired, machine))
     for name in namespaces.bound(NAMESPACES):
         items.update(_namespace(name, desired))
     items.update(_host(desired))
@@ -40,13 +40,15 @@ def observe(desired: DesiredState, machine: Machine) -> Items:
     return items
 
 
-def _processes(machine: Machine) -> Iterator[tuple[Key, Any]]:
+def _processes(desired: DesiredState, machine: Machine) -> Iterator[tuple[Key, Any]]:
     seen: set[str] = set()
     for process in processes.running(machine.owner):
         # a second one of the same name (two starts in a row, one killed halfway) is one too many
         name = process.name if process.name not in seen else f"{process.name} (pid {process.pid})"
         seen.add(process.name)
-        yield Key(Kind.PROCESS, "node", name), process.fingerprint
+        spec = desired.processes.get(process.name)
+        lost = spec is not None and not processes.is_inside(process, spec.namespace)
+        yield Key(Kind.PROCESS, "node", name), f"{process.fingerprint}{' elsewhere' * lost}"
 
 
 def _namespace(name: str, desired: DesiredState) -> Items:
@@ -63,8 +65,9 @@ def _namespace(name: str, desired: DesiredState) -> Items:
         items[Key(Kind.FIREWALL, name, TABLE)] = nftables.canonical(ruleset)
     with Netlink(path) as netlink:
         items.update(_devices(name, netlink.links(), desired))
-        items.update(_addresses(name, netlink))
-        items.update((Key(Kind.ROUTE, name, route_name(r)), r) for r in netlink.routes())
+        routes = netlink.routes()
+        items.update(_addresses(name, netlink, routes))
+        items.update((Key(Kind.ROUTE, name, route_name(r)), r) for r in routes.added)
         items.update((Key(Kind.RULE, name, rule_name(r)), r) for r in netlink.rules())
         items.update(_neighbours(name, netlink))
     return items
@@ -80,7 +83,7 @@ def _host(desired: DesiredState) -> Items:
         return items
     with Netlink() as netlink:
         found: Items = dict(_devices(HOST, netlink.links(), desired))
-        found.update(_addresses(HOST, netlink))
+        found.update(_addresses(HOST, netlink, netlink.routes()))
         found.update(_neighbours(HOST, netlink))
     return items | {key: value for key, value in found.items() if key in desired.items}
 
@@ -108,9 +111,9 @@ def _devices(
         yield key, Device(mac, link.mtu_bytes, link.up, link.carrier)
 
 
-def _addresses(name: str, netlink: Netlink) -> Iterator[tuple[Key, Any]]:
+def _addresses(name: str, netlink: Netlink, routes: Routes) -> Iterator[tuple[Key, Any]]:
     for device, address in netlink.all_addresses():
-        if not address.is_loopback:
+        if not address.is_loopback and routes.follow(device, address):
             yield Key(Kind.ADDRESS, name, f"{address} on {device}"), (device, address)
 
 

@@ -6,7 +6,15 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.host import nftables
-from privacy_router.host.topology import FAMILY, MAIN_TABLE, Neighbour, Network, Route, Rule
+from privacy_router.host.topology import (
+    FAMILY,
+    KERNELS_RULES,
+    MAIN_TABLE,
+    Neighbour,
+    Network,
+    Route,
+    Rule,
+)
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.state import HOST, Device, Key, Kind
 
@@ -55,6 +63,8 @@ class NamespaceItems:
         if name != HOST:
             self._put(Kind.NAMESPACE, name, True)
             self.device("lo", None, LOOPBACK_MTU_BYTES)
+            for rule in KERNELS_RULES:
+                self.rule(rule)
 
     def _put(self, kind: Kind, name: str, value: Any) -> None:
         self.items[Key(kind, self.name, name)] = value
