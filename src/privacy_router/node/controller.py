@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,7 @@ from privacy_router.node.engine import FlowEngine
 from privacy_router.node.network_watch import NetworkWatch
 from privacy_router.node.observe import observe, read_bridge
 from privacy_router.node.tunnels import EndpointMemory
-from privacy_router.ovsdb.watch import watch
+from privacy_router.ovsdb.watch import BridgeWatch
 from privacy_router.plan.chain import GATEWAY_NAMESPACE
 from privacy_router.plan.state import diff
 
@@ -142,26 +141,24 @@ class Controller:
         loop = asyncio.get_running_loop()
         engine = make_engine(self.desired, self.machine, self._wake.set)
         self.flows = engine
-        stop_watching = threading.Event()
-        watcher: threading.Thread | None = None
+        watch: BridgeWatch | None = None
         network = NetworkWatch(self._hear)
         tasks = [asyncio.create_task(self._keep_endpoints())]
         try:
             if not patient:
                 await converge(self.desired, self.machine, engine)
             self._watch_processes(loop)
-            watcher = self._watch_bridge(engine, loop, stop_watching)
+            watch = self._watch_bridge(engine, loop)
             tasks += [asyncio.create_task(engine.run()), asyncio.create_task(network.run())]
             on_ready()
             await self._keep(engine, network)
         finally:
-            stop_watching.set()
             await _end(tasks)
             self._forget_processes(loop)
             await engine.close()
             self.flows = None
-            if watcher is not None:
-                await in_thread(watcher.join, 3.0)
+            if watch is not None:
+                await in_thread(watch.end)
 
     def _hear(self) -> None:
         """Look at once, unless the last look ended badly: then it is tried again soon anyhow, and
@@ -169,9 +166,7 @@ class Controller:
         if not self.trouble:
             self._wake.set()
 
-    def _watch_bridge(
-        self, engine: FlowEngine, loop: asyncio.AbstractEventLoop, stop: threading.Event
-    ) -> threading.Thread:
+    def _watch_bridge(self, engine: FlowEngine, loop: asyncio.AbstractEventLoop) -> BridgeWatch:
         """Ports of containers are the engine's; all else of the bridge takes a look at the node."""
 
         def tell(change: BridgeChange) -> None:
@@ -183,7 +178,7 @@ class Controller:
         def on_change(change: BridgeChange) -> None:
             loop.call_soon_threadsafe(tell, change)
 
-        return watch(self.machine.ovs_socket, self.desired.bridge.name, on_change, stop)
+        return BridgeWatch(self.machine.ovs_socket, self.desired.bridge.name, on_change)
 
     def stop(self) -> None:
         """Have `run` return; the node stays as it is."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,47 +33,55 @@ class BridgeChange:
     bridge: bool = False
 
 
-def watch(
-    socket_path: Path,
-    bridge_name: str,
-    on_change: Callable[[BridgeChange], None],
-    stop: threading.Event,
-) -> threading.Thread:
-    """Call `on_change`, from a thread of its own: first with everything, then with what changes.
+class BridgeWatch:
+    """Calls `on_change`, from a thread of its own: first with everything, then with what changes.
 
-    The library reconnects by itself when ovsdb-server restarts. Set `stop` to end it.
+    The library reconnects by itself when ovsdb-server restarts. `end` it.
     """
 
-    def work() -> None:
-        while not stop.is_set():
+    def __init__(
+        self, socket_path: Path, bridge_name: str, on_change: Callable[[BridgeChange], None]
+    ) -> None:
+        self._socket_path = socket_path
+        self._bridge_name = bridge_name
+        self._on_change = on_change
+        self._stop = threading.Event()
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread = threading.Thread(target=self._work, name="ovsdb-watch", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Return once nothing is told any more. It waits for a database that hangs, for a while."""
+        self._stop.set()
+        os.eventfd_write(self._bell, 1)
+        self._thread.join(_SCHEMA_TIMEOUT_S)
+        if not self._thread.is_alive():
+            os.close(self._bell)
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
             try:
-                schema = fetch_schema(socket_path, _SCHEMA_TIMEOUT_S)
+                schema = fetch_schema(self._socket_path, _SCHEMA_TIMEOUT_S)
             except OvsdbError:
-                stop.wait(_RETRY_S)  # the database is down; the supervisor brings it back
+                self._stop.wait(_RETRY_S)  # the database is down; the supervisor brings it back
                 continue
-            session = _Session(f"unix:{socket_path}", schema, bridge_name)
+            session = _Session(f"unix:{self._socket_path}", schema, self._bridge_name)
             try:
-                _follow(session, on_change, stop)
+                self._follow(session)
             finally:
                 session.close()
 
-    thread = threading.Thread(target=work, name="ovsdb-watch", daemon=True)
-    thread.start()
-    return thread
-
-
-def _follow(
-    session: _Session, on_change: Callable[[BridgeChange], None], stop: threading.Event
-) -> None:
-    while not stop.is_set():
-        session.run()
-        change = session.take()
-        if change is not None:
-            on_change(change)
-        waiter = poller.Poller()
-        session.wait(waiter)
-        waiter.timer_wait(_TICK_MS)
-        waiter.block()
+    def _follow(self, session: _Session) -> None:
+        while not self._stop.is_set():
+            session.run()
+            change = session.take()
+            if change is not None:
+                self._on_change(change)
+            waiter = poller.Poller()
+            session.wait(waiter)
+            waiter.fd_wait(self._bell, select.POLLIN)
+            waiter.timer_wait(_TICK_MS)
+            waiter.block()
 
 
 class _Session(idl.Idl):  # type: ignore[misc]
