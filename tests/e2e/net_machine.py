@@ -148,7 +148,8 @@ def _wire(machine: NetMachine) -> None:
     )
     machine.ip("route", "add", "default", "via", NEIGHBOUR, "dev", "eth0", "table", "1000")
     machine.ip("route", "add", "unreachable", "10.0.0.0/8")
-    machine.ip("-6", "route", "add", "default", "via", NEIGHBOUR6, "dev", "eth0", "proto", "ra")
+    by_router = ("proto", "ra", "expires", "1800")
+    machine.ip("-6", "route", "add", "default", "via", NEIGHBOUR6, "dev", "eth0", *by_router)
 
 
 def _fill_in_checksums(host: LabHost, device: str) -> None:
@@ -197,7 +198,7 @@ def dump(machine: NetMachine, *, labels: bool = True) -> list[Any]:
         ("-d", "address", "show"),
         *(("route", "show", "table", "all"), ("-6", "route", "show", "table", "all")),
     )
-    moving = {"nodad", "expires"} if labels else {"nodad", "expires", "label"}
+    moving = {"nodad"} if labels else {"nodad", "label"}
     return [_stable(json.loads(machine.ip("-j", *words) or "[]"), moving) for words in commands]
 
 
@@ -205,7 +206,9 @@ def _stable(value: Any, moving: set[str]) -> Any:
     if isinstance(value, list):
         return sorted((_stable(item, moving) for item in value), key=json.dumps)
     if isinstance(value, dict):
-        return {key: _stable(item, moving) for key, item in value.items() if key not in moving}
+        return {key: _stable(item, moving) for key, item in value.items() if key not in moving} | (
+            {"expires": value["expires"] > 0} if "expires" in value else {}
+        )
     return value
 
 

@@ -9,7 +9,7 @@ import pytest
 from net_machine import UPLINK, dump, net_machine, plan, put, refused, said, seen
 
 from privacy_router.engine.errors import RefusedError
-from privacy_router.engine.model import enforced
+from privacy_router.engine.model import Desired, enforced
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.host_bridges import HostBridges
@@ -216,7 +216,7 @@ async def test_without_open_vswitch_the_uplink_is_connected_all_the_same(
 
 
 async def test_changes_by_others_are_heard_of(machine: NetMachine) -> None:
-    watching = machine.plugin().watch()
+    watching = machine.plugin().watch(Desired())
 
     async def heard(words: str) -> None:
         async with asyncio.timeout(10):

@@ -7,9 +7,9 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from net_machine import UPLINK, net_machine, put, refused, said, seen
+from net_machine import UPLINK, net_machine, plan, put, refused, said, seen
 
-from privacy_router.engine.model import ResourceKey
+from privacy_router.engine.model import Mode, ResourceKey
 from privacy_router.host.files import write_atomic
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ LIFETIME = ("valid_lft", "900", "preferred_lft", "800")
 DHCP_OFF = {"interfaces": {"eth0": {"dhcp": False}}}
 
 
-def start_client(machine: NetMachine, directory: Path, *devices: str) -> list[str]:
+def start_client(machine: NetMachine, directory: Path, *words: str) -> list[str]:
     """A program of that name that does nothing: what is looked at is who runs, and for whom."""
     program = directory / "dhclient"
     shutil.copy("/usr/bin/tail", program)
-    command = [str(program), "-f", "/dev/null", *devices]
+    command = [str(program), "-f", "--", "/dev/null", *words]
     machine.host.spawn("dhclient", command)
     return command
 
@@ -64,6 +64,39 @@ async def test_a_dhcp_client_ends_and_its_address_stays(
     assert await seen(machine) == before
     assert "dynamic" in machine.ip("-o", "address", "show", "to", "192.0.2.5")
     await put(machine.plugin(), DHCP_OFF)
+
+
+async def test_a_client_that_has_no_address_yet_is_left_until_it_has(
+    machine: NetMachine, tmp_path: Path
+) -> None:
+    """After a boot, say: without an address there would be nothing to keep."""
+    machine.ip("-4", "address", "flush", "dev", "eth0")
+    start_client(machine, tmp_path, "eth0")
+    async with asyncio.timeout(10):
+        while not await client_of(machine, "eth0"):
+            await asyncio.sleep(0)
+    desired, (change,) = await plan(machine.plugin(), DHCP_OFF)
+    assert change.mode is Mode.OBSERVE_ONLY
+    observed = await machine.plugin().query(list(desired.resources))
+    assert list(machine.plugin().takes(desired, observed, [])) == [change.key]
+    assert "no address for eth0 yet" in (await refused(machine, UPLINK | DHCP_OFF)).message
+    machine.ip("address", "add", "192.0.2.5/24", "dev", "eth0", *LIFETIME)
+    await put(machine.plugin(), DHCP_OFF)
+    assert "valid_lft forever" in machine.ip("-o", "address", "show", "to", "192.0.2.5")
+
+
+async def test_an_address_by_dhcpv6_is_kept_and_one_by_advertisement_runs_out(
+    machine: NetMachine, tmp_path: Path
+) -> None:
+    for address in ("2001:db8::5/128", "2001:db8::6/64"):
+        machine.ip("address", "add", address, "dev", "eth0", *LIFETIME)
+    start_client(machine, tmp_path, "-6", "eth0")
+    async with asyncio.timeout(10):
+        while not await client_of(machine, "eth0"):
+            await asyncio.sleep(0)
+    await put(machine.plugin(), DHCP_OFF)
+    assert "valid_lft forever" in machine.ip("-o", "address", "show", "to", "2001:db8::5")
+    assert "valid_lft forever" not in machine.ip("-o", "address", "show", "to", "2001:db8::6/128")
 
 
 async def test_an_uplink_with_a_dhcp_client_moves_only_without_it(

@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.engine.engine import Engine
+from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.journal import Journal
 from privacy_router.engine.model import (
     Availability,
@@ -44,6 +45,7 @@ class FilePlugin(Plugin):
         self.reason = ""
         self.fault = ""
         self.applied: list[str] = []
+        self.gone: set[str] = set()
         self.hints: asyncio.Queue[str] = asyncio.Queue()
 
     async def availability(self) -> Availability:
@@ -72,6 +74,13 @@ class FilePlugin(Plugin):
             return (self.folder / key.name).read_text()
         except FileNotFoundError:
             return None
+
+    def is_lost(self, key: ResourceKey, desired: Desired, observed: Observed) -> bool:
+        return key.name in self.gone
+
+    async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
+        if self.fault == "refuse":
+            raise RefusedError(f"{self.name} refuses", remedy="ask for something else")
 
     async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
         for number, change in enumerate(changes):
@@ -108,7 +117,7 @@ class FilePlugin(Plugin):
         finally:
             self.fault = fault
 
-    async def watch(self) -> AsyncIterator[str]:
+    async def watch(self, desired: Desired) -> AsyncIterator[str]:
         while True:
             yield await self.hints.get()
 

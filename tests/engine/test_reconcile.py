@@ -106,6 +106,19 @@ async def test_what_cannot_be_put_right_is_told_and_tried_later(tmp_path: Path) 
         await until(lambda: not keeper.trouble)
 
 
+async def test_what_is_refused_by_now_is_not_touched(tmp_path: Path) -> None:
+    async with kept(tmp_path, one=A) as (engine, reconciler, ears):
+        keeper = reconciler.keepers["one"]
+        plugin(engine).fault = "refuse"
+        (tmp_path / "one" / "a").write_text("by hand")
+        await keeper.look()
+        assert keeper.trouble == "one refuses"
+        assert ears.drifts == [("one", ["change a"], False)]
+        assert machine(tmp_path) == {"one/a": "by hand"}
+        plugin(engine).fault = ""
+        await until(lambda: machine(tmp_path) == {"one/a": "1"})
+
+
 async def test_a_plugin_that_goes_away_is_told(tmp_path: Path) -> None:
     async with kept(tmp_path, one=A) as (engine, reconciler, _):
         keeper = reconciler.keepers["one"]

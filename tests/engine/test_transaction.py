@@ -131,6 +131,28 @@ async def test_what_is_no_longer_declared_is_given_back(tmp_path: Path) -> None:
     assert engine.journal.managed() == {}
 
 
+async def test_what_is_gone_is_given_up(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path)
+    (tmp_path / "one" / "a").write_text("found")
+    await engine.apply(source(one=files(a="1", b="2")))
+    plugin(engine, "one").gone = {"a"}
+    await engine.apply(source())
+    assert machine(tmp_path) == {"one/a": "1"}
+    assert engine.journal.managed() == {}
+
+
+async def test_what_goes_in_the_middle_of_a_run_does_not_keep_the_rest_from_going_back(
+    tmp_path: Path,
+) -> None:
+    engine = make_engine(tmp_path)
+    plugin(engine, "three").fault = "raise"
+    plugin(engine, "two").gone = {"c"}
+    with pytest.raises(PrivacyRouterError, match="three broke"):
+        await engine.apply(ALL)
+    assert machine(tmp_path) == {"two/c": "3"}
+    assert engine.journal.runs()[0].phase is Phase.UNDONE
+
+
 async def test_giving_back_waits_for_a_plugin_that_is_away(tmp_path: Path) -> None:
     engine = make_engine(tmp_path)
     await engine.apply(source(one=files(a="1"), two=files(b="2")))

@@ -197,9 +197,11 @@ class KilledError(Exception):
     """Stands for SIGKILL."""
 
 
-async def heard(plugin: SystemdPlugin, act: Callable[[], object], expected: str) -> str:
+async def heard(
+    plugin: SystemdPlugin, desired: Desired, act: Callable[[], object], expected: str
+) -> str:
     """Do something while watching; the first words that hold what is expected."""
-    watching = plugin.watch()
+    watching = plugin.watch(desired)
     first = asyncio.ensure_future(anext(watching))
     try:
         async with asyncio.timeout(20):

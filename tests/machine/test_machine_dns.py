@@ -226,7 +226,7 @@ async def test_a_link_that_is_gone_has_nothing_to_give_back(plugin: DnsPlugin) -
     first, _ = await apply(plugin, {"links": {LINK: {"servers": ["192.0.2.1"]}}})
     run("ip", "link", "del", LINK)
     back = {change.key: Resource(change.before) for change in first}
-    assert await changes_for(plugin, Desired(back, declared(plugin, None).payload)) == []
+    assert await plugin.to_restore(Desired(back), lines) == []
     run("ip", "link", "add", LINK, "type", "veth", "peer", "name", f"{LINK}-far")
 
 
@@ -428,7 +428,7 @@ async def watched(plugin: DnsPlugin) -> AsyncIterator[asyncio.Queue[str]]:
     told: asyncio.Queue[str] = asyncio.Queue()
 
     async def listen() -> None:
-        async for words in plugin.watch():
+        async for words in plugin.watch(Desired()):
             told.put_nowait(words)
 
     task = asyncio.create_task(listen())

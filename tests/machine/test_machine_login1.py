@@ -374,7 +374,7 @@ async def test_a_lock_ends_with_the_process_and_is_taken_again(
     assert b"held\n" in [await holder.stdout.readline() for _ in range(2)]
     desired = declared(plugin, {"inhibitors": [LOCK]})
     assert len(await differences(plugin, desired)) == 1  # another process's does not count
-    async with Heard(plugin.watch()) as heard:
+    async with Heard(plugin.watch(Desired())) as heard:
         holder.send_signal(signal.SIGKILL)
         await holder.wait()
         await heard.until("DelayInhibited")
@@ -428,7 +428,7 @@ async def test_an_unknown_user_is_refused(plugin: Login1Plugin) -> None:
 
 
 async def test_watching_hears_of_what_others_do(bus: Bus, plugin: Login1Plugin) -> None:
-    async with Heard(plugin.watch()) as heard:
+    async with Heard(plugin.watch(Desired())) as heard:
         async with session(bus):
             await heard.until("SessionNew")
         await heard.until("SessionRemoved")
@@ -443,11 +443,11 @@ async def test_watching_hears_of_what_others_do(bus: Bus, plugin: Login1Plugin) 
 async def test_watching_ends_when_there_is_another_directory_to_watch(
     plugin: Login1Plugin,
 ) -> None:
-    async with Heard(plugin.watch()) as heard:
+    async with Heard(plugin.watch(Desired())) as heard:
         DROP_IN.parent.mkdir()
         await heard.until("logind.conf.d changed")
         await heard.until(None)
-    async with Heard(plugin.watch()) as heard:
+    async with Heard(plugin.watch(Desired())) as heard:
         DROP_IN.write_text("[Login]\n")
         await heard.until("50-privacy-router.conf changed")
         DROP_IN.unlink()

@@ -471,7 +471,7 @@ async def watched(plugin: PackagekitPlugin) -> AsyncIterator[asyncio.Queue[str]]
     told: asyncio.Queue[str] = asyncio.Queue()
 
     async def listen() -> None:
-        async for words in plugin.watch():
+        async for words in plugin.watch(Desired()):
             told.put_nowait(words)
 
     task = asyncio.create_task(listen())

@@ -16,6 +16,7 @@ import pytest
 
 from privacy_router.config.models import Plugins
 from privacy_router.engine.errors import RefusedError
+from privacy_router.engine.model import Desired
 from privacy_router.plugins.pcidecl import PcideclPlugin
 from privacy_router.plugins.pcidecl.in_use import use_of
 from privacy_router.plugins.place import Place
@@ -23,7 +24,7 @@ from privacy_router.plugins.place import Place
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from privacy_router.engine.model import Change, Desired
+    from privacy_router.engine.model import Change
     from privacy_router.host.dbus import Bus
 
 pytestmark = pytest.mark.machine
@@ -125,7 +126,7 @@ async def test_a_mounted_disk_is_not_taken_away(
 
 async def test_news_of_a_device_are_told(plugin: PcideclPlugin, root: Path) -> None:
     for address in WITHOUT_DRIVER[:1] or ADDRESSES[:1]:
-        news = plugin.watch()
+        news = plugin.watch(Desired())
         heard = asyncio.ensure_future(anext(news))
         async with asyncio.timeout(20):
             while not heard.done():

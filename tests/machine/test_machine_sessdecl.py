@@ -10,7 +10,7 @@ import pytest
 from login_sessions import USER, Heard, end_all, have_user, run, session, until
 
 from privacy_router.config.plugins.sessdecl import SessdeclConfig
-from privacy_router.engine.model import Capability, enforced
+from privacy_router.engine.model import Capability, Desired, enforced
 from privacy_router.plugins.login1.logind import sessions
 from privacy_router.plugins.place import Place
 from privacy_router.plugins.sessdecl import SessdeclPlugin, ending
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from privacy_router.engine.model import Change, Desired
+    from privacy_router.engine.model import Change
     from privacy_router.host.dbus import Bus
 
 pytestmark = pytest.mark.machine
@@ -149,13 +149,13 @@ async def test_a_session_that_should_be_is_reported_until_it_comes(
     (missing,) = await differences(plugin, desired)
     assert (missing.before, missing.after) == ({"present": False}, {"present": True})
     await applied(plugin, desired)
-    async with Heard(plugin.watch()) as heard, session(bus):
+    async with Heard(plugin.watch(Desired())) as heard, session(bus):
         await heard.until("SessionNew")
         assert await differences(plugin, desired) == []
 
 
 async def test_watching_hears_of_a_session_that_ends(bus: Bus, plugin: SessdeclPlugin) -> None:
-    async with Heard(plugin.watch()) as heard:
+    async with Heard(plugin.watch(Desired())) as heard:
         async with session(bus):
             pass
         await heard.until("SessionRemoved")

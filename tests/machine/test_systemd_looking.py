@@ -139,7 +139,7 @@ async def test_outside_changes_are_heard(plugin: SystemdPlugin) -> None:
     drop_in, control = ETC / f"{DEMO}.d/1.conf", CONTROL / f"{DEMO}.d"
 
     async def hears(act: Any, words: str) -> None:
-        await heard(plugin, act, words)
+        await heard(plugin, run.desired, act, words)
 
     await hears(lambda: systemctl("stop", DEMO), f"{DEMO} is inactive")
     await hears(lambda: systemctl("mask", "demo-other.service"), "enabled, disabled or masked")
@@ -155,24 +155,24 @@ async def test_outside_changes_are_heard(plugin: SystemdPlugin) -> None:
 async def test_a_directory_that_is_made_anew_is_watched(plugin: SystemdPlugin) -> None:
     existing()
     drop_in = ETC / f"{DEMO}.d/1.conf"
-    await Run(plugin, {"drop_ins": {f"{DEMO}/1.conf": {"content": None}}}).plan()
-    await heard(plugin, drop_in.parent.mkdir, str(drop_in.parent))
+    kept = Run(plugin, {"drop_ins": {f"{DEMO}/1.conf": {"content": None}}}).desired
+    await heard(plugin, kept, drop_in.parent.mkdir, str(drop_in.parent))
 
     def both() -> None:
         drop_in.parent.rmdir()
         drop_in.parent.mkdir()
         write(drop_in, "[Unit]\n")
 
-    await heard(plugin, both, f"{DEMO}.d")
+    await heard(plugin, kept, both, f"{DEMO}.d")
 
 
 async def test_other_units_are_not_heard(plugin: SystemdPlugin) -> None:
     existing()
     existing(name="demo-other.service")
-    await Run(plugin, {"units": {DEMO: {"active": True}}}).plan()
+    kept = Run(plugin, {"units": {DEMO: {"active": True}}}).desired
 
     def act() -> None:
         systemctl("start", "demo-other.service")
         systemctl("start", DEMO)
 
-    assert await heard(plugin, act, "is active") == f"{DEMO} is active"
+    assert await heard(plugin, kept, act, "is active") == f"{DEMO} is active"

@@ -190,6 +190,27 @@ def test_a_service_that_is_gone_has_nothing_to_give_back() -> None:
     assert change.after["drop_in"] is None
 
 
+def test_what_others_set_meanwhile_is_left_to_them_when_ours_is_gone() -> None:
+    back = Desired({RESOLVER: Resource({"servers": [], "drop_in": None})})
+    others = Observed({RESOLVER: {"servers": ["192.0.2.9"], "drop_in": None}})
+    assert PLUGIN.diff(back, others) == []
+
+
+def test_the_backend_that_may_come_later_is_taken_over_too() -> None:
+    desired = declared({"servers": ["192.0.2.1"]})
+    by_file = Observed({FILE: {"content": "", "link": None, "mode": "0644", "owner": "0:0"}})
+    changes = PLUGIN.diff(desired, by_file)
+    assert [change.key for change in changes] == [FILE]
+    assert PLUGIN.takes(desired, by_file, changes) == {FILE: changes[0].before, RESOLVER: None}
+
+
+def test_a_link_that_went_is_given_up() -> None:
+    link = PLUGIN.key("link", "eth0")
+    back = Desired({link: Resource({"servers": []})})
+    assert PLUGIN.is_lost(link, back, Observed())
+    assert not PLUGIN.is_lost(link, back, Observed({link: {"servers": []}}))
+
+
 def test_a_file_that_was_taken_over_is_given_back_when_resolved_came() -> None:
     original = {"content": "nameserver 192.0.2.9\n", "link": None, "mode": "0644", "owner": "0:0"}
     desired = declared({"servers": ["192.0.2.1"], "dnssec": "yes"})

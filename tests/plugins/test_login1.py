@@ -11,12 +11,13 @@ import pytest
 from privacy_router.config.plugins.login1 import KeysConfig, Login1Config
 from privacy_router.config.validation import validate
 from privacy_router.engine.errors import RefusedError
-from privacy_router.engine.model import Change, Desired, Mode, Resource
+from privacy_router.engine.model import Change, Desired, Mode, Observed, Resource
 from privacy_router.errors import StorageError
 from privacy_router.host.dbus import Bus, Signal
 from privacy_router.plugins.login1 import Login1Plugin
 from privacy_router.plugins.login1.drop_in import FILE, DropIn, overriding
 from privacy_router.plugins.login1.events import describe
+from privacy_router.plugins.login1.linger import existing
 from privacy_router.plugins.login1.settings import SETTINGS, in_force, text
 from privacy_router.plugins.place import Place
 
@@ -273,6 +274,14 @@ async def test_a_user_that_is_not_there_is_refused(plugin: Login1Plugin) -> None
     change = Change(plugin.key("linger", "nobody-at-all"), False, True)
     with pytest.raises(RefusedError, match="no user nobody-at-all"):
         await plugin.check(Desired(), [change])
+
+
+async def test_a_user_who_was_deleted_does_not_linger_and_is_given_up(plugin: Login1Plugin) -> None:
+    key = plugin.key("linger", "nobody-at-all")
+    assert await existing({"nobody-at-all", "root"}) == {"root"}
+    assert plugin.diff(Desired({key: Resource(False)}), Observed()) == []
+    assert plugin.is_lost(key, Desired({key: Resource(True)}), Observed())
+    assert not plugin.is_lost(key, Desired({key: Resource(True)}), Observed({key: False}))
 
 
 async def test_what_is_given_back_is_not_refused_for_a_later_file(

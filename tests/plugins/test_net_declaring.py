@@ -44,7 +44,7 @@ def test_a_bridge_its_ports_and_its_uplink() -> None:
         "bridge vmbr0": {},
         "port eth1": {"bridge": "vmbr0", "type": "system", "tag": None, "mac": None},
         "port mgmt0": {"bridge": "vmbr0", "type": "internal", "tag": 14, "mac": None},
-        "uplink eth0": {"bridge": "vmbr0"},
+        "uplink eth0": {"bridge": "vmbr0", "connected": True},
     }
 
 

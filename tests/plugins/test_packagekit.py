@@ -111,11 +111,17 @@ def test_what_is_given_back_keeps_its_version() -> None:
     originals = {key: {"version": "1.0"}, gone: None, back: {"version": "3.0", "automatic": True}}
     payload = PLUGIN.declare(None).payload
     desired = Desired({k: Resource(v) for k, v in originals.items()}, payload)
-    observed = Observed({key: {"version": "2.0"}, gone: {"version": "1.0"}})
+    offered = PLUGIN.key("available", "back")
+    observed = Observed(
+        {key: {"version": "2.0"}, gone: {"version": "1.0"}, offered: {"version": "3.1"}}
+    )
     assert [(c.key, c.after) for c in PLUGIN.diff(desired, observed)] == [
-        (back, {"version": "3.0", "automatic": True}),
+        (back, {"version": "3.1", "automatic": True}),
         (gone, None),
     ]
+    assert not PLUGIN.is_lost(back, desired, observed)
+    assert PLUGIN.is_lost(back, desired, Observed({offered: {"version": None}}))
+    assert not PLUGIN.is_lost(back, Desired(desired.resources), Observed()), "a run took it away"
 
 
 def test_the_newest_is_not_known_before_the_pin_is_gone() -> None:
@@ -219,6 +225,9 @@ def test_others_may_go_when_named_or_allowed() -> None:
     with pytest.raises(RefusedError, match="lib, new would be removed along"):
         require_allowed({"old": None, "new": None, "lib": None}, may_go(declared(section), work))
     require_allowed({"lib": None}, may_go(declared(section, allow_remove_dependents=True), work))
+    seen = {"lib": {"state": "removed", "mode": "observe-only"}}
+    with pytest.raises(RefusedError, match="lib would be removed along"):
+        require_allowed({"old": None, "lib": None}, may_go(declared(section | seen), work))
 
 
 def test_another_version_than_asked_for_is_refused() -> None:

@@ -214,7 +214,7 @@ async def test_a_device_that_is_unplugged_in_the_middle_is_named(
     desired = declared(plugin, driver=None)
     changes = plugin.diff(desired, await plugin.query(list(desired.resources)))
     (tmp_path / "sys/bus/pci/devices" / ADDRESS).unlink()
-    with pytest.raises(PrivacyRouterError, match=f"{ADDRESS} is gone"):
+    with pytest.raises(PrivacyRouterError, match=f"there is no PCI device {ADDRESS}"):
         await plugin.apply(desired, changes, lambda _: None)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy_router.engine.model import Change, ResourceKey
+from privacy_router.engine.model import Change, Desired, Observed, Resource, ResourceKey
 from privacy_router.errors import StorageError
 from privacy_router.host.dbus import Bus, Signal
 from privacy_router.host.entries import (
@@ -20,6 +20,7 @@ from privacy_router.host.entries import (
     remove_if_empty,
 )
 from privacy_router.plugins.place import Place
+from privacy_router.plugins.systemd.comparing import is_lost
 from privacy_router.plugins.systemd.going_back import picture
 from privacy_router.plugins.systemd.names import concerns, is_own, names_with_drop_ins
 from privacy_router.plugins.systemd.places import UnitPlaces
@@ -201,6 +202,21 @@ def test_what_is_neither_file_nor_link_is_left_alone(tmp_path: Path) -> None:
 
 
 # --- pictures ------------------------------------------------------------------------------------
+
+
+def test_a_unit_is_lost_when_it_is_gone_and_its_file_does_not_come_back() -> None:
+    unit, limit = ResourceKey("systemd", "unit", "a.service"), "a.service/TasksMax"
+    of_unit = ResourceKey("systemd", "property", limit)
+    file = ResourceKey("systemd", "file", "a.service")
+    back = Desired({unit: Resource({"active": True}), of_unit: Resource({"stored": "runtime"})})
+    for key in back.resources:
+        assert is_lost(key, back, Observed())
+        assert not is_lost(key, back, Observed({key: {"active": False}}))
+        with_file = Desired({**back.resources, file: Resource(file_value("[Unit]\n"))})
+        assert not is_lost(key, with_file, Observed())
+        without = Desired({**back.resources, file: Resource(None)})
+        assert is_lost(key, without, Observed())
+    assert not is_lost(file, back, Observed())
 
 
 def test_a_picture_has_all_links_that_enabling_may_touch_and_no_others(tmp_path: Path) -> None:

@@ -173,6 +173,13 @@ def test_resources_carry_their_mode_and_name_who_is_spared() -> None:
         ({"drop_ins": {"op-.service/a.conf": {"content": UNIT}}}, "op-dbus's own"),
         ({"units": {"dbus.service": {"active": False}}}, "op-dbus works by it"),
         ({"units": {"dbus.socket": {"masked": True}}}, "op-dbus works by it"),
+        (
+            {
+                "drop_ins": {"dbus.service/a.conf": {"content": UNIT}},
+                "units": {"dbus.service": {"active": True}},
+            },
+            "set restart_on_change to false",
+        ),
         ({"units": {"a@.service": {"active": True}}}, "an instance such as a@one.service"),
         ({"units": {"a@.service": {"properties": {"TasksMax": 1}}}}, "no properties"),
         ({"units": {"dev-sda.device": {"active": True}}}, "comes and goes"),
@@ -208,6 +215,10 @@ def test_what_can_never_be_is_refused(data: dict[str, Any], words: str) -> None:
         {"units": {"privacy.service": {"active": True}}},
         {"drop_ins": {"private-.service/a.conf": {"content": UNIT}}},
         {"units": {"dbus.service": {"active": True}}},
+        {
+            "drop_ins": {"dbus.service/a.conf": {"content": UNIT}},
+            "units": {"dbus.service": {"active": True, "restart_on_change": False}},
+        },
         {"units": {"a@.service": {"enabled": True}}},
         {"units": {"a.timer": {"properties": {"Description": "x"}}}},
         {"units": {"session-1.scope": {"properties": {"TasksMax": 9}}}},

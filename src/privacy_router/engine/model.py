@@ -8,12 +8,12 @@ into the journal, over D-Bus and on the screen as they are, and hold no secret.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 Value: TypeAlias = Any
 """A JSON value; None stands for "not there"."""
@@ -55,6 +55,10 @@ class Desired:
 
     resources: Mapping[ResourceKey, Resource] = field(default_factory=dict)
     payload: Any = field(default=None, repr=False)
+
+    def without(self, keys: Collection[ResourceKey]) -> Desired:
+        """The same, but for these resources."""
+        return replace(self, resources={k: r for k, r in self.resources.items() if k not in keys})
 
 
 @dataclass(frozen=True)

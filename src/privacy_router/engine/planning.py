@@ -37,8 +37,7 @@ class Share:
     @property
     def kept(self) -> Desired:
         """What is to be kept so after the run."""
-        resources = {k: r for k, r in self.desired.resources.items() if k not in self.released}
-        return Desired(resources, self.desired.payload)
+        return self.desired.without(self.released)
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,11 @@ class Plan:
         return [share for share in self.shares if share.to_make]
 
     def takes(self) -> dict[ResourceKey, Value]:
-        """What was there of the resources that this changes."""
-        return {c.key: c.before for share in _borrowing(self.changing) for c in share.to_make}
+        """What was there of the resources that this takes over."""
+        found: dict[ResourceKey, Value] = {}
+        for share in _borrowing(self.changing):
+            found |= share.plugin.takes(share.desired, share.observed, share.to_make)
+        return found
 
     def releases(self) -> list[ResourceKey]:
         """The resources that are given back."""
@@ -110,6 +112,7 @@ async def _share(
     released = frozenset(ours.keys() - declared.resources.keys())
     desired = _with_originals(declared, {key: ours[key] for key in released})
     observed = await bounded(plugin, "read its state", plugin.observe(desired))
+    desired = desired.without([key for key in released if plugin.is_lost(key, desired, observed)])
     return Share(plugin, desired, observed, plugin.diff(desired, observed), released)
 
 

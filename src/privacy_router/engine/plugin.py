@@ -90,6 +90,22 @@ class Plugin(ABC):
         """The changes from `observed` to `desired`. Pure."""
         return differences(desired, observed)
 
+    def is_lost(self, key: ResourceKey, desired: Desired, observed: Observed) -> bool:  # noqa: ARG002
+        """Whether there is nothing any more to which that could be given back: a device that was
+        unplugged, a unit whose package was purged. What `desired` itself brings back is not lost.
+        Pure."""
+        return False
+
+    def takes(
+        self,
+        desired: Desired,  # noqa: ARG002
+        observed: Observed,  # noqa: ARG002
+        changes: Sequence[Change],
+    ) -> dict[ResourceKey, Value]:
+        """What there was of that which a run takes over, to be given back once no document declares
+        it any more: what the run changes, and what a repair may have to change in place of it."""
+        return {change.key: change.before for change in changes}
+
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:  # noqa: B027
         """Refuse what is known not to work, before any plugin touches anything.
 
@@ -119,12 +135,20 @@ class Plugin(ABC):
         May be called twice. Raises VerificationError when the machine does not become so.
         """
         desired = self.restoring(checkpoint)
-        changes = self.diff(desired, await self.observe(desired))
+        changes = await self.to_restore(desired, tell)
         if changes:
             await self.apply(desired, changes, tell)
-            still = self.diff(desired, await self.observe(desired))
+            still = await self.to_restore(desired, tell)
             if still:
                 raise not_as_asked(still, "does not go back to what it was")
+
+    async def to_restore(self, desired: Desired, tell: Tell) -> list[Change]:
+        """The changes that lead back to what was there, of what is not lost."""
+        observed = await self.observe(desired)
+        lost = [key for key in sorted(desired.resources) if self.is_lost(key, desired, observed)]
+        for key in lost:
+            tell(f"{key} is gone, and given up")
+        return self.diff(desired.without(lost), observed)
 
     def restoring(self, checkpoint: Value) -> Desired:
         """The default checkpoint as something to be desired."""
@@ -138,8 +162,9 @@ class Plugin(ABC):
     async def keep(self, desired: Desired) -> None:  # noqa: B027
         """Of one that keeps itself: from now on that is what is to be kept."""
 
-    def watch(self) -> AsyncIterator[str]:
-        """Yield whenever something of this domain may have changed: a few words on what.
+    def watch(self, desired: Desired) -> AsyncIterator[str]:  # noqa: ARG002
+        """Yield whenever something of this domain that is kept as `desired` may have changed: a few
+        words on what. More than that may be told.
 
         Ends, or raises PrivacyRouterError, when it cannot go on; it is started again later.
         An asynchronous generator.

@@ -72,7 +72,8 @@ class Keeper:
             self._changed.clear()
             tasks = []
             if self._watched is not None and self._watched.resources:
-                tasks = [asyncio.create_task(work()) for work in (self._watch, self._keep)]
+                works = (self._watch(self._watched), self._keep())
+                tasks = [asyncio.create_task(work) for work in works]
             try:
                 await self._changed.wait()
             finally:
@@ -80,11 +81,11 @@ class Keeper:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self) -> None:
+    async def _watch(self, desired: Desired) -> None:
         pause_s = _RETRY_FIRST_S
         while True:
             try:
-                async for _ in self.plugin.watch():
+                async for _ in self.plugin.watch(desired):
                     self._wake.set()
                     pause_s = _RETRY_FIRST_S
             except PrivacyRouterError as error:
@@ -142,6 +143,9 @@ class Keeper:
         keys = [change.key for change in due]
         self.drift = (time.time(), due)
         try:
+            # what was harmless when it was applied need not be now: another device at that place
+            call = self.plugin.check(desired, due)
+            await bounded(self.plugin, "check what drifted", call)
             call = self.plugin.apply(desired, due, lambda _: None)
             await bounded(self.plugin, "put right what drifted", call)
             left = [c for c in await self._differences(desired) if c.key in set(keys)]

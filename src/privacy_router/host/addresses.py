@@ -70,6 +70,12 @@ class AddressEntry:
         return value is not None and value[4:8] != u32(_FOREVER)
 
     @property
+    def is_leased(self) -> bool:
+        """Of one that expires: whether a DHCP server gave it out. Those made of a router's
+        advertisement are one of a network's many; DHCPv6 gives out single ones (RFC 8415, 21.6)."""
+        return self.address.network.prefixlen == 128 or self.address.version == 4
+
+    @property
     def flags(self) -> int:
         """IFA_F_…"""
         return self.message.number(_FLAGS) or self.message.fixed[2]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
-_ADDRESS, _NAME, _MTU, _MASTER, _LINKINFO = 1, 3, 4, 10, 18  # IFLA_…
+_ADDRESS, _NAME, _MTU, _BELOW, _MASTER, _LINKINFO, _ELSEWHERE = 1, 3, 4, 5, 10, 18, 37  # IFLA_…
 _INFO_KIND: Final = 1
 _UP: Final = 0x1
 _PROMISCUOUS: Final = 0x100
@@ -21,7 +21,8 @@ _ETHERNET: Final = 1  # ARPHRD_ETHER
 
 @dataclass(frozen=True)
 class Device:
-    """A network device; `master` is the one that it is a port of."""
+    """A network device; `master` is the one that it is a port of, and `below` the one that it was
+    made on: a VLAN's, a macvlan's."""
 
     name: str
     index: int
@@ -31,6 +32,7 @@ class Device:
     promiscuous: bool
     kind: str
     master: str | None
+    below: str | None
     is_ethernet: bool
 
 
@@ -38,6 +40,9 @@ def read_device(message: Message, names: Mapping[int, str]) -> Device:
     """The device that a message describes."""
     _, hardware, index, flags, _ = _LINK.unpack(message.fixed)
     info = dict(decode_attributes(message.get(_LINKINFO) or b""))
+    kind = info.get(_INFO_KIND, b"").rstrip(b"\0").decode()
+    # a pair's other end is no device below, nor is one of another namespace by the same number
+    is_on_it = kind != "veth" and message.get(_ELSEWHERE) is None
     return Device(
         name=name_in(message),
         index=index,
@@ -45,8 +50,9 @@ def read_device(message: Message, names: Mapping[int, str]) -> Device:
         mtu_bytes=message.number(_MTU) or 0,
         up=bool(flags & _UP),
         promiscuous=bool(flags & _PROMISCUOUS),
-        kind=info.get(_INFO_KIND, b"").rstrip(b"\0").decode(),
+        kind=kind,
         master=names.get(message.number(_MASTER) or 0),
+        below=names.get(message.number(_BELOW) or 0) if is_on_it else None,
         is_ethernet=hardware == _ETHERNET,
     )
 

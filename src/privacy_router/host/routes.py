@@ -28,7 +28,10 @@ LOCAL_TABLE: Final = 255
 _TYPES: Final = {1: "unicast", 2: "local", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _TABLE_IN_ATTRIBUTE: Final = 252
 _DST, _OIF, _GATEWAY, _METRIC, _MULTIPATH = 1, 4, 5, 6, 9  # RTA_…
-_CACHEINFO, _TABLE, _VIA, _NH_ID = 12, 15, 18, 30
+_CACHEINFO, _TABLE, _VIA, _EXPIRES, _NH_ID = 12, 15, 18, 23, 30
+_EXPIRES_AT: Final = slice(8, 12)  # rta_expires in struct rta_cacheinfo
+_TICKS_PER_S: Final = 100  # USER_HZ
+_NEVER: Final = 1 << 31  # from there on the number is negative: it is over
 _F_CLONED: Final = 0x200
 _F_KEPT: Final = 0x2 | 0x4  # RTNH_F_PERVASIVE, RTNH_F_ONLINK; the others are the kernel's to set
 
@@ -101,6 +104,13 @@ class RouteEntry:
         """Whether its way is written elsewhere (`ip nexthop`)."""
         return self.message.get(_NH_ID) is not None
 
+    @property
+    def expires_s(self) -> int:
+        """In how many seconds it goes away by itself, of an IPv6 route; 0 for never."""
+        ticks = int.from_bytes((self.message.get(_CACHEINFO) or b"")[_EXPIRES_AT], sys.byteorder)
+        v6 = self.message.fixed[0] == AF_INET6
+        return -(-ticks // _TICKS_PER_S) if v6 and ticks < _NEVER else 0
+
     def to_add(self, indexes: Mapping[str, int], moved: Mapping[str, str] | None = None) -> Message:
         """The order to have it, by the devices' numbers now, through other devices if `moved` says
         so. Raises KeyError for a device that is not there."""
@@ -111,6 +121,8 @@ class RouteEntry:
             _FIXED.pack(*head, flags & _F_KEPT),
             self.message.without(_CACHEINFO).attributes,
         )
+        if self.expires_s:
+            message = message.with_attribute(_EXPIRES, u32(self.expires_s))
         if message.get(_NH_ID) is not None:
             return message.without(_OIF, _GATEWAY, _VIA, _MULTIPATH)
         return _renumbered(message, numbers)
@@ -180,7 +192,8 @@ def new_route(destination: Network, table: int, metric: int) -> RouteEntry:
 
 
 def _comparable(message: Message) -> tuple[bytes, list[tuple[int, bytes]]]:
-    return message.fixed, sorted(message.attributes)
+    """Without what goes by from one moment to the next."""
+    return message.fixed, sorted(message.without(_EXPIRES).attributes)
 
 
 def _nexthops(message: Message) -> list[tuple[int, int]]:

@@ -33,12 +33,11 @@ class Wanted:
     """What the section says besides its resources.
 
     `only_resolved` is why only systemd-resolved will do; with `either`, resources for both backends
-    are declared, and those of the one that is there count. `links` are those that are declared.
+    are declared, and those of the one that is there count.
     """
 
     only_resolved: str = ""
     either: bool = False
-    links: frozenset[str] = frozenset()
 
 
 def resources(section: DnsConfig) -> Iterator[tuple[tuple[str, str], Resource]]:

@@ -54,8 +54,7 @@ class DnsPlugin(Plugin):
         config: DnsConfig = section
         found = {self.key(*where): resource for where, resource in resources(config)}
         either = {self._resolver_key, self._file_key} <= found.keys()
-        links = frozenset(key.name for key in found if key.kind == LINK)
-        return Desired(found, Wanted(only_resolved(config), either, links))
+        return Desired(found, Wanted(only_resolved(config), either))
 
     # --- looking -----------------------------------------------------------------------------
 
@@ -84,20 +83,28 @@ class DnsPlugin(Plugin):
 
     def diff(self, desired: Desired, observed: Observed) -> list[Change]:
         """The changes on the backend that is there, where either will do."""
-        wanted = desired.payload if isinstance(desired.payload, Wanted) else None
-        found = {
-            key: resource
-            for key, resource in desired.resources.items()
-            if not (wanted and self._is_moot(key, wanted, observed))
-            and not _is_gone(key, resource.value, observed)
-        }
-        return differences(Desired(found), observed)
+        moot = self._moot(desired, observed)
+        changes = differences(desired, observed)
+        return [c for c in changes if c.key != moot and not _is_given_back(c)]
 
-    def _is_moot(self, key: ResourceKey, wanted: Wanted, observed: Observed) -> bool:
-        if key.kind == LINK:  # what a link was told before went with it
-            return key.name not in wanted.links and observed.values.get(key) is None
+    def _moot(self, desired: Desired, observed: Observed) -> ResourceKey | None:
+        """The resource of the other backend, where either will do."""
+        if not (desired.payload or Wanted()).either:
+            return None
         there = "servers" in (observed.values.get(self._resolver_key) or {})
-        return wanted.either and key == (self._file_key if there else self._resolver_key)
+        return self._file_key if there else self._resolver_key
+
+    def is_lost(self, key: ResourceKey, desired: Desired, observed: Observed) -> bool:  # noqa: ARG002
+        """What a link was told went with it."""
+        return key.kind == LINK and key not in observed.values
+
+    def takes(
+        self, desired: Desired, observed: Observed, changes: Sequence[Change]
+    ) -> dict[ResourceKey, Value]:
+        """The other backend may come later, and is set up then."""
+        found = super().takes(desired, observed, changes)
+        moot = self._moot(desired, observed)
+        return found if moot is None else {moot: observed.values.get(moot), **found}
 
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
         if any(_needs_resolved(change) for change in changes):
@@ -166,14 +173,15 @@ class DnsPlugin(Plugin):
         else:
             await self._resolved.set_link(name, settings)
 
-    def watch(self) -> AsyncIterator[str]:
+    def watch(self, desired: Desired) -> AsyncIterator[str]:  # noqa: ARG002
         return outside_changes(self._place)
 
 
-def _is_gone(key: ResourceKey, value: Value, observed: Observed) -> bool:
-    """Settings of a service that is gone need not be given back once our file is."""
-    to_give_back = value is None or value.get("drop_in", value) is None
-    return key.kind == RESOLVER[0] and to_give_back and observed.values.get(key) is None
+def _is_given_back(change: Change) -> bool:
+    """Without our file, what is in force is for others to say, or for nobody."""
+    if change.key.kind != RESOLVER[0] or (change.after or {}).get("drop_in", "") is not None:
+        return False
+    return (change.before or {}).get("drop_in") is None
 
 
 def _needs_resolved(change: Change) -> bool:

@@ -11,6 +11,8 @@ from privacy_router.host.threads import in_thread
 from privacy_router.plugins.login1.logind import MANAGER
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from privacy_router.host.dbus import Bus
     from privacy_router.plugins.place import Place
 
@@ -32,6 +34,19 @@ def _lingering(place: Place) -> frozenset[str]:
         raise StorageError(
             f"cannot read {DIRECTORY}: {error.strerror}", remedy="run as root"
         ) from error
+
+
+async def existing(users: Collection[str]) -> frozenset[str]:
+    """Those of the users who are there: the file of one who was deleted may have stayed."""
+    return await in_thread(lambda: frozenset(filter(_exists, users)))
+
+
+def _exists(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
 
 
 async def set_linger(bus: Bus, user: str, linger: bool) -> None:

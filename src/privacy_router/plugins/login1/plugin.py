@@ -81,8 +81,10 @@ class Login1Plugin(Plugin):
                 found |= {self.key(kind, name): value for name, value in (await read()).items()}
         if keys is None:
             return Observed(found)
-        nobody = {key: False for key in keys if key.kind == LINGER}
-        return Observed({key: v for key, v in (nobody | found).items() if key in set(keys)})
+        users = await linger.existing({key.name for key in keys if key.kind == LINGER})
+        asked = {k: found.get(k, False) for k in keys if k.kind == LINGER and k.name in users}
+        others = {key: found[key] for key in keys if key.kind != LINGER and key in found}
+        return Observed(asked | others)
 
     async def _settings(self) -> Mapping[str, Value]:
         return settings.in_force(await logind.properties(self._bus))
@@ -103,12 +105,21 @@ class Login1Plugin(Plugin):
     async def _users(self) -> Mapping[str, Value]:
         return await logind.users(self._bus)
 
-    async def watch(self) -> AsyncIterator[str]:
+    async def watch(self, desired: Desired) -> AsyncIterator[str]:  # noqa: ARG002
         """Signals of the login manager; its configuration and the list of lingering users."""
         async for words in events.everything(self._place):
             yield words
 
     # --- changing --------------------------------------------------------------------------------
+
+    def diff(self, desired: Desired, observed: Observed) -> list[Change]:
+        """As for every plugin; but a user who is not there does not linger."""
+        changes = super().diff(desired, observed)
+        return [c for c in changes if (c.key.kind, c.before, c.after) != (LINGER, None, False)]
+
+    def is_lost(self, key: ResourceKey, desired: Desired, observed: Observed) -> bool:  # noqa: ARG002
+        """A user who was deleted, a setting that an older login manager does not have."""
+        return key.kind in {LINGER, SETTING} and key not in observed.values
 
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
         """Refuse settings that this version does not have or that another file overrides, and

@@ -11,12 +11,13 @@ from privacy_router.host.addresses import new_address
 from privacy_router.host.routes import PROTOCOL_KERNEL, new_route
 from privacy_router.ovsdb.host_bridges import INTERNAL, SYSTEM, HostPort
 from privacy_router.plugins.net import dhcp, names
+from privacy_router.plugins.net.declaring import wanted_addresses, without_others
 from privacy_router.plugins.net.errors import doing
 from privacy_router.plugins.net.reading import accept_ra, name_of, read_bridges
 from privacy_router.plugins.net.uplink import move_off_bridge, move_onto_bridge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from privacy_router.engine.model import Change, Desired
     from privacy_router.host.topology import Interface
@@ -123,7 +124,7 @@ class Applying:
         known = self._work.network.indexes()
         dhcp.end([process for process in found if name in process.devices(known)])
         for entry in self._work.network.addresses(name):
-            if entry.is_movable and entry.expires and entry.address.version == 4:
+            if entry.is_movable and entry.expires and entry.is_leased:
                 with doing(f"keep {entry.address} on {name}"):
                     self._work.network.put_address(name, entry.for_good())
 
@@ -175,8 +176,11 @@ class Applying:
 
     def _have_address(self, device: str, address: Interface, broadcast: str | None) -> None:
         with doing(f"put {address} on {device}"):
-            there = {entry.address for entry in self._work.network.addresses(device)}
-            if address not in there:
+            found = self._work.network.addresses(device)
+            if address.version == 6:  # the kernel has an IPv6 address with one length only
+                others = [e for e in found if e.address.ip == address.ip and e.address != address]
+                self._work.remove_addresses(others)
+            if address not in {entry.address for entry in found}:
                 entry = new_address(device, address, broadcast)
                 self._work.network.put_address(device, entry)
 
@@ -194,9 +198,22 @@ class Applying:
                 for text, value in change.after.items()
                 if value is None and text != names.NO_OTHERS
             }
+        leaving |= set(self._moved_and_not_declared())
         if leaving:
             found = self._work.network.addresses()
             self._work.remove_addresses([e for e in found if (e.device, e.address) in leaving])
+
+    def _moved_and_not_declared(self) -> Iterator[tuple[str, Interface]]:
+        """What an uplink has brought along to a bridge that is to have no others."""
+        bridges = {change.after["bridge"] for change in self._of(names.UPLINK, gone=False)}
+        found = without_others(self._desired)
+        exact = {key.name for key, one in found.items() if one.mode is Mode.ENFORCE}
+        wanted = wanted_addresses(self._desired)
+        for bridge in bridges & exact:
+            for entry in self._work.network.addresses(bridge):
+                name = names.address_name(bridge, entry.address)
+                if entry.is_movable and name not in wanted:
+                    yield bridge, entry.address
 
     # --- routes ----------------------------------------------------------------------------------
 

@@ -88,6 +88,11 @@ def _check_nobody_else(proposal: Proposal, name: str, bridge: str) -> None:
         )
     clients = machine.clients_of(name)
     ended = {c.key.name for c in proposal.changes if c.key.kind == names.DHCP and not c.after}
+    if clients and machine.waits(name):
+        raise RefusedError(
+            f"{clients[0].program} has no address for {name} yet",
+            remedy=f"try again when it has one (ip address show {name}), or end it yourself",
+        )
     if clients and name not in ended:
         raise RefusedError(
             f"{clients[0].program} renews the addresses of {name}, and would put them there again",

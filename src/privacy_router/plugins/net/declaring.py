@@ -53,7 +53,7 @@ def _bridge(name: str, bridge: Bridge) -> Iterator[_Item]:
         observe_only = "observe-only" in (bridge.mode, port.mode)
         yield names.PORT, port_name, value, "observe-only" if observe_only else port.mode
     if bridge.uplink is not None:
-        yield names.UPLINK, bridge.uplink, {"bridge": name}, bridge.mode
+        yield names.UPLINK, bridge.uplink, {"bridge": name, "connected": True}, bridge.mode
 
 
 def _interface(name: str, interface: Interface) -> Iterator[_Item]:
@@ -78,6 +78,24 @@ def _route(route: Route) -> _Item:
     if route.dev is not None:
         value["dev"] = route.dev
     return names.ROUTE, str(name), value, route.mode
+
+
+def wanted_addresses(desired: Desired) -> set[str]:
+    """The names of the addresses that are asked for."""
+    return {
+        key.name
+        for key, resource in desired.resources.items()
+        if key.kind == names.ADDRESS and resource.value is not None
+    }
+
+
+def without_others(desired: Desired) -> dict[ResourceKey, Resource]:
+    """The resources by which devices are to have no other addresses than those."""
+    return {
+        key: resource
+        for key, resource in desired.resources.items()
+        if key.kind == names.OTHER_ADDRESSES and names.NO_OTHERS in resource.value
+    }
 
 
 # --- what contradicts itself ----------------------------------------------------------------------

@@ -59,6 +59,11 @@ class Process:
             return {"eth0"}
         return named or set(known)
 
+    @property
+    def version(self) -> int:
+        """The version of IP that it asks an address of."""
+        return 6 if "-6" in self.command else 4
+
 
 def processes(namespace: Path | None) -> list[Process]:
     """All DHCP clients in the network namespace (None: our own)."""

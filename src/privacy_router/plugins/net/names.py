@@ -10,7 +10,7 @@ by itself, whatever else of the same device is declared still.
     route            0.0.0.0/0 table 254 metric 0
     bridge, fail-mode        vmbr0
     port             eth1
-    uplink           eth0                      {"bridge": "vmbr0"}
+    uplink           eth0                      {"bridge": "vmbr0", "connected": true}
 """
 
 from __future__ import annotations

@@ -6,16 +6,34 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from privacy_router.engine.model import Change, ResourceKey, differences, project
+from privacy_router.engine.model import (
+    Change,
+    Mode,
+    Observed,
+    ResourceKey,
+    differences,
+    project,
+)
 from privacy_router.engine.plugin import Plugin, not_as_asked
 from privacy_router.host.threads import in_thread
 from privacy_router.plugins.net import dhcp, names
 from privacy_router.plugins.net.applying import Applying
 from privacy_router.plugins.net.checking import Proposal, check, check_switch
-from privacy_router.plugins.net.declaring import PLUGIN, declare
+from privacy_router.plugins.net.declaring import (
+    PLUGIN,
+    declare,
+    wanted_addresses,
+    without_others,
+)
 from privacy_router.plugins.net.errors import doing
-from privacy_router.plugins.net.reading import Location, Machine, observe, read
-from privacy_router.plugins.net.undoing import bring_back, reconnect, restoring, written_down
+from privacy_router.plugins.net.reading import Location, Machine, Seen, observe, read
+from privacy_router.plugins.net.undoing import (
+    bring_back,
+    devices_of,
+    reconnect,
+    restoring,
+    written_down,
+)
 from privacy_router.plugins.net.watching import watched
 from privacy_router.plugins.net.work import Work
 
@@ -23,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from privacy_router.engine.model import Desired, Observed, Value
+    from privacy_router.engine.model import Desired, Value
     from privacy_router.engine.plugin import Tell
     from privacy_router.host.devices import Device
     from privacy_router.plugins.place import Place
@@ -61,15 +79,38 @@ class NetPlugin(Plugin):
         return observe(await self._read(wanted), wanted)
 
     def diff(self, desired: Desired, observed: Observed) -> list[Change]:
-        """As for every plugin; but "no others" means those that are there, and an uplink is where
-        it should be when it is on that bridge, whatever its addresses are."""
+        """As for every plugin; but "no others" means those that are there, an uplink is where it
+        should be when it is on that bridge, whatever its addresses are, and a DHCP client ends
+        when it has an address."""
         changes = []
         for change in differences(desired, observed):
             if change.key.kind == names.UPLINK:
-                changes += _uplink_change(change, observed.values.get(change.key))
+                changes += _uplink_change(change, observed)
+            elif change.key.kind == names.DHCP and _waits(change, observed):
+                changes.append(replace(change, mode=Mode.OBSERVE_ONLY))
             elif change.key.kind != names.OTHER_ADDRESSES or names.NO_OTHERS not in change.after:
                 changes.append(change)
         return sorted([*changes, *_others(desired, observed)], key=lambda change: change.key)
+
+    def is_lost(self, key: ResourceKey, desired: Desired, observed: Observed) -> bool:
+        """What is about a device that is gone, unless that comes back."""
+        if not isinstance(observed, Seen):
+            return False
+        coming = {
+            other.name
+            for other, resource in desired.resources.items()
+            if other.kind in {names.BRIDGE, names.PORT} and resource.value is not None
+        }
+        needed = devices_of(key.kind, key.name, desired.resources[key].value)
+        return not needed <= observed.devices | coming
+
+    def takes(
+        self, desired: Desired, observed: Observed, changes: Sequence[Change]
+    ) -> dict[ResourceKey, Value]:
+        """A DHCP client that has no address yet is ended later."""
+        found = super().takes(desired, observed, changes)
+        waiting = [c for c in self.diff(desired, observed) if _waits(c, observed)]
+        return {c.key: c.before for c in waiting if _is_enforced(desired, c.key)} | found
 
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
         """Refuse what would cut the machine off, or touch what others made."""
@@ -89,8 +130,7 @@ class NetPlugin(Plugin):
     async def rollback(self, checkpoint: Value, tell: Tell) -> None:
         """First the uplink's addresses, so that the machine is connected; then all the rest."""
         await in_thread(self._alone, self._roll_back, checkpoint, tell)
-        desired = self.restoring(checkpoint)
-        still = self.diff(desired, await self.query(list(desired.resources)))
+        still = await self.to_restore(self.restoring(checkpoint), tell)
         if still:
             raise not_as_asked(still, "does not go back to what it was")
 
@@ -98,7 +138,7 @@ class NetPlugin(Plugin):
         """What was there of what a run changes."""
         return restoring(checkpoint)
 
-    def watch(self) -> AsyncIterator[str]:
+    def watch(self, desired: Desired) -> AsyncIterator[str]:  # noqa: ARG002
         """The kernel's announcements, and those of Open vSwitch's database."""
         return watched(self._location)
 
@@ -138,8 +178,10 @@ class NetPlugin(Plugin):
         desired = self.restoring(checkpoint)
         with Work(self._location, tell) as work:
             reconnect(work, checkpoint)
-            machine = read(self._location)
-            changes = self.diff(desired, observe(machine, sorted(desired.resources)))
+            seen = observe(read(self._location), sorted(desired.resources))
+            lost = [key for key in desired.resources if self.is_lost(key, desired, seen)]
+            desired = desired.without(lost)
+            changes = self.diff(desired, seen)
             applying = Applying(work, desired, changes)
             try:
                 if any(key.kind in names.SWITCH for key in desired.resources):
@@ -150,23 +192,32 @@ class NetPlugin(Plugin):
             applying.start_dhcp()
 
 
-def _uplink_change(change: Change, found: Value) -> list[Change]:
+def _waits(change: Change, observed: Observed) -> bool:
+    """Whether that is about a DHCP client that would leave the machine without an address."""
+    ends = change.key.kind == names.DHCP and change.after is False
+    return ends and isinstance(observed, Seen) and change.key.name in observed.waiting
+
+
+def _is_enforced(desired: Desired, key: ResourceKey) -> bool:
+    return desired.resources[key].mode is Mode.ENFORCE
+
+
+def _uplink_change(change: Change, observed: Observed) -> list[Change]:
     """`before` is all of it: what gives an uplink back needs to know what were its addresses."""
-    if found is None or found["bridge"] != change.after["bridge"]:
-        return [replace(change, before=found)]
-    return []
+    wanted, found = change.after["bridge"], observed.values.get(change.key)
+    if found is None:
+        ports = observed.ports if isinstance(observed, Seen) else frozenset()
+        taken_out = wanted is None and change.key.name not in ports
+        return [] if taken_out else [change]
+    connected = found["connected"] or not change.after.get("connected")
+    settled = found["bridge"] == wanted and connected
+    return [] if settled else [replace(change, before=found)]
 
 
 def _others(desired: Desired, observed: Observed) -> Iterator[Change]:
     """The addresses that `exact` takes away: those that no other resource asks for."""
-    wanted = {
-        key.name
-        for key, resource in desired.resources.items()
-        if key.kind == names.ADDRESS and resource.value is not None
-    }
-    for key, resource in desired.resources.items():
-        if key.kind != names.OTHER_ADDRESSES or names.NO_OTHERS not in resource.value:
-            continue
+    wanted = wanted_addresses(desired)
+    for key, resource in without_others(desired).items():
         found = observed.values.get(key) or {}
         others = [text for text in sorted(found) if f"{key.name} {text}" not in wanted]
         present = {text: found[text] for text in others if found[text] is not None}

@@ -10,13 +10,14 @@ from privacy_router.host import sysctl
 from privacy_router.host.kernel_network import KernelNetwork
 from privacy_router.host.routes import LOCAL_TABLE, PROTOCOL_KERNEL
 from privacy_router.ovsdb.errors import OvsdbError
-from privacy_router.ovsdb.host_bridges import INTERNAL, HostBridge, HostBridges
+from privacy_router.ovsdb.host_bridges import INTERNAL, SYSTEM, HostBridge, HostBridges
 from privacy_router.plugins.net import dhcp, names
 from privacy_router.plugins.net.declaring import PLUGIN
 from privacy_router.plugins.net.names import RouteName, address_name
+from privacy_router.plugins.net.shield import is_shielded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from privacy_router.host.addresses import AddressEntry
@@ -48,6 +49,7 @@ class Machine:
     bridges: Mapping[str, HostBridge] | None = None
     clients: Sequence[dhcp.Process] = ()
     managed: Mapping[str, dhcp.Managed] = field(default_factory=dict)
+    shielded: Collection[str] = ()
 
     def of(self, device: str) -> list[AddressEntry]:
         """The addresses of a device in the kernel's order."""
@@ -57,10 +59,27 @@ class Machine:
         """The DHCP clients that serve a device."""
         return [p for p in self.clients if device in p.devices(self.devices)]
 
+    def waits(self, device: str) -> bool:
+        """Whether DHCP clients serve a device, and none has an address for it."""
+        versions = {client.version for client in self.clients_of(device)}
+        found = {entry.address.version for entry in self.of(device) if entry.is_movable}
+        return bool(versions) and versions.isdisjoint(found)
+
     def port(self, name: str) -> HostPort | None:
         """A port of any bridge."""
         found = (bridge.ports.get(name) for bridge in (self.bridges or {}).values())
         return next((port for port in found if port is not None), None)
+
+    def above(self, devices: Collection[str]) -> list[Device]:
+        """What was made on these devices, and on that."""
+        found = [device for device in self.devices.values() if device.below in devices]
+        return [*found, *self.above({one.name for one in found})] if found else []
+
+    def connects(self, bridge: HostBridge, device: str) -> bool:
+        """Whether the bridge speaks for the device: both are up, and with the userspace datapath
+        the kernel does not hear everything twice."""
+        up = all(name in self.devices and self.devices[name].up for name in (bridge.name, device))
+        return up and (bridge.datapath == SYSTEM or device in self.shielded)
 
     def switch_of(self, device: str) -> HostBridge | None:
         """The bridge that made a device: its own, or one of its internal ports."""
@@ -76,13 +95,15 @@ def read(location: Location) -> Machine:
     with KernelNetwork(location.namespace) as network:
         devices = network.devices()
         addresses, routes = network.addresses(), network.routes()
+    bridges = read_bridges(location.ovs_socket)
     return Machine(
         devices=devices,
         addresses=addresses,
         routes=routes,
         accept_ra=_accept_ra(location.namespace, devices),
-        bridges=read_bridges(location.ovs_socket),
+        bridges=bridges,
         clients=dhcp.processes(location.namespace),
+        shielded=frozenset(_shielded(location.namespace, bridges or {})),
     )
 
 
@@ -95,6 +116,14 @@ def read_bridges(ovs_socket: Path) -> dict[str, HostBridge] | None:
             return database.read()
     except OvsdbError:
         return None  # whoever needs it asks again, and is told
+
+
+def _shielded(namespace: Path | None, bridges: Mapping[str, HostBridge]) -> Iterator[str]:
+    """Of the ports that may be uplinks on bridges of ours those whose device is shielded."""
+    for bridge in bridges.values():
+        for name, port in bridge.ports.items() if bridge.datapath != SYSTEM else ():
+            if port.ours and port.kind == SYSTEM and is_shielded(namespace, name):
+                yield name
 
 
 def _accept_ra(namespace: Path | None, devices: Mapping[str, Device]) -> dict[str, int]:
@@ -111,11 +140,27 @@ def accept_ra(device: str) -> str:
 # --- the values of resources ----------------------------------------------------------------------
 
 
-def observe(machine: Machine, keys: Sequence[ResourceKey] | None) -> Observed:
+@dataclass(frozen=True)
+class Seen(Observed):
+    """Values, and which devices and ports there are. On those that are `waiting` a DHCP client has
+    no address yet."""
+
+    devices: frozenset[str] = frozenset()
+    ports: frozenset[str] = frozenset()
+    waiting: frozenset[str] = frozenset()
+
+
+def observe(machine: Machine, keys: Sequence[ResourceKey] | None) -> Seen:
     """The values of these resources, or with None of all that a person would want to see."""
     wanted = list(_everything(machine)) if keys is None else keys
     found = {key: value_of(machine, key.kind, key.name) for key in wanted}
-    return Observed({key: value for key, value in found.items() if value is not None})
+    bridges = (machine.bridges or {}).values()
+    return Seen(
+        {key: value for key, value in found.items() if value is not None},
+        devices=frozenset(machine.devices),
+        ports=frozenset(port for bridge in bridges for port in bridge.ports),
+        waiting=frozenset(device for device in machine.devices if machine.waits(device)),
+    )
 
 
 def _everything(machine: Machine) -> Iterator[ResourceKey]:
@@ -192,13 +237,16 @@ def _ipv6_ra(machine: Machine, device: str) -> int | str | None:
 
 
 def _uplink(machine: Machine, device: str) -> dict[str, Any]:
-    """It is on the bridge once it is a port and has no addresses of its own."""
+    """It is on the bridge once it is a port and has no addresses of its own; whether that carries
+    anything is another question: after a boot both are down."""
     port = machine.port(device)
     addresses = sorted(str(e.address) for e in machine.of(device) if e.is_movable)
     on = port.bridge if port is not None else None
+    bridge = (machine.bridges or {}).get(on or "")
     return {
         "addresses": addresses,
         "bridge": None if addresses else on,
+        "connected": bridge is not None and machine.connects(bridge, device),
         "port_of": on,
     }
 

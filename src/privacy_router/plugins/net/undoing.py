@@ -16,16 +16,12 @@ from privacy_router.plugins.net import names
 from privacy_router.plugins.net.declaring import PLUGIN
 from privacy_router.plugins.net.errors import doing
 from privacy_router.plugins.net.reading import name_of
-from privacy_router.plugins.net.uplink import (
-    copy_addresses,
-    know_neighbours,
-    move_routes,
-    unshield,
-)
+from privacy_router.plugins.net.shield import unshield
+from privacy_router.plugins.net.uplink import copy_addresses, know_neighbours, move_routes
 from privacy_router.plugins.net.work import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from privacy_router.engine.model import Value
     from privacy_router.plugins.net.reading import Machine
@@ -46,8 +42,14 @@ def written_down(machine: Machine, changes: Sequence[Change]) -> dict[str, Value
             if change.key.kind == names.UPLINK and change.after["bridge"] is not None
         ],
         "devices": {name: _device(machine, name) for name in devices},
+        "mtus": {device.name: device.mtu_bytes for device in machine.above(_lowered(changes))},
         "routes": [route.saved() for route in routes if _is_somebodys(route)],
     }
+
+
+def _lowered(changes: Sequence[Change]) -> set[str]:
+    """Devices whose MTU changes, and with it that of the devices on them, if it is lowered."""
+    return {change.key.name for change in changes if change.key.kind == names.MTU}
 
 
 def _is_somebodys(route: RouteEntry) -> bool:
@@ -76,6 +78,26 @@ def _devices(change: Change) -> Iterator[str]:
             yield from (v["bridge"] for v in (change.before, change.after) if v and v["bridge"])
         case _:
             yield change.key.name
+
+
+def devices_of(kind: str, name: str, value: Value) -> set[str]:
+    """The devices without which a resource cannot have that value."""
+    match kind:
+        case names.ADDRESS:
+            return {names.parse_address(name)[0]}
+        case names.ROUTE:
+            return set(_devices_of_route(value or {}))
+        case names.UP | names.MTU | names.DHCP | names.IPV6_RA | names.OTHER_ADDRESSES:
+            return {name}
+    return set()
+
+
+def _devices_of_route(value: Mapping[str, Value]) -> Iterator[str]:
+    if value.get("dev") is not None:
+        yield value["dev"]
+    yield from value.get("through", ())
+    for other in value.get("also", ()):
+        yield from _devices_of_route(other)
 
 
 def restoring(checkpoint: Value) -> Desired:
@@ -120,6 +142,7 @@ def bring_back(work: Work, checkpoint: Value) -> None:
     indexes = work.network.indexes()
     for name in sorted(checkpoint["devices"].keys() & indexes.keys()):
         _bring_back_device(work, name, checkpoint)
+    _bring_back_mtus(work, checkpoint["mtus"])
     saved = _routes(checkpoint)
     changed = {
         names.parse_route(name) for kind, name, _ in checkpoint["changes"] if kind == names.ROUTE
@@ -147,6 +170,14 @@ def _bring_back_device(work: Work, name: str, checkpoint: Value) -> None:
         if entry.address not in present or entry.expires:
             with doing(f"put {entry.address} back on {name}"):
                 work.network.put_address(name, entry)
+
+
+def _bring_back_mtus(work: Work, mtus: Mapping[str, int]) -> None:
+    found = work.network.devices()
+    for name, mtu_bytes in mtus.items():
+        if name in found and found[name].mtu_bytes != mtu_bytes:
+            with doing(f"bring the MTU of {name} back to {mtu_bytes}"):
+                work.network.set_link(name, mtu_bytes=mtu_bytes)
 
 
 def _bring_back_order(

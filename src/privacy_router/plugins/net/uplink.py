@@ -10,32 +10,25 @@ Every step may be done twice and from whatever is found.
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from privacy_router.errors import (
-    ConflictError,
-    MissingPrerequisiteError,
-    PrivacyRouterError,
-)
-from privacy_router.host import nftables
+from privacy_router.errors import ConflictError
 from privacy_router.ovsdb.host_bridges import SYSTEM, HostPort
 from privacy_router.plugins.net import names
+from privacy_router.plugins.net.declaring import wanted_addresses
 from privacy_router.plugins.net.errors import doing
 from privacy_router.plugins.net.reading import name_of
+from privacy_router.plugins.net.shield import shield, unshield
 from privacy_router.plugins.net.work import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-    from pathlib import Path
 
     from privacy_router.engine.model import Desired
     from privacy_router.host.addresses import AddressEntry
     from privacy_router.host.routes import RouteEntry
     from privacy_router.host.topology import Interface
     from privacy_router.plugins.net.work import Work
-
-_ODD: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def move_onto_bridge(work: Work, interface: str, bridge: str) -> None:
@@ -45,8 +38,9 @@ def move_onto_bridge(work: Work, interface: str, bridge: str) -> None:
     if device is None:
         raise ConflictError(f"there is no network device {interface} any more", retryable=True)
     work.ovs.set_mac(bridge, device.mac)
-    with doing(f"bring {bridge} up"):
-        work.network.set_link(bridge, up=True)
+    for name in (bridge, interface):
+        with doing(f"bring {name} up"):
+            work.network.set_link(name, up=True)
     copy_addresses(work, movable(work, interface), bridge)
     work.ovs.put_port(interface, HostPort(bridge, SYSTEM))
     if work.ovs.read()[bridge].datapath != SYSTEM:
@@ -127,11 +121,7 @@ def _give_back(
 ) -> None:
     own = original.get("addresses")
     own = own if isinstance(own, list) else []
-    kept = {
-        key.name
-        for key, wanted in desired.resources.items()
-        if key.kind == names.ADDRESS and wanted.value is not None
-    }
+    kept = wanted_addresses(desired)
     back = [
         entry
         for entry in movable(work, bridge)
@@ -156,44 +146,3 @@ def _routes_back(work: Work, bridge: str, desired: Desired) -> list[RouteEntry]:
         for route in work.somebodys_routes()
         if bridge in route.devices and str(name_of(route)) not in kept
     ]
-
-
-# --- the userspace datapath -----------------------------------------------------------------------
-
-
-def shield(namespace: Path | None, interface: str) -> None:
-    """Keep the kernel's own stack from what the device receives.
-
-    The userspace datapath only listens to a device, so that the kernel sees every packet twice: on
-    the device, and on the bridge. The kernel's datapath takes them before anybody else.
-    """
-    table = _table(interface)
-    chain = {
-        "family": "inet",
-        "table": table,
-        "name": "ingress",
-        "type": "filter",
-        "hook": "ingress",
-        "dev": interface,
-        "prio": 0,
-        "policy": "drop",
-    }
-    try:
-        nftables.apply(namespace, table, [{"chain": chain}])
-    except nftables.NftablesError as error:
-        raise PrivacyRouterError(f"nftables does not shield {interface}: {error}") from error
-
-
-def unshield(namespace: Path | None, interface: str) -> None:
-    """Let the kernel's own stack have what the device receives."""
-    try:
-        if nftables.read(namespace, _table(interface)):
-            nftables.delete(namespace, _table(interface))
-    except MissingPrerequisiteError:
-        return  # without nftables nothing was shielded
-    except nftables.NftablesError as error:
-        raise PrivacyRouterError(f"nftables still shields {interface}: {error}") from error
-
-
-def _table(interface: str) -> str:
-    return f"op-dbus-{_ODD.sub('_', interface)}"

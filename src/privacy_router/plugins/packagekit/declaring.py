@@ -92,9 +92,18 @@ def changes(desired: Desired, observed: Observed) -> list[Change]:
     for key, resource in desired.resources.items():
         if key.kind == PACKAGE:
             given_back = names is not None and key.name not in names
-            target = _target(key, resource.value, observed.values, key.name in unpinned)
+            wanted = {"version": ANY} if given_back and resource.value else resource.value
+            target = _target(key, wanted, observed.values, key.name in unpinned)
             found += _difference(key, resource, target, observed, given_back=given_back)
     return sorted(found, key=lambda change: change.key)
+
+
+def is_lost(key: ResourceKey, desired: Desired, observed: Observed) -> bool:
+    """Whether a package that is given back is in no repository any more."""
+    if key.kind != PACKAGE or key in observed.values or not isinstance(desired.payload, Wanted):
+        return False
+    offered = observed.values.get(ResourceKey(key.plugin, AVAILABLE, key.name)) or {}
+    return offered.get("version") is None
 
 
 def _difference(

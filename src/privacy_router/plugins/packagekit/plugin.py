@@ -110,6 +110,9 @@ class PackagekitPlugin(Plugin):
     def diff(self, desired: Desired, observed: Observed) -> list[Change]:
         return declaring.changes(desired, observed)
 
+    def is_lost(self, key: ResourceKey, desired: Desired, observed: Observed) -> bool:
+        return declaring.is_lost(key, desired, observed)
+
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
         await self._making.check(desired, Work.of(changes))
 
@@ -130,7 +133,7 @@ class PackagekitPlugin(Plugin):
             await in_thread(put_entry, self._pin_path(name), value)
         await self._making.make(desired, work, tell)
 
-    def watch(self) -> AsyncIterator[str]:
+    def watch(self, desired: Desired) -> AsyncIterator[str]:  # noqa: ARG002
         return outside_changes(self._place)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from privacy_router.engine.errors import RefusedError
+from privacy_router.engine.model import Mode
 from privacy_router.plugins.packagekit.declaring import PACKAGE, PIN, Wanted
 from privacy_router.plugins.packagekit.failures import untrusted
 from privacy_router.plugins.packagekit.packages import COMING, GOING, Info
@@ -66,8 +67,11 @@ def may_go(desired: Desired, work: Work) -> frozenset[str] | None:
     """Which packages may be removed; None for any."""
     if isinstance(desired.payload, Wanted) and desired.payload.allow_remove_dependents:
         return None
-    resources = desired.resources.items()
-    unwanted = {k.name for k, r in resources if k.kind == PACKAGE and r.value is None}
+    unwanted = {
+        key.name
+        for key, wanted in desired.resources.items()
+        if key.kind == PACKAGE and wanted.value is None and wanted.mode is Mode.ENFORCE
+    }
     return frozenset(unwanted.union(work.removals))
 
 

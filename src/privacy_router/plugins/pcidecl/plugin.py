@@ -85,7 +85,15 @@ class PcideclPlugin(Plugin):
                     await in_thread(self._require_spare, change)
 
     def _require_the_same(self, change: Change) -> None:
-        address, found, wanted = change.key.name, change.before, change.after
+        address = change.key.name
+        self._require_identity(address, change.before, change.after)
+        if not self._bus.is_writable(address):
+            raise RefusedError(
+                f"the files of the PCI device {address} in /sys cannot be written here",
+                remedy="a container cannot do that: run op-dbus on the host",
+            )
+
+    def _require_identity(self, address: str, found: Value, wanted: Value) -> None:
         if found is None:
             raise RefusedError(
                 f"there is no PCI device {address}",
@@ -98,11 +106,6 @@ class PcideclPlugin(Plugin):
                     f" {found[name]}, not {wanted[name]}",
                     remedy="see `lspci -Dn` for where the device is now, and correct its address",
                 )
-        if not self._bus.is_writable(address):
-            raise RefusedError(
-                f"the files of the PCI device {address} in /sys cannot be written here",
-                remedy="a container cannot do that: run op-dbus on the host",
-            )
 
     def _require_driver(self, change: Change) -> None:
         driver = change.after.get("driver")
@@ -123,6 +126,10 @@ class PcideclPlugin(Plugin):
                 remedy='take that elsewhere first; with "force": true it is done all the same',
             )
 
+    def is_lost(self, key: ResourceKey, desired: Desired, observed: Observed) -> bool:  # noqa: ARG002
+        """A device that was taken out."""
+        return key not in observed.values
+
     async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:  # noqa: ARG002
         """Each device in turn; a kernel that takes its time is not interrupted."""
         for change in enforced(changes):
@@ -132,17 +139,14 @@ class PcideclPlugin(Plugin):
     def _apply(self, change: Change, tell: Tell) -> None:
         address, wanted = change.key.name, change.after
         found = self._bus.read(address)
-        if found is None:
-            raise PrivacyRouterError(
-                f"the PCI device {address} is gone", remedy="plug it in, or leave it out"
-            )
+        self._require_identity(address, found, wanted)  # between a look and a change lies a moment
         if "driver_override" in wanted and found["driver_override"] != wanted["driver_override"]:
             self._bus.override(address, wanted["driver_override"])
         if "driver" in wanted and found["driver"] != wanted["driver"]:
             tell(f"{address}: {found['driver'] or 'no driver'} → {wanted['driver'] or 'no driver'}")
             self._bus.bind(address, wanted["driver"])
 
-    async def watch(self) -> AsyncIterator[str]:
+    async def watch(self, desired: Desired) -> AsyncIterator[str]:  # noqa: ARG002
         """Devices that come, go, or change drivers. The kernel says nothing of driver_override."""
         try:
             async for event in uevents("pci"):

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from privacy_router.plugins.login1.logind import Session
 
 _GRACE_S: Final = 10.0
-_NO_SUCH: Final = frozenset({f"{NAME}.NoSuchSession", f"{NAME}.NoSessionForPID"})
+_NO_SUCH: Final = frozenset(
+    f"{NAME}.{name}" for name in ("NoSuchSession", "NoSessionForPID", "NoSuchUser", "NoUserForPID")
+)
+_TOLD: Final = "XDG_SESSION_ID="
 _REMOVED: Final = (
     f"sender='{NAME}',path='{MANAGER.path}',interface='{MANAGER.interface}',member='SessionRemoved'"
 )
@@ -63,10 +66,35 @@ async def own_sessions(bus: Bus) -> frozenset[str]:
     """The ids of the sessions to which this process and those above it belong (none for a
     service), and of who asked over D-Bus. Raises DBusCallError."""
     asked = asking_pid.get()
-    processes = [os.getpid(), *([] if asked is None else [asked])]
-    found = [await _session_of(bus, pid) for one in processes for pid in _ancestry(one)]
-    # Programs that a user's own systemd starts are in no session, but know which one they serve.
-    return frozenset({*found, os.environ.get("XDG_SESSION_ID", "")} - {""})
+    found: set[str] = set()
+    for process in (os.getpid(), *(() if asked is None else (asked,))):
+        above = list(_ancestry(process))
+        found |= {await _session_of(bus, pid) for pid in above}
+        # A terminal that the user's own systemd started is in no session, but serves one, and may
+        # know which.
+        found |= {_told_session(pid) for pid in above}
+        found.add(await _display_of(bus, process))
+    return frozenset(found - {""})
+
+
+def _told_session(pid: int) -> str:
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ""
+    words = environment.decode(errors="replace").split("\0")
+    return next((w.removeprefix(_TOLD) for w in words if w.startswith(_TOLD)), "")
+
+
+async def _display_of(bus: Bus, pid: int) -> str:
+    """The graphical session of the user whose process this is."""
+    try:
+        path = (await bus.call(MANAGER, "GetUserByPID", "u", pid))[0]
+        return str((await bus.get(MANAGER.at(path, f"{NAME}.User"), "Display"))[0])
+    except DBusCallError as error:
+        if error.name in _NO_SUCH:
+            return ""
+        raise
 
 
 async def _session_of(bus: Bus, pid: int) -> str:

@@ -106,7 +106,7 @@ class SessdeclPlugin(Plugin):
             for session in before["sessions"]:
                 tell(f"{declared_name(name)}: session {session} stays ended")
 
-    async def watch(self) -> AsyncIterator[str]:
+    async def watch(self, desired: Desired) -> AsyncIterator[str]:  # noqa: ARG002
         """Signals of the login manager."""
         async for words in events.logins(self._bus):
             yield words

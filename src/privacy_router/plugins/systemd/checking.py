@@ -33,7 +33,6 @@ _NOT_TO_ENABLE: Final = {
     "bad": "its file cannot be read; see systemctl status",
 }
 _BROKEN: Final = frozenset({"bad-setting", "error"})
-_NO_LINK: Final = (None, "/dev/null")
 
 
 class Checking:

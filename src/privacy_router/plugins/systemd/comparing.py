@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from privacy_router.engine.model import Change, Mode, differences, project
-from privacy_router.plugins.systemd.names import DROP_IN, FILE, PROPERTY, UNIT, concerns
+from privacy_router.plugins.systemd.names import DROP_IN, FILE, PROPERTY, UNIT, concerns, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +23,17 @@ def compare(desired: Desired, observed: Observed) -> list[Change]:
     changed = {change.key for change in changes}
     restarted = [c for c in _restarts(desired, observed, changes) if c.key not in changed]
     return sorted([*changes, *restarted], key=lambda change: change.key)
+
+
+def is_lost(key: ResourceKey, desired: Desired, observed: Observed) -> bool:
+    """Whether a unit is gone, so that neither its state nor its properties can be given back,
+    unless its file is."""
+    if key.kind not in {UNIT, PROPERTY} or key in observed.values:
+        return False
+    return not any(
+        other.kind == FILE and concerns(FILE, other.name, unit_of(key.name)) and wanted.value
+        for other, wanted in desired.resources.items()
+    )
 
 
 def units_to_restart(desired: Desired, changes: Iterable[Change]) -> Iterator[ResourceKey]:

@@ -14,6 +14,7 @@ from privacy_router.plugins.systemd.names import (
     UNIT,
     WITH_RESOURCES,
     WITHOUT_FILES,
+    concerns,
     is_bus,
     is_own,
     is_template,
@@ -76,6 +77,17 @@ def _problems(section: SystemdConfig) -> Iterator[str]:
     for name, unit in sorted(section.units.items()):
         yield from (f"{name}: {text}" for text in _problems_of_unit(name, unit))
         yield from (f"{name}: {text}" for text in _problems_with_file(section, name, unit))
+        yield from (f"{name}: {text}" for text in _problems_of_restart(section, name, unit))
+
+
+def _problems_of_restart(section: SystemdConfig, name: str, unit: UnitConfig) -> Iterator[str]:
+    files = [*((FILE, file) for file in section.files), *((DROP_IN, d) for d in section.drop_ins)]
+    concerned = any(concerns(kind, file, name) for kind, file in files)
+    if is_bus(name) and unit.active and unit.restart_on_change and concerned:
+        yield (
+            "its files are declared, and restarting it would cut off all that works by it; set"
+            " restart_on_change to false, and boot anew when that suits you"
+        )
 
 
 def _problems_of_unit(name: str, unit: UnitConfig) -> Iterator[str]:

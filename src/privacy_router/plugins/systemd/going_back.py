@@ -8,6 +8,7 @@ them.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,7 +136,7 @@ class GoingBack:
     async def _start(self) -> None:
         start, restart = [], []
         for name, before, unit in await self._units():
-            if before is not None and before.get("active"):
+            if before is not None and before.get("active") and unit.is_there:
                 if not unit.is_running:
                     start.append(name)
                 elif self._runs_with_others(name):
@@ -143,11 +144,16 @@ class GoingBack:
         await start_units(self._systemd, start, restart, self._tell)
 
     def _runs_with_others(self, unit: str) -> bool:
-        """Whether it was started anew since, while its files were others."""
-        files = [(kind, name) for kind, name, _ in self._kept["changes"]]
-        earlier = self._kept["invocations"][unit]
-        anew = earlier != self._places.invocation(unit)
-        return anew and any(concerns(kind, name, unit) for kind, name in files)
+        """Whether it was started anew since, while its files were others: not when that was by an
+        earlier attempt to go back."""
+        if self._kept["invocations"][unit] == self._places.invocation(unit):
+            return False
+        started_ns = self._places.invoked_at_ns(unit)
+        return any(
+            _changed_at_ns(self._places.of(kind, name)) > started_ns
+            for kind, name, _ in self._kept["changes"]
+            if concerns(kind, name, unit)
+        )
 
     # --- entries ---------------------------------------------------------------------------------
 
@@ -186,3 +192,10 @@ class GoingBack:
                 remedy="see whether another program changes the same files",
                 retryable=True,
             )
+
+
+def _changed_at_ns(path: Path) -> int:
+    """When an entry became what it is, or the directory that lost it."""
+    while not os.path.lexists(path):
+        path = path.parent
+    return path.lstat().st_ctime_ns

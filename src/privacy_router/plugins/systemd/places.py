@@ -100,6 +100,13 @@ class UnitPlaces:
         except FileNotFoundError:
             return ""
 
+    def invoked_at_ns(self, unit: str) -> int:
+        """When this run of a unit began, in ns since the epoch; 0 unless it is active."""
+        try:
+            return self._place.path(f"{_INVOCATION}{unit}").lstat().st_ctime_ns
+        except FileNotFoundError:
+            return 0
+
 
 def _entries(directory: Path) -> list[Path]:
     return sorted(directory.iterdir()) if directory.is_dir() else []

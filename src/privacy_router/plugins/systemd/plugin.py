@@ -19,7 +19,7 @@ from privacy_router.engine.plugin import Plugin, Tell, not_as_asked
 from privacy_router.host.dbus import DBusCallError
 from privacy_router.host.threads import in_thread
 from privacy_router.plugins.systemd.checking import Checking
-from privacy_router.plugins.systemd.comparing import compare
+from privacy_router.plugins.systemd.comparing import compare, is_lost
 from privacy_router.plugins.systemd.declaration import desired_of
 from privacy_router.plugins.systemd.going_back import GoingBack, picture
 from privacy_router.plugins.systemd.making import Making
@@ -32,7 +32,6 @@ from privacy_router.plugins.systemd.watching import outside_changes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-    from pathlib import Path
 
     from privacy_router.plugins.place import Place
 
@@ -50,7 +49,6 @@ class SystemdPlugin(Plugin):
         self._systemd = Systemd1(place.bus)
         self._places = UnitPlaces(place)
         self._reading = Reading(self._systemd, self._places)
-        self._of_interest: frozenset[ResourceKey] = frozenset()
 
     async def availability(self) -> Availability:
         """Whether systemd is on the bus."""
@@ -74,13 +72,16 @@ class SystemdPlugin(Plugin):
         if keys is None:
             found = {self.key(k, n): v async for k, n, v in self._reading.everything()}
         else:
-            self._of_interest = frozenset(keys)
             found = {key: await self._reading.value(key.kind, key.name) for key in keys}
         return Observed({key: value for key, value in found.items() if value is not None})
 
     def diff(self, desired: Desired, observed: Observed) -> list[Change]:
         """See comparing.py."""
         return compare(desired, observed)
+
+    def is_lost(self, key: ResourceKey, desired: Desired, observed: Observed) -> bool:
+        """See comparing.py."""
+        return is_lost(key, desired, observed)
 
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:  # noqa: ARG002
         """See checking.py."""
@@ -99,9 +100,8 @@ class SystemdPlugin(Plugin):
         back = GoingBack(self._systemd, self._places, checkpoint, tell)
         await back.run()
         await in_thread(back.require_done)
-        desired = self.restoring(checkpoint)
-        still = self.diff(desired, await self.query(list(desired.resources)))
-        if enforced(still):
+        still = enforced(await self.to_restore(self.restoring(checkpoint), tell))
+        if still:
             raise not_as_asked(still, "does not go back to what it was")
 
     def restoring(self, checkpoint: Value) -> Desired:
@@ -109,21 +109,17 @@ class SystemdPlugin(Plugin):
         rows = checkpoint["changes"]
         return Desired({self.key(kind, name): Resource(before) for kind, name, before in rows})
 
-    async def watch(self) -> AsyncIterator[str]:
+    async def watch(self, desired: Desired) -> AsyncIterator[str]:
         """See watching.py."""
-        async for words in outside_changes(self._systemd, self._units, self._directories()):
+        units = {unit_of(key.name) for key in desired.resources}
+        control = CONTROL_ROOTS[PERSISTENT]
+        paths = (OURS, control, *_directories(desired.resources, control))
+        directories = {self._place.path(path) for path in paths}
+        async for words in outside_changes(self._systemd, units, directories):
             yield words
 
-    def _units(self) -> set[str]:
-        return {unit_of(key.name) for key in self._of_interest}
 
-    def _directories(self) -> set[Path]:
-        control = CONTROL_ROOTS[PERSISTENT]
-        named = set(_named(self._of_interest, control))
-        return {self._place.path(path) for path in (OURS, control, *named)}
-
-
-def _named(keys: Iterable[ResourceKey], control: str) -> Iterable[str]:
+def _directories(keys: Iterable[ResourceKey], control: str) -> Iterable[str]:
     """The directories in which the drop-ins and the set properties of these resources are."""
     for key in keys:
         if key.kind == DROP_IN:

@@ -15,7 +15,7 @@ from privacy_router.plugins.systemd.systemd1 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection
+    from collections.abc import AsyncIterator, Collection
     from pathlib import Path
 
     from privacy_router.host.dbus import Signal
@@ -32,7 +32,7 @@ _RULES: Final = (
 
 
 async def outside_changes(
-    systemd: Systemd1, units: Callable[[], Collection[str]], directories: Collection[Path]
+    systemd: Systemd1, units: Collection[str], directories: Collection[Path]
 ) -> AsyncIterator[str]:
     """A few words whenever one of these units changes, any unit file does, or an entry of these
     directories. Raises BusGoneError, StorageError."""
@@ -70,13 +70,13 @@ def _words_for(path: Path) -> str:
 
 async def _hear(
     systemd: Systemd1,
-    units: Callable[[], Collection[str]],
+    units: Collection[str],
     queue: asyncio.Queue[str | Path | PrivacyRouterError],
 ) -> None:
     try:
         await systemd.subscribe()
         async for signal in systemd.bus.signals(*_RULES):
-            words = words_of(signal, units())
+            words = words_of(signal, units)
             if words:
                 queue.put_nowait(words)
     except PrivacyRouterError as error:
