@@ -6,6 +6,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Final
 
+from privacy_router.engine.calls import bounded
 from privacy_router.engine.errors import RefusedError, UnknownCheckpointError
 from privacy_router.engine.journal import Checkpoint
 from privacy_router.engine.model import Change, ResourceKey
@@ -74,7 +75,8 @@ class Checkpoints:
             plugin = self._engine.plugins.get(plugin_name)
             if plugin is not None:
                 keys = [key for key in then if key.plugin == plugin_name]
-                now.update((await plugin.query(keys)).values)
+                call = plugin.query(keys)
+                now.update((await bounded(plugin, "read its state", call)).values)
         compared = [key for key in sorted(then) if key in now or then[key] is not None]
         return [Change(k, now.get(k), then[k]) for k in compared if now.get(k) != then[k]]
 

@@ -90,12 +90,12 @@ async def _differences(desired: DesiredState, machine: Machine) -> list[Change]:
     return diff(desired.items, await in_thread(observe, desired, machine))
 
 
-def make_engine(
+async def make_engine(
     desired: DesiredState, machine: Machine, on_lost: Callable[[], None] | None = None
 ) -> FlowEngine:
     """The flow engine of that node, with the ports that its bridge has now."""
     engine = FlowEngine(desired.bridge.name, machine.ovs_socket, desired.pipeline, on_lost)
-    row = read_bridge(desired.bridge.name, machine)
+    row = await in_thread(read_bridge, desired.bridge.name, machine)
     if row is not None:
         engine.set_rows(row.ports.values())
     return engine
@@ -139,7 +139,7 @@ class Controller:
         too, are logged and tried again.
         """
         loop = asyncio.get_running_loop()
-        engine = make_engine(self.desired, self.machine, self._wake.set)
+        engine = await make_engine(self.desired, self.machine, self._wake.set)
         self.flows = engine
         watch: BridgeWatch | None = None
         network = NetworkWatch(self._hear)

@@ -47,7 +47,7 @@ async def looking_at(
     paths = NodePaths.from_environment()
     machine = machines.inspect(config, paths)
     desired = compile_node(config, load_keys(config, paths, make=False), machine.facts)
-    engine = make_engine(desired, machine)
+    engine = await make_engine(desired, machine)
     try:
         yield desired, machine, engine
     finally:

@@ -141,7 +141,7 @@ def glance(
 
 
 async def _changes(desired: Any, machine: Machine) -> tuple[list[Change], dict[str, str]]:
-    engine = make_engine(desired, machine)
+    engine = await make_engine(desired, machine)
     try:
         return await observe_all(desired, machine, engine), dict(engine.mesh.left_out)
     finally:

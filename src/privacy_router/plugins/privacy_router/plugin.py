@@ -140,7 +140,7 @@ class PrivacyRouterPlugin(Plugin):
     async def _flow_changes(self, intent: Intent) -> list[Change]:
         """Where the flows are not as they should be; as one, where the switch does not answer,
         which is for the applier to put right."""
-        flows = self._kept_flows(intent) or make_engine(intent.state, intent.machine)
+        flows = self._kept_flows(intent) or await make_engine(intent.state, intent.machine)
         try:
             changes = await flows.differences()
         except FlowError as error:
@@ -168,7 +168,7 @@ class PrivacyRouterPlugin(Plugin):
         return Observed(values if keys is None else {k: values[k] for k in keys if k in values})
 
     async def _flow_values(self, intent: Intent) -> dict[ResourceKey, Value]:
-        flows = make_engine(intent.state, intent.machine)
+        flows = await make_engine(intent.state, intent.machine)
         try:
             counted = await flows.counted()
         finally:
