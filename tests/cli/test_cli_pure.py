@@ -15,6 +15,7 @@ import typer
 
 from privacy_router.cli import lab
 from privacy_router.cli.main import app
+from privacy_router.cli.resource_view import Row, _line, flat
 from privacy_router.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -180,6 +181,18 @@ def test_no_escape_codes_without_a_terminal(faulty: str, environment: dict[str, 
     for arguments in (("check", str(SEED)), ("check", faulty), ("--help",), ("--version",)):
         result = run(*arguments, **environment)
         assert "\x1b" not in result.stdout + result.stderr, arguments
+
+
+def test_what_the_machine_says_is_one_line_and_no_command_of_the_terminal() -> None:
+    shown = flat({"content": "one\ntwo \x1b[31mred\x07", "mode": "0644"})
+    assert shown == r"content=one\ntwo \u001b[31mred\u0007 mode=0644"
+
+
+def test_a_flow_says_its_match_once() -> None:
+    flow = {"match": "ip,nw_src=169.254.0.0/16", "actions": "drop"}
+    name = f"ovsbr0/002 00180 {flow['match']}"
+    row = Row("add", "openflow", "flow", name, None, flow, "enforce", "")
+    assert _line(row).plain.endswith("ovsbr0/002 00180 ip,nw_src=169.254.0.0/16 → drop")
 
 
 def test_the_exit_codes_are_documented() -> None:

@@ -314,6 +314,29 @@ def test_a_second_daemon_is_refused(site: Lab) -> None:
     assert str(daemon_pid(site)) in second.stderr
 
 
+def test_ctrl_c_leaves_a_run_to_the_daemon_and_says_so(site: Lab) -> None:
+    say(site, "apply", document(site, net=net(HERE)))
+    assert command(site, "checkpoint", "create", "good").returncode == 0
+    empty = document(site)
+    site["node"].write(Path(empty), b'{"version": 1, "plugins": {}}')
+    run = ("privacy-router", "apply", empty)
+    with site["node"].popen(run, env=ENV, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(b"0/")
+        inner = site["node"].run(("pgrep", "-f", "privacy-router apply")).stdout.split()
+        site["node"].run(("kill", f"-{int(signal.SIGINT)}", *inner))
+        errors = process.stderr.read()
+        assert process.wait(20) == 130
+    assert b"op-dbus goes on with this" in errors
+    await_true(lambda: read(site, *MANAGER, "State") == "idle")
+    shown = command(site, "status", "--no-probe").stdout
+    assert "nothing is declared: privacy-router apply" in shown
+    rows = say(site, "checkpoint", "diff", "good")["changes"]
+    assert {"net", "openflow", "privacy"} <= {row["plugin"] for row in rows}
+    say(site, "rollback", "good")
+    assert say(site, "checkpoint", "diff", "good") == {"changes": []}
+
+
 # --- ending and coming back -----------------------------------------------------------------------
 
 

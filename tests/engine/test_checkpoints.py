@@ -10,7 +10,11 @@ from file_plugin import machine, make_engine
 
 from privacy_router.engine.checkpoints import Checkpoints
 from privacy_router.engine.document import Source
-from privacy_router.engine.errors import RefusedError, UnknownCheckpointError
+from privacy_router.engine.errors import (
+    NothingToUndoError,
+    RefusedError,
+    UnknownCheckpointError,
+)
 from privacy_router.engine.journal import KEPT
 
 if TYPE_CHECKING:
@@ -61,6 +65,21 @@ async def test_without_a_name_the_last_run_is_taken_back(tmp_path: Path) -> None
     await engine.apply(source(a="2"))
     await Checkpoints(engine).restore()
     assert machine(tmp_path) == {"one/a": "1"}
+
+
+async def test_a_run_that_is_undone_already_is_not_taken_back_again(tmp_path: Path) -> None:
+    """Nor the one before it, which nobody has spoken of."""
+    engine = make_engine(tmp_path)
+    checkpoints = Checkpoints(engine)
+    await engine.apply(source(a="1"))
+    await engine.apply(source(a="2"), confirm_within_s=60)
+    await engine.roll_back("nobody confirmed it in time")
+    with pytest.raises(NothingToUndoError, match="run 2 is undone already: nobody") as refusal:
+        await checkpoints.restore()
+    assert "rollback before-run-1" in refusal.value.remedy
+    assert machine(tmp_path) == {"one/a": "1"}
+    await checkpoints.restore("before-run-1")
+    assert machine(tmp_path) == {}
 
 
 async def test_before_the_first_run_there_was_nothing_of_ours(tmp_path: Path) -> None:

@@ -36,8 +36,10 @@ async def test_every_plugin_of_the_seed_is_registered() -> None:
 
 async def test_what_others_need_comes_first_and_what_cannot_go_back_last() -> None:
     names = ordered()
-    chain = ["packagekit", "pcidecl", "net", "dns", "privacy_router", "sessdecl"]
+    chain = ["packagekit", "pcidecl", "net", "dns", "systemd", "login1"]
     assert [name for name in names if name in chain] == chain
+    assert names.index("privacy_router") > names.index("login1") > names.index("systemd")
+    assert names[-1] == "sessdecl"
     assert names.index("packagekit") < names.index("systemd") < names.index("privacy_router")
     assert names[-1] == "sessdecl"
 

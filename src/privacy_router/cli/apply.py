@@ -28,7 +28,9 @@ ConfirmWithin = Annotated[
         "--confirm-within",
         metavar="SECONDS",
         min=0,
-        help="Undo everything again unless `privacy-router confirm` is called in time.",
+        help="Undo everything again unless `privacy-router confirm` is called in time. Without it"
+        " all is kept at once.",
+        show_default=False,
     ),
 ]
 
@@ -109,8 +111,14 @@ def apply(
 
 
 def declare_nothing() -> None:
-    """Have op-dbus give everything back."""
-    daemons.with_daemon(lambda daemon: _run(daemon, False, "Apply", "ssd", NOTHING, "", 0.0))
+    """Have op-dbus give everything back, what waits to be confirmed too."""
+
+    async def work(daemon: Daemon) -> None:
+        if await daemon.property("Awaiting"):
+            await daemon.call("Rollback")
+        await _run(daemon, False, "Apply", "ssd", NOTHING, "", 0.0)
+
+    daemons.with_daemon(work)
 
 
 def confirm() -> None:
@@ -158,6 +166,10 @@ async def _run(
     following = asyncio.create_task(daemon.follow("Progress", hear))
     try:
         number, rows = await daemon.call(member, signature, *body)
+    except asyncio.CancelledError:
+        say("op-dbus goes on with this: privacy-router runs shows what becomes of it, and")
+        say("privacy-router rollback takes it back")
+        raise
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from privacy_router.cli.output import printable
 from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import name_of
@@ -35,7 +36,7 @@ def flow_words(flow: Flow, port_names: Mapping[int, str]) -> str:
 
 def describe(value: object) -> str:
     """A value of an item in a few words; never a secret, since none is in an item."""
-    text = str(value)
+    text = printable(str(value))
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 

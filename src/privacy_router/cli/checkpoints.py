@@ -12,7 +12,7 @@ from privacy_router.cli import daemon as daemons
 from privacy_router.cli.machine import when
 from privacy_router.cli.options import AsJson
 from privacy_router.cli.output import out, print_json, say
-from privacy_router.cli.resource_view import Row, flat, show
+from privacy_router.cli.resource_view import Row, resource_line, show
 
 app = typer.Typer(help="States of the machine to come back to.", no_args_is_help=True)
 
@@ -56,9 +56,7 @@ def show_one(name: Name, as_json: AsJson = False) -> None:
         print_json({"name": name, "document": text, "resources": resources})
         return
     for plugin, kind, resource, value in rows:
-        line = Text(f"{plugin:<11}{kind:<14}{resource}")
-        line.append(f"  {flat(value)}", style="dim")
-        out.print(line)
+        out.print(resource_line(plugin, kind, resource, value))
     out.print(Text(text))
 
 

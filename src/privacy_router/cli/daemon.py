@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from privacy_router.daemon.bus.naming import BUS_NAME, DENIED, ROOT, bus_address, may_be_there
-from privacy_router.errors import ExitCode, MissingPrerequisiteError, PrivacyRouterError
+from privacy_router.errors import (
+    ExitCode,
+    MissingPrerequisiteError,
+    PrivacyRouterError,
+    PrivilegeError,
+)
 from privacy_router.host.dbus import Bus, BusGoneError, DBusCallError, Remote
 
 if TYPE_CHECKING:
@@ -32,6 +37,7 @@ _CODES: Final = {
     "NoNode": ExitCode.CONFLICT,
     "AwaitingConfirmation": ExitCode.CONFLICT,
     "NothingToConfirm": ExitCode.CONFLICT,
+    "NothingToUndo": ExitCode.CONFLICT,
     "UnknownCheckpoint": ExitCode.CONFLICT,
     "UnknownPlugin": ExitCode.CONFLICT,
     "RemoteService": ExitCode.REMOTE,
@@ -95,6 +101,8 @@ class Daemon:
 
 
 def _named(error: DBusCallError) -> PrivacyRouterError:
+    if isinstance(error, BusGoneError) and error.refused and os.geteuid() != 0:
+        return PrivilegeError("the bus does not let this user in", remedy="run it again with sudo")
     if isinstance(error, BusGoneError) or error.name == _NO_OWNER:
         return MissingPrerequisiteError(
             "op-dbus does not run, or not on this bus",

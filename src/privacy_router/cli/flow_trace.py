@@ -14,8 +14,8 @@ PacketText = Annotated[
     str,
     typer.Argument(
         metavar="PACKET",
-        help='As for ovs-ofctl, e.g. "in_port=internal_100,tcp,nw_src=10.101.0.2,'
-        "nw_dst=198.18.0.1,tp_dst=443\". What is left out is usual: the port's own MAC, TTL 64.",
+        help='As for ovs-ofctl, e.g. "tcp,in_port=internal_100,'
+        "nw_dst=198.18.0.1\". What is left out is usual: the port's own MAC, TTL 64.",
         show_default=False,
     ),
 ]

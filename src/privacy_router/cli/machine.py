@@ -15,8 +15,8 @@ from rich.text import Text
 
 from privacy_router.cli import daemon as daemons
 from privacy_router.cli.options import AsJson
-from privacy_router.cli.output import err, out, print_json
-from privacy_router.cli.resource_view import Row, flat
+from privacy_router.cli.output import err, out, print_json, printable
+from privacy_router.cli.resource_view import Row, flat, resource_line
 from privacy_router.daemon.bus.naming import BUS_NAME, ROOT
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ def query(
         print_json([dict(zip(keys, row, strict=True)) for row in rows])
         return
     for owner, kind, name, value in rows:
-        line = Text(f"{owner:<11}{kind:<14}{name}")
-        line.append(f"  {flat(value)}", style="dim")
-        out.print(line)
+        out.print(resource_line(owner, kind, name, value))
     if not rows:
         out.print("nothing")
 
@@ -150,7 +148,7 @@ def _print_signal(signal: Signal, as_json: bool) -> None:
         sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
         sys.stdout.flush()
         return
-    out.print(f"[dim]{now:%H:%M:%S}[/] {signal.member:<12} {escape(_words(signal))}")
+    out.print(f"[dim]{now:%H:%M:%S}[/] {signal.member:<12} {escape(printable(_words(signal)))}")
 
 
 def _words(signal: Signal) -> str:

@@ -18,7 +18,7 @@ app = typer.Typer(
     "4 something is not installed, 5 conflict, 6 a remote service, 7 files, 8 a check failed.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

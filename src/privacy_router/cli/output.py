@@ -24,6 +24,12 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
+def printable(text: str) -> str:
+    """In one line, and without what a terminal would take for a command: what was read from the
+    machine may have been written by anybody."""
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
 def say(text: str) -> None:
     """A line of progress."""
     err.print(text)

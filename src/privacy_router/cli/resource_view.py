@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.text import Text
 
 from privacy_router.cli.change_view import SIGNS, describe
-from privacy_router.cli.output import out
+from privacy_router.cli.output import out, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -67,12 +67,14 @@ def show(rows: Iterable[Row], *, nothing: str) -> None:
 
 def _line(row: Row) -> Text:
     sign, colour = SIGNS[row.verb]
-    line = Text(f"{sign} {row.plugin:<10} {row.kind:<14} {row.name}", style=colour)
+    flow = row.after or row.before if row.kind == "flow" else None
+    match = flow["match"] if isinstance(flow, dict) else ""
+    name = printable(row.name.removesuffix(match))  # the end of a flow's name is its match
+    line = Text(f"{sign} {row.plugin:<10} {row.kind:<14} {name}", style=colour)
     if row.verb == "change":
         line.append(f"  ({_change(row.before, row.after)})", style="dim")
-    elif row.kind == "flow" and isinstance(row.after or row.before, dict):
-        flow = row.after or row.before
-        line.append(f"  {flow['match']} → {flow['actions']}", style="dim")
+    elif isinstance(flow, dict):
+        line.append(f"{match} → {flow['actions']}", style="dim")
     if row.mode == _OBSERVE_ONLY:
         line.append("  observe-only: not changed", style="yellow")
     return line
@@ -97,6 +99,12 @@ def words(value: Any) -> str:
     if isinstance(value, str):
         return describe(value)
     return describe("nothing" if value is None else json.dumps(value, ensure_ascii=False))
+
+
+def resource_line(plugin: str, kind: str, name: str, value: Any) -> Text:
+    """A resource with its value."""
+    line = Text(f"{plugin:<11}{kind:<14}{printable(name)}")
+    return line.append(f"  {flat(value)}", style="dim")
 
 
 def flat(value: Mapping[str, Any] | Any) -> str:

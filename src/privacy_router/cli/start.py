@@ -6,16 +6,20 @@ Until everything is loaded nothing can be garbage: looking for it would cost a t
 from __future__ import annotations
 
 import gc
+import sys
 
 
 def main() -> None:
     """Load the commands and run one."""
-    gc.disable()
-    from privacy_router.cli.main import main as run
+    try:
+        gc.disable()
+        from privacy_router.cli.main import main as run
 
-    gc.freeze()
-    gc.enable()
-    run()
+        gc.freeze()
+        gc.enable()
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,12 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.engine.calls import bounded
-from privacy_router.engine.errors import RefusedError, UnknownCheckpointError
-from privacy_router.engine.journal import Checkpoint
+from privacy_router.engine.errors import (
+    NothingToUndoError,
+    RefusedError,
+    UnknownCheckpointError,
+)
+from privacy_router.engine.journal import Checkpoint, Phase
 from privacy_router.engine.model import Change, ResourceKey
 from privacy_router.engine.transaction import observed_rows
 from privacy_router.host.threads import in_thread
@@ -16,6 +20,7 @@ from privacy_router.host.threads import in_thread
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from privacy_router.engine.document import Source
     from privacy_router.engine.engine import Engine, Outcome
     from privacy_router.engine.model import Value
 
@@ -78,12 +83,34 @@ class Checkpoints:
                 call = plugin.query(keys)
                 now.update((await bounded(plugin, "read its state", call)).values)
         compared = [key for key in sorted(then) if key in now or then[key] is not None]
-        return [Change(k, now.get(k), then[k]) for k in compared if now.get(k) != then[k]]
+        found = [Change(k, now.get(k), then[k]) for k in compared if now.get(k) != then[k]]
+        return [*found, *await self._of_those_that_keep_themselves(one.source)]
+
+    async def _of_those_that_keep_themselves(self, source: Source) -> list[Change]:
+        """Of their resources a checkpoint has the document only."""
+        plan = await self._engine.plan(source)
+        shares = [share for share in plan.shares if share.plugin.keeps_itself]
+        return [change for share in shares for change in share.changes]
 
     async def restore(self, name: str = "", confirm_within_s: float = 0.0) -> Outcome:
-        """Apply the document of then, by which all that was taken over since is given back."""
+        """Apply the document of then, by which all that was taken over since is given back.
+
+        Without a name what the last run has changed is taken back. Raises NothingToUndoError where
+        that is so already.
+        """
+        if not name:
+            await self._require_run_to_undo()
         one = await self.find(name)
         return await self._engine.apply(one.source, confirm_within_s)
+
+    async def _require_run_to_undo(self) -> None:
+        runs = await in_thread(self._journal.runs, 1)
+        if runs and runs[0].phase is Phase.UNDONE:
+            newest = await self.find()
+            raise NothingToUndoError(
+                f"run {runs[0].number} is undone already: {runs[0].reason}",
+                remedy=f"to go further back: privacy-router rollback {newest.name}",
+            )
 
     async def drop(self, name: str) -> None:
         """Forget one. Raises UnknownCheckpointError."""

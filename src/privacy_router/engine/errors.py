@@ -37,6 +37,10 @@ class NothingToConfirmError(ConflictError):
     """There is no run that waits to be confirmed."""
 
 
+class NothingToUndoError(ConflictError):
+    """The last run is undone already."""
+
+
 class UnknownCheckpointError(ConflictError):
     """There is no checkpoint of that name."""
 

@@ -194,7 +194,8 @@ class Bus:
                 ).connect()
         except (OSError, EOFError, AuthError, InvalidAddressError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
-            raise BusGoneError(f"no bus at {self.address}: {reason}") from error
+            refused = isinstance(error, (PermissionError, EOFError, AuthError))
+            raise BusGoneError(f"no bus at {self.address}: {reason}", refused=refused) from error
 
 
 async def _within(timeout_s: float, task: asyncio.Task[Message], call: Message) -> Message:

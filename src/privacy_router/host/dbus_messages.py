@@ -29,10 +29,11 @@ class DBusCallError(PrivacyRouterError):
 
 
 class BusGoneError(DBusCallError):
-    """There is no bus, or not any more."""
+    """There is no bus, or not any more; `refused`: there is one, which does not let us in."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, refused: bool = False) -> None:
         super().__init__(_DISCONNECTED, message)
+        self.refused = refused
         self.remedy = "start the bus (systemctl start dbus), or name another: PRIVACY_ROUTER_BUS"
 
 

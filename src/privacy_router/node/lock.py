@@ -79,8 +79,9 @@ def _taken(pid: int | None) -> ConflictError:
             remedy="wait for that one, then try again",
         )
     return ConflictError(
-        f"the node is up already (controller process {pid})",
-        remedy="privacy-router status; to start anew: privacy-router down",
+        f"a controller is up already (process {pid})",
+        remedy="privacy-router apply has it make the machine as a document says, privacy-router"
+        " status shows what it keeps; to start anew: privacy-router down",
     )
 
 

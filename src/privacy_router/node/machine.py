@@ -91,7 +91,7 @@ def require_root() -> None:
     """Raise PrivilegeError unless the caller is root."""
     if os.geteuid() != 0:
         raise PrivilegeError(
-            "this command changes the machine's network and has to run as root",
+            "this command has to run as root: what it reads or changes is only root's",
             remedy="run it again with sudo",
         )
 

@@ -35,7 +35,7 @@ class Login1Plugin(Plugin):
 
     name: ClassVar[str] = "login1"
     title: ClassVar[str] = "Login manager"
-    after: ClassVar[frozenset[str]] = frozenset({"packagekit"})
+    after: ClassVar[frozenset[str]] = frozenset({"packagekit", "systemd"})
 
     def __init__(self, place: Place) -> None:
         self._place = place

@@ -41,7 +41,7 @@ class SystemdPlugin(Plugin):
 
     name: ClassVar[str] = "systemd"
     title: ClassVar[str] = "Units of the service manager"
-    after: ClassVar[frozenset[str]] = frozenset({"packagekit"})
+    after: ClassVar[frozenset[str]] = frozenset({"packagekit", "net", "dns"})
     timeout_s: ClassVar[float] = 300.0
 
     def __init__(self, place: Place) -> None:
