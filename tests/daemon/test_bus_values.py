@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from privacy_router.daemon.bus.values import changed, resources, variant
 from privacy_router.engine.model import Change, Mode, Observed, ResourceKey
+from privacy_router.engine.plugin import not_as_asked
 from privacy_router.host.dbus import unwrapped
 
 KEY = ResourceKey("net", "route", "default")
@@ -37,3 +38,19 @@ def test_what_is_not_there_is_left_out() -> None:
 def test_resources_are_in_order() -> None:
     rows = resources(Observed({ResourceKey("b", "k", "n"): 1, ResourceKey("a", "k", "n"): 2}))
     assert [row[0] for row in rows] == ["a", "b"]
+
+
+def test_the_content_of_a_private_file_is_on_no_bus() -> None:
+    key = ResourceKey("systemd", "drop-in", "a.service/secret.conf")
+    private = {"content": "PASSWORD=hunter2", "link": None, "mode": "0600", "owner": "0:0"}
+    rows = changed([Change(key, private, None)])
+    assert "hunter2" not in repr(unwrapped(rows[0][4]["before"]))
+    ((*_, value),) = resources(Observed({key: private}))
+    assert "hunter2" not in repr(unwrapped(value))
+    assert unwrapped(value)["mode"] == "0600"
+
+
+def test_nor_in_an_error() -> None:
+    key = ResourceKey("systemd", "drop-in", "a.service/secret.conf")
+    private = {"content": "PASSWORD=hunter2", "link": None, "mode": "0600", "owner": "0:0"}
+    assert "hunter2" not in not_as_asked([Change(key, private, None)], "stays").message

@@ -14,6 +14,7 @@ from privacy_router.errors import StorageError
 from privacy_router.host.dbus import Bus, Signal
 from privacy_router.host.entries import (
     file_value,
+    for_everybody,
     link_value,
     put_entry,
     read_entry,
@@ -193,6 +194,18 @@ def test_directories_are_made_for_everybody_to_read_and_go_when_empty(tmp_path: 
     remove_if_empty(made)
     remove_if_empty(made)
     assert not made.exists()
+
+
+def test_what_only_root_may_read_is_not_shown() -> None:
+    private = file_value("PASSWORD=hunter2\n") | {"mode": "0640"}
+    public = file_value("[Unit]\n")
+    shown = for_everybody({"drop_in": private, "others": [public, link_value("/dev/null"), None]})
+    assert "hunter2" not in str(shown)
+    assert shown["drop_in"]["content"].startswith("(not for everybody to read, ")
+    assert shown["drop_in"]["mode"] == "0640"
+    assert shown["others"] == [public, link_value("/dev/null"), None]
+    assert for_everybody(private) == shown["drop_in"]
+    assert for_everybody(private | {"content": "other"}) != shown["drop_in"]
 
 
 def test_what_is_neither_file_nor_link_is_left_alone(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from privacy_router.engine.model import (
     differences,
 )
 from privacy_router.errors import VerificationError
+from privacy_router.host.entries import for_everybody
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Sequence
@@ -178,7 +179,10 @@ class Plugin(ABC):
 
 def not_as_asked(changes: Iterable[Change], what: str) -> VerificationError:
     """The error for resources that were read back and are not as they should be."""
-    named = [f"{c.key} (is {c.before!r}, should be {c.after!r})" for c in changes]
+    named = [
+        f"{c.key} (is {for_everybody(c.before)!r}, should be {for_everybody(c.after)!r})"
+        for c in changes
+    ]
     more = f" and {len(named) - 3} more" if len(named) > 3 else ""
     return VerificationError(
         f"{', '.join(named[:3])}{more}: {what}",

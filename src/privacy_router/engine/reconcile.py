@@ -14,6 +14,7 @@ from privacy_router.engine.calls import availability, bounded
 from privacy_router.engine.model import Mode
 from privacy_router.engine.plugin import not_as_asked
 from privacy_router.errors import PrivacyRouterError
+from privacy_router.host.entries import for_everybody
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,7 +161,8 @@ class Keeper:
 
     def _tell_repaired(self, due: Sequence[Change]) -> None:
         for change in due:
-            _log.warning("repaired", resource=str(change.key), was=change.before, now=change.after)
+            was, now = for_everybody(change.before), for_everybody(change.after)
+            _log.warning("repaired", resource=str(change.key), was=was, now=now)
             if self._backoff.contended(change.key):
                 _log.error(
                     "somebody keeps changing this; it is put right ever more slowly",

@@ -8,6 +8,7 @@ there as `base64:` and its code. None is: no such entry.
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import secrets
 import stat
@@ -28,6 +29,7 @@ FILE_MAX_BYTES: Final = 4 * 1024 * 1024
 _CODED: Final = "base64:"
 _DIRECTORY_MODE: Final = 0o755
 _ROOT: Final = "0:0"
+_TAG_KEY: Final = secrets.token_bytes(16)
 
 
 def file_value(content: str) -> Value:
@@ -58,6 +60,26 @@ def read_entry(path: Path) -> Value:
         mode = f"{stat.S_IMODE(status.st_mode):04o}"
         content = _as_text(read_bounded(path, FILE_MAX_BYTES))
         return {"content": content, "link": None, "mode": mode, "owner": owner}
+
+
+def for_everybody(value: Value) -> Value:
+    """A value that has entries in it, at whatever depth, without the content of files that not
+    everybody may read. Different contents still look different, and one looks alike in one
+    process."""
+    if isinstance(value, list):
+        return [for_everybody(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if _is_private(value):
+        tag = hashlib.blake2s(value["content"].encode(), key=_TAG_KEY, digest_size=3).hexdigest()
+        return value | {"content": f"(not for everybody to read, {tag})"}
+    return {key: for_everybody(item) for key, item in value.items()}
+
+
+def _is_private(value: Value) -> bool:
+    mode, content = value.get("mode"), value.get("content")
+    is_file = isinstance(mode, str) and isinstance(content, str)
+    return is_file and not int(mode, 8) & stat.S_IROTH
 
 
 def put_entry(path: Path, value: Value) -> bool:

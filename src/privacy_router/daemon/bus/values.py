@@ -1,4 +1,7 @@
-"""Values, resources and changes of the engine in types of D-Bus (pure)."""
+"""Values, resources and changes of the engine in types of D-Bus (pure).
+
+Whoever may look may not look into files that only root may read.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from dbus_fast import Variant
 from dbus_fast.annotations import DBusSignature
+
+from privacy_router.host.entries import for_everybody
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +52,8 @@ def changed(changes: Iterable[Change]) -> list[Row]:
 
 def _details(change: Change) -> dict[str, Variant]:
     sides = {"before": change.before, "after": change.after}
-    found = {name: variant(value) for name, value in sides.items() if value is not None}
+    known = {name: value for name, value in sides.items() if value is not None}
+    found = {name: variant(for_everybody(value)) for name, value in known.items()}
     asked = {"by": Variant("s", change.by)} if change.by else {}
     return {**found, "mode": Variant("s", change.mode.value), **asked}
 
@@ -55,4 +61,4 @@ def _details(change: Change) -> dict[str, Variant]:
 def resources(observed: Observed) -> list[tuple[str, str, str, Variant]]:
     """What was read, by key."""
     values = observed.values
-    return [(k.plugin, k.kind, k.name, variant(values[k])) for k in sorted(values)]
+    return [(k.plugin, k.kind, k.name, variant(for_everybody(values[k]))) for k in sorted(values)]
