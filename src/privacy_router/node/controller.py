@@ -27,8 +27,8 @@ from privacy_router.node.network_watch import NetworkWatch
 from privacy_router.node.observe import observe, read_bridge
 from privacy_router.node.tunnels import EndpointMemory
 from privacy_router.ovsdb.watch import BridgeWatch
-from privacy_router.plan.chain import GATEWAY_NAMESPACE
-from privacy_router.plan.state import diff
+from privacy_router.plan.chain import GATEWAY_NAMESPACE, NAMESPACES
+from privacy_router.plan.state import HOST, diff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,6 +153,7 @@ class Controller:
             on_ready()
             await self._keep(engine, network)
         finally:
+            self._disappoint()
             await _end(tasks)
             self._forget_processes(loop)
             await engine.close()
@@ -165,6 +166,10 @@ class Controller:
         what is heard may be of the failed try."""
         if not self.trouble:
             self._wake.set()
+
+    def _places(self) -> set[str]:
+        """The namespaces that the node has something in: often nothing in the host's."""
+        return {key.where for key in self.desired.items} & {HOST, *NAMESPACES}
 
     def _watch_bridge(self, engine: FlowEngine, loop: asyncio.AbstractEventLoop) -> BridgeWatch:
         """Ports of containers are the engine's; all else of the bridge takes a look at the node."""
@@ -204,6 +209,12 @@ class Controller:
         self._wake.set()
         return await asked
 
+    def _disappoint(self) -> None:
+        """Tell those who still wait for a pass that none comes any more."""
+        asked, self._asked = self._asked, []
+        for one in _waiting(asked):
+            one.set_exception(ApplyError("the controller of the node ends", retryable=True))
+
     async def _reload(self) -> None:
         self._reload_asked = False
         try:
@@ -231,7 +242,7 @@ class Controller:
                 timeout_s = delay_s
                 delay_s = min(delay_s * 2, _RETRY_MOST_S)
             self._watch_processes(loop)
-            network.follow()
+            network.follow(self._places())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), timeout_s)
 

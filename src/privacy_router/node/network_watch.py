@@ -13,12 +13,11 @@ from privacy_router.errors import StorageError
 from privacy_router.host import namespaces
 from privacy_router.host.inotify import watching
 from privacy_router.host.netlink_events import CONFIGURATION, EVERYTHING, changes, table_changes
-from privacy_router.plan.chain import NAMESPACES
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.state import HOST
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Collection
     from pathlib import Path
 
 _log = structlog.get_logger()
@@ -47,12 +46,14 @@ class NetworkWatch:
         self._listening: dict[str, _Listening] = {}
         self._sees_them_go = False
 
-    def follow(self) -> None:
-        """Listen in the host's namespace and in those of the node that are there by now, while
-        `run` sees them go."""
+    def follow(self, places: Collection[str]) -> None:
+        """Listen in those of these namespaces (HOST is the host's) that are there by now, and no
+        others, while `run` sees them go."""
         if not self._sees_them_go:
             return
-        for name in (HOST, *NAMESPACES):
+        for name in self._listening.keys() - places:
+            self._leave(name)
+        for name in places:
             path = None if name == HOST else namespaces.path_of(name)
             inode = namespaces.inode_of(path)
             known = self._listening.get(name)
