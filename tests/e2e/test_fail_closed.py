@@ -129,6 +129,22 @@ def test_a_deleted_namespace_leaks_nothing_and_comes_back(lab: Lab, namespace: s
     assert node_status(lab)["pending"] == []
 
 
+TAMPERING = ("nft flush ruleset", "ip rule flush", "ip -6 rule flush", "ip route flush table main")
+
+
+def test_tampering_with_the_hops_leaks_nothing_and_is_put_right(lab: Lab) -> None:
+    with under_traffic(lab) as (captures, sender):
+        for namespace in ("pr-gateway", "pr-warp", "pr-xray"):
+            for tampering in TAMPERING:
+                command = ("ip", "netns", "exec", namespace, *tampering.split())
+                found = lab["node"].run(command)
+                assert found.returncode == 0, found.stderr
+        results = sender.results()
+    assert_nothing_leaked(captures)
+    assert_recovered(results)
+    assert node_status(lab)["pending"] == []
+
+
 def test_a_killed_xray_server_leaks_nothing_and_the_chain_takes_it_back(lab: Lab) -> None:
     with under_traffic(lab) as (captures, sender):
         found = lab["vps"].run(("pkill", "-KILL", "-f", "hops.xray.runner"))
