@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -13,15 +14,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from privacy_router.config.models import Plugins
+from privacy_router.engine.document import Source
+from privacy_router.engine.engine import Engine
 from privacy_router.engine.errors import PluginUnavailableError, RefusedError
+from privacy_router.engine.journal import Journal
 from privacy_router.engine.model import Desired, Resource, enforced
+from privacy_router.engine.reconcile import Keeper
 from privacy_router.errors import ConflictError
+from privacy_router.host.entries import read_entry
 from privacy_router.plugins.dns import DnsPlugin
 from privacy_router.plugins.dns.declaring import DROP_IN, KEPT_COPY
 from privacy_router.plugins.place import Place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from privacy_router.engine.model import Change, Value
     from privacy_router.host.dbus import Bus
@@ -405,6 +411,31 @@ async def test_the_file_on_demand_though_resolved_runs(plugin: DnsPlugin) -> Non
     assert "nameserver 192.0.2.1" in CONF.read_text()
     await plugin.rollback(checkpoint, lines)
     assert await state(plugin) == before
+
+
+class Nobody:
+    def drifted(self, plugin: str, changes: Sequence[Change], repaired: bool) -> None: ...
+
+    def settled(self) -> None: ...
+
+
+async def test_either_backend_is_given_back_when_the_other_came_later(
+    plugin: DnsPlugin, tmp_path: Path
+) -> None:
+    without_resolved()
+    before = read_entry(CONF)
+    engine = Engine([plugin], Journal(tmp_path / "journal"))
+    await engine.apply(Source(json.dumps({"version": 1, "plugins": {"dns": PLAIN}})))
+    assert "nameserver 192.0.2.1" in CONF.read_text()
+    run("systemctl", "enable", "--now", "systemd-resolved")
+    keeper = Keeper(engine, plugin, Nobody())
+    await keeper.look()
+    assert (keeper.trouble, Path(DROP_IN).exists()) == ("", True)
+    await engine.apply(Source())
+    assert engine.journal.managed() == {}
+    assert not Path(DROP_IN).exists()
+    assert read_entry(CONF) == before
+    await engine.close()
 
 
 async def test_our_file_goes_even_if_resolved_went_before(plugin: DnsPlugin) -> None:

@@ -204,6 +204,14 @@ def test_the_backend_that_may_come_later_is_taken_over_too() -> None:
     assert PLUGIN.takes(desired, by_file, changes) == {FILE: changes[0].before, RESOLVER: None}
 
 
+def test_a_backend_that_came_later_is_left_without_our_file() -> None:
+    back = Desired({RESOLVER: Resource(None)})
+    ours = Observed({RESOLVER: {"servers": ["192.0.2.1"], "drop_in": {"content": "ours"}}})
+    (change,) = PLUGIN.diff(back, ours)
+    assert change.after is None
+    assert PLUGIN.diff(back, Observed({RESOLVER: {"servers": [], "drop_in": None}})) == []
+
+
 def test_a_link_that_went_is_given_up() -> None:
     link = PLUGIN.key("link", "eth0")
     back = Desired({link: Resource({"servers": []})})

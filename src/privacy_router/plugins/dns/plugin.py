@@ -179,7 +179,8 @@ class DnsPlugin(Plugin):
 
 def _is_given_back(change: Change) -> bool:
     """Without our file, what is in force is for others to say, or for nobody."""
-    if change.key.kind != RESOLVER[0] or (change.after or {}).get("drop_in", "") is not None:
+    after = {"drop_in": None} if change.after is None else change.after
+    if change.key.kind != RESOLVER[0] or after.get("drop_in", "") is not None:
         return False
     return (change.before or {}).get("drop_in") is None
 
