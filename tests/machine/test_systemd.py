@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,10 @@ from systemd_units import (
     write,
 )
 
+from privacy_router.engine.document import Source
+from privacy_router.engine.engine import Engine
 from privacy_router.engine.errors import PluginFailedError
+from privacy_router.engine.journal import Journal
 from privacy_router.plugins.place import Place
 from privacy_router.plugins.systemd import SystemdPlugin
 from privacy_router.plugins.systemd.going_back import GoingBack
@@ -76,6 +80,20 @@ async def test_what_is_declared_no_longer_is_given_back(plugin: SystemdPlugin) -
     assert shown(DEMO, "LoadState") == "not-found"
     await second.undo()
     assert (shown(DEMO, "ActiveState"), shown(DEMO, "TasksMax")) == ("active", "50")
+
+
+async def test_a_unit_that_was_purged_is_given_up(plugin: SystemdPlugin, tmp_path: Path) -> None:
+    existing()
+    systemctl("enable", "--now", DEMO)
+    engine = Engine([plugin], Journal(tmp_path / "journal"))
+    units = {DEMO: {"active": False, "enabled": False, "properties": {"TasksMax": 9}}}
+    document = {"version": 1, "plugins": {"systemd": {"units": units}}}
+    await engine.apply(Source(json.dumps(document)))
+    (ETC / DEMO).unlink()
+    systemctl("daemon-reload")
+    await engine.apply(Source())
+    assert engine.journal.managed() == {}
+    await engine.close()
 
 
 async def test_a_run_that_is_killed_anywhere_is_undone(plugin: SystemdPlugin, bus: Bus) -> None:
