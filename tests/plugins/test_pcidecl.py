@@ -10,7 +10,10 @@ from pci_kernel import PciKernel
 
 from privacy_router.config import ConfigError, parse_document
 from privacy_router.config.models import Plugins
+from privacy_router.engine.document import Source
+from privacy_router.engine.engine import Engine
 from privacy_router.engine.errors import RefusedError
+from privacy_router.engine.journal import Journal
 from privacy_router.engine.model import enforced
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host import uevents
@@ -216,6 +219,25 @@ async def test_a_device_that_is_unplugged_in_the_middle_is_named(
     (tmp_path / "sys/bus/pci/devices" / ADDRESS).unlink()
     with pytest.raises(PrivacyRouterError, match=f"there is no PCI device {ADDRESS}"):
         await plugin.apply(desired, changes, lambda _: None)
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["nothing", "another"])
+async def test_a_device_that_was_taken_out_is_given_up(
+    device: Path, kernel: PciKernel, plugin: PcideclPlugin, tmp_path: Path, other: bool
+) -> None:
+    engine = Engine([plugin], Journal(tmp_path / "journal"))
+    section = {"devices": {ADDRESS: IDS | {"driver": None}}}
+    with kernel.running():
+        await engine.apply(Source(json.dumps({"version": 1, "plugins": {"pcidecl": section}})))
+    if other:
+        (device / "vendor").write_text("0x10de\n")
+    else:
+        (tmp_path / "sys/bus/pci/devices" / ADDRESS).unlink()
+    before = await state(plugin)
+    await engine.apply(Source())
+    assert engine.journal.managed() == {}
+    assert await state(plugin) == before
+    await engine.close()
 
 
 async def test_what_is_only_observed_is_reported_and_left(

@@ -99,13 +99,13 @@ class PcideclPlugin(Plugin):
                 f"there is no PCI device {address}",
                 remedy="`lspci -Dn` lists those that there are; or leave it out of the document",
             )
-        for name in ("vendor", "device"):
-            if name in wanted and found[name] != wanted[name]:
-                raise RefusedError(
-                    f"the PCI device {address} is another one than declared: its {name} is"
-                    f" {found[name]}, not {wanted[name]}",
-                    remedy="see `lspci -Dn` for where the device is now, and correct its address",
-                )
+        name = _other_than(found, wanted)
+        if name is not None:
+            raise RefusedError(
+                f"the PCI device {address} is another one than declared: its {name} is"
+                f" {found[name]}, not {wanted[name]}",
+                remedy="see `lspci -Dn` for where the device is now, and correct its address",
+            )
 
     def _require_driver(self, change: Change) -> None:
         driver = change.after.get("driver")
@@ -126,9 +126,10 @@ class PcideclPlugin(Plugin):
                 remedy='take that elsewhere first; with "force": true it is done all the same',
             )
 
-    def is_lost(self, key: ResourceKey, desired: Desired, observed: Observed) -> bool:  # noqa: ARG002
-        """A device that was taken out."""
-        return key not in observed.values
+    def is_lost(self, key: ResourceKey, desired: Desired, observed: Observed) -> bool:
+        """A device that was taken out, be there another one in its place or not."""
+        found = observed.values.get(key)
+        return found is None or _other_than(found, desired.resources[key].value) is not None
 
     async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:  # noqa: ARG002
         """Each device in turn; a kernel that takes its time is not interrupted."""
@@ -155,6 +156,12 @@ class PcideclPlugin(Plugin):
             raise PrivacyRouterError(
                 f"the kernel does not tell of devices: {error.strerror}", retryable=True
             ) from error
+
+
+def _other_than(found: Value, wanted: Value) -> str | None:
+    """What shows that a device is not the one that is meant."""
+    names = (name for name in ("vendor", "device") if name in wanted)
+    return next((name for name in names if found[name] != wanted[name]), None)
 
 
 def _value(item: PciDevice) -> Value:
