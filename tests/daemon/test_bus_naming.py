@@ -16,6 +16,7 @@ from privacy_router.daemon.bus.naming import (
     error_text,
     escaped,
     may_be_there,
+    name_in,
 )
 from privacy_router.errors import ConflictError, PrivacyRouterError, StorageError
 from privacy_router.node.flows import FlowError
@@ -90,3 +91,8 @@ def test_a_socket_that_is_not_there_is_not_called(tmp_path: Path) -> None:
     assert not may_be_there(missing)
     assert may_be_there("unix:abstract=somewhere")
     assert may_be_there(f"{missing};tcp:host=localhost,port=1")
+
+
+@given(st.text())
+def test_a_path_tells_its_name(label: str) -> None:
+    assert name_in(f"/org/opdbus/client/{escaped(label)}") == label

@@ -314,6 +314,23 @@ def test_a_second_daemon_is_refused(site: Lab) -> None:
     assert str(daemon_pid(site)) in second.stderr
 
 
+def completed(lab: Lab, *words: str) -> list[str]:
+    """What the shell is offered for the last of the words."""
+    asked = {
+        "_PRIVACY_ROUTER_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(("privacy-router", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    return lab["node"].run(("privacy-router",), 60.0, env=ENV | asked).stdout.split()
+
+
+def test_the_shell_completes_names_that_op_dbus_knows(site: Lab) -> None:
+    assert completed(site, "rollback", "before-run-1") != []
+    assert completed(site, "query", "privacy_r") == ["privacy_router"]
+    assert completed(site, "client", "remove", "ph") == ["phone"]
+    assert completed(site, "checkpoint", "show", "nothing-begins-so") == []
+
+
 def test_ctrl_c_leaves_a_run_to_the_daemon_and_says_so(site: Lab) -> None:
     say(site, "apply", document(site, net=net(HERE)))
     assert command(site, "checkpoint", "create", "good").returncode == 0

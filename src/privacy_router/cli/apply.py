@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from privacy_router.cli import daemon as daemons
+from privacy_router.cli.completing import checkpoint_names
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import err, out, print_json, say
 from privacy_router.cli.resource_view import Row, show
@@ -129,7 +130,11 @@ def confirm() -> None:
 
 def rollback(
     checkpoint: Annotated[
-        str, typer.Argument(help="Go back to this checkpoint (`checkpoint list`).")
+        str,
+        typer.Argument(
+            help="Go back to this checkpoint (`checkpoint list`).",
+            autocompletion=checkpoint_names,
+        ),
     ] = "",
     confirm_within: ConfirmWithin = 0.0,
     as_json: AsJson = False,

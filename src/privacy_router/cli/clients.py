@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from privacy_router.cli.completing import client_names
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import out, print_json, say
 from privacy_router.config import PrivacyRouterConfig
@@ -26,6 +27,7 @@ from privacy_router.node.secrets import gateway_key
 app = typer.Typer(help="Client devices: add one, scan the code, done.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The client's name, such as phone.")]
+Known = Annotated[str, typer.Argument(help="The client's name.", autocompletion=client_names)]
 
 
 @app.command()
@@ -101,7 +103,7 @@ def list_clients(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONF
 
 
 @app.command()
-def show(name: Name, as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+def show(name: Known, as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """Show a client: its addresses and public key (its private key is not kept)."""
     require_root()
     known = clients.load(load_config(config_file), NodePaths.from_environment())
@@ -114,7 +116,7 @@ def show(name: Name, as_json: AsJson = False, config_file: ConfigFile = DEFAULT_
 
 
 @app.command()
-def remove(name: Name, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+def remove(name: Known, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """Remove a client; it is cut off at once."""
     require_root()
     paths = NodePaths.from_environment()

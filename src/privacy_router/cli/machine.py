@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privacy_router.cli import daemon as daemons
+from privacy_router.cli.completing import plugin_names
 from privacy_router.cli.options import AsJson
 from privacy_router.cli.output import err, out, print_json, printable
 from privacy_router.cli.resource_view import Row, flat, resource_line
@@ -65,7 +66,10 @@ def plugins(as_json: AsJson = False) -> None:
 
 def query(
     plugin: Annotated[
-        str, typer.Argument(help="A plugin (`privacy-router plugins`); all without.")
+        str,
+        typer.Argument(
+            help="A plugin (`privacy-router plugins`); all without.", autocompletion=plugin_names
+        ),
     ] = "",
     as_json: AsJson = False,
 ) -> None:

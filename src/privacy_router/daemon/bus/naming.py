@@ -70,6 +70,15 @@ def escaped(label: str) -> str:
     return "".join(parts) or "_"
 
 
+def name_in(path: str) -> str:
+    """What the last element of an object path stands for: the opposite of `escaped`."""
+    first, *others = path.rpartition("/")[2].split("_")
+    data = first.encode() + b"".join(
+        bytes.fromhex(part[:2]) + part[2:].encode() for part in others if part
+    )
+    return data.decode()
+
+
 def error_name(error: PrivacyRouterError) -> str:
     """The name of an error: its class', e.g. org.opdbus.Error.Conflict; Failed for the root."""
     if type(error) is PrivacyRouterError:
