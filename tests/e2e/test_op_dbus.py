@@ -339,9 +339,11 @@ def test_ctrl_c_leaves_a_run_to_the_daemon_and_says_so(site: Lab) -> None:
     run = ("privacy-router", "apply", empty)
     with site["node"].popen(run, env=ENV, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
+        listed = ("pgrep", "-f", "privacy-router apply")
+        await_true(lambda: site["node"].run(listed).stdout)  # before it begins, which is soon over
+        command_pids = site["node"].run(listed).stdout.split()
         assert process.stderr.readline().startswith(b"0/")
-        inner = site["node"].run(("pgrep", "-f", "privacy-router apply")).stdout.split()
-        site["node"].run(("kill", f"-{int(signal.SIGINT)}", *inner))
+        site["node"].run(("kill", f"-{int(signal.SIGINT)}", *command_pids))
         errors = process.stderr.read()
         assert process.wait(20) == 130
     assert b"op-dbus goes on with this" in errors
