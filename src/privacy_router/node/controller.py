@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -31,7 +31,7 @@ from privacy_router.plan.chain import GATEWAY_NAMESPACE, NAMESPACES
 from privacy_router.plan.state import HOST, diff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from privacy_router.node.machine import Machine
     from privacy_router.ovsdb.watch import BridgeChange
@@ -106,6 +106,18 @@ def _waiting(asked: list[asyncio.Future[list[Change]]]) -> list[asyncio.Future[l
     return [one for one in asked if not one.done()]
 
 
+def _in_background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Something that goes on beside the passes; what ends it by a defect is in the log."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_complain)
+    return task
+
+
+def _complain(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a watch of the node ended; the clock does its work", reason=repr(error))
+
+
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
@@ -143,13 +155,13 @@ class Controller:
         self.flows = engine
         watch: BridgeWatch | None = None
         network = NetworkWatch(self._hear)
-        tasks = [asyncio.create_task(self._keep_endpoints())]
+        tasks = [_in_background(self._keep_endpoints())]
         try:
             if not patient:
                 await converge(self.desired, self.machine, engine)
             self._watch_processes(loop)
             watch = self._watch_bridge(engine, loop)
-            tasks += [asyncio.create_task(engine.run()), asyncio.create_task(network.run())]
+            tasks += [_in_background(engine.run()), _in_background(network.run())]
             on_ready()
             await self._keep(engine, network)
         finally:
