@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from net_machine import NEIGHBOUR, UPLINK, dump, net_machine, plan, put, said
 from privacy_router.engine.document import Source
 from privacy_router.engine.engine import Engine
 from privacy_router.engine.journal import Journal
+from privacy_router.engine.model import Desired
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +45,23 @@ async def test_after_a_boot_the_uplink_is_connected_again(machine: NetMachine) -
     assert [change.key.kind for change in changes] == ["address", "address", "route", "uplink"]
     await put(machine.plugin(), UPLINK | BRIDGE)
     hears_once(machine)
+
+
+async def test_a_shield_that_somebody_takes_away_is_heard_of(machine: NetMachine) -> None:
+    watching = machine.plugin().watch(Desired())
+
+    async def heard() -> None:
+        async for words in watching:
+            if "nftables table op-dbus-eth0" in words:
+                return
+
+    hearing = asyncio.create_task(heard())
+    async with asyncio.timeout(10):
+        while not hearing.done():  # when it begins to listen, nobody says
+            machine.run("nft", "add", "table", "inet", "op-dbus-eth0")
+            machine.run("nft", "flush", "ruleset")
+            await asyncio.wait({hearing}, timeout=0.1)
+    await watching.aclose()
 
 
 @pytest.mark.parametrize("device", ["eth0", "vmbr0"])

@@ -67,18 +67,20 @@ def changes(namespace: Path | None, groups: Group = CONFIGURATION) -> AsyncGener
     return _told(namespace, NETLINK_ROUTE, groups, _words)
 
 
-def table_changes(namespace: Path | None, table: str) -> AsyncGenerator[str, None]:
-    """The same of the nftables tables of that name."""
-    named = (_TABLE_NAME, table.encode() + b"\0")
+def table_changes(namespace: Path | None, prefix: str) -> AsyncGenerator[str, None]:
+    """The same of the nftables tables whose names begin so."""
 
     def words(datagram: bytes) -> set[str]:
-        about = (
-            named in decode_attributes(content[_NFTABLES_HEADER_BYTES:])
-            for *_, content in parts(datagram)
-        )
-        return {f"the nftables table {table}"} if any(about) else set()
+        named = {_table_in(content) for *_, content in parts(datagram)}
+        return {f"the nftables table {name}" for name in named if name.startswith(prefix)}
 
     return _told(namespace, _NETFILTER, _NFTABLES_GROUP, words)
+
+
+def _table_in(content: bytes) -> str:
+    """The table that a message is about; of other messages anything."""
+    found = dict(decode_attributes(content[_NFTABLES_HEADER_BYTES:])).get(_TABLE_NAME, b"")
+    return found.rstrip(b"\0").decode(errors="replace")
 
 
 async def _told(

@@ -15,6 +15,8 @@ from privacy_router.host import nftables
 if TYPE_CHECKING:
     from pathlib import Path
 
+SHIELDS: Final = "op-dbus-"
+"""How the names of their tables begin."""
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -55,4 +57,4 @@ def unshield(namespace: Path | None, interface: str) -> None:
 
 
 def _table(interface: str) -> str:
-    return f"op-dbus-{_ODD.sub('_', interface)}"
+    return f"{SHIELDS}{_ODD.sub('_', interface)}"

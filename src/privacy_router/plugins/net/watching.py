@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.host import netlink_events
 from privacy_router.host.inotify import watching
+from privacy_router.host.netlink_events import changes, table_changes
 from privacy_router.ovsdb import changes as ovsdb_changes
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.plugins.net.errors import doing
+from privacy_router.plugins.net.shield import SHIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
     from privacy_router.plugins.net.reading import Location
@@ -37,7 +38,8 @@ async def watched(location: Location) -> AsyncIterator[str]:
         elif path == socket.parent and not there:
             heard.put_nowait(None)
 
-    kernel = asyncio.create_task(_kernel(location, heard))
+    news = (changes(location.namespace), table_changes(location.namespace, SHIELDS))
+    kernel = [asyncio.create_task(_kernel(one, heard)) for one in news]
     switches: list[asyncio.Task[None]] = []
 
     def start_switch() -> None:
@@ -50,10 +52,11 @@ async def watched(location: Location) -> AsyncIterator[str]:
             start_switch()
             while (words := await heard.get()) is not None:
                 yield words
-            if kernel.done():
-                kernel.result()  # raises what ended it
+            for task in kernel:
+                if task.done():
+                    task.result()  # raises what ended it
     finally:
-        for task in (kernel, *switches):
+        for task in (*kernel, *switches):
             await _end(task)
 
 
@@ -64,10 +67,10 @@ async def _end(task: asyncio.Task[None]) -> None:
         task.exception()  # told already, or too late to matter
 
 
-async def _kernel(location: Location, heard: asyncio.Queue[str | None]) -> None:
+async def _kernel(news: AsyncGenerator[str, None], heard: asyncio.Queue[str | None]) -> None:
     try:
         with doing("listen to the kernel"):
-            async for words in netlink_events.changes(location.namespace):
+            async for words in news:
                 heard.put_nowait(words)
     finally:
         heard.put_nowait(None)
