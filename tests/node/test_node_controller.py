@@ -11,6 +11,7 @@ from privacy_router.node.apply import ApplyError
 from privacy_router.node.controller import Controller
 
 if TYPE_CHECKING:
+    from privacy_router.node.engine import FlowEngine
     from privacy_router.node.machine import Machine
     from privacy_router.plan.state import DesiredState
 
@@ -21,8 +22,9 @@ async def test_who_waits_for_a_pass_is_told_that_none_comes() -> None:
     controller = Controller(
         cast("DesiredState", nothing), cast("Machine", nothing), lambda: nothing
     )
+    controller.flows = cast("FlowEngine", object())  # it runs
     waiting = asyncio.create_task(controller.repair())
     await asyncio.sleep(0)
-    controller._disappoint()
-    with pytest.raises(ApplyError, match="ends"):
+    controller._refuse_waiting()
+    with pytest.raises(ApplyError, match="has ended"):
         await waiting

@@ -65,7 +65,7 @@ def show_one(name: Name, as_json: AsJson = False) -> None:
 
 @app.command()
 def diff(name: Name, as_json: AsJson = False) -> None:
-    """Show what going back would change of the resources that it knows."""
+    """Show what going back would change."""
     (found,) = daemons.with_daemon(lambda daemon: daemon.call("DiffCheckpoint", "s", name))
     rows = [Row.from_bus(row) for row in found]
     if as_json:

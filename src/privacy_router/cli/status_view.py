@@ -12,7 +12,6 @@ from privacy_router.cli.output import out
 if TYPE_CHECKING:
     from privacy_router.node.status import ClientStatus, HopStatus, NodeStatus
 
-_NOTHING_RUNS = "running: privacy-router up"
 _COLOURS = {"up": "green", "degraded": "yellow", "down": "red"}
 _UNITS = ("kB", "MB", "GB", "TB")
 
@@ -27,8 +26,10 @@ def show(status: NodeStatus) -> None:
         line.append(", no controller: nothing would be repaired (privacy-router up)", style="red")
     out.print(line)
     if status.state == "down":
-        kept = status.controller_pid is not None
-        out.print(f"  nothing is {'declared: privacy-router apply' if kept else _NOTHING_RUNS}")
+        if status.controller_pid is None:
+            out.print("  nothing is running: privacy-router up")
+        else:
+            out.print("  nothing is declared: privacy-router apply")
         return
     out.print(_hops(status.hops))
     if status.clients:

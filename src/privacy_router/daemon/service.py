@@ -110,6 +110,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._signal = signal.SIGTERM
         self._failure: BaseException | None = None
+        self._found = Source()
         self._tasks: list[asyncio.Task[Any]] = []
         self._hung_up = asyncio.Event()
 
@@ -131,13 +132,14 @@ class Daemon:
         try:
             await starting
         except asyncio.CancelledError:
-            await self._give_up()
+            await self._give_up(self._found)
             raise SystemExit(128 + self._signal) from None
 
     async def _start(self) -> None:
         if self._order.supervised:
             self._begin()
         await self.engine.recover()
+        self._found = self.engine.source
         if self._order.apply:
             await self._apply_file()
         else:
@@ -174,12 +176,13 @@ class Daemon:
         self._notifier.stopping()
         if self._failure is not None:
             raise self._failure
-        await self._give_up()
+        await self._give_up(Source())
 
-    async def _give_up(self) -> None:
-        """Told to stop by a person at a terminal, who wants the machine back as it was."""
+    async def _give_up(self, source: Source) -> None:
+        """Told to stop by a person at a terminal: go back to that document, also from a run that
+        had just been closed."""
         if self._signal == signal.SIGINT:
-            await self.engine.apply(Source())
+            await self.engine.apply(source)
 
     async def end(self) -> None:
         """Leave everything up and closed."""

@@ -88,9 +88,8 @@ class Checkpoints:
 
     async def _of_those_that_keep_themselves(self, source: Source) -> list[Change]:
         """Of their resources a checkpoint has the document only."""
-        plan = await self._engine.plan(source)
-        shares = [share for share in plan.shares if share.plugin.keeps_itself]
-        return [change for share in shares for change in share.changes]
+        those = [plugin for plugin in self._engine.plugins.values() if plugin.keeps_itself]
+        return (await self._engine.plan(source, those)).changes
 
     async def restore(self, name: str = "", confirm_within_s: float = 0.0) -> Outcome:
         """Apply the document of then, by which all that was taken over since is given back.

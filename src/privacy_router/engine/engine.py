@@ -92,12 +92,13 @@ class Engine:
 
     # --- looking ---------------------------------------------------------------------------------
 
-    async def plan(self, source: Source) -> Plan:
-        """What the document would change. Raises ConfigError, PluginUnavailableError and what
-        reading the machine does."""
+    async def plan(self, source: Source, among: Iterable[Plugin] | None = None) -> Plan:
+        """What the document would change (`among` the domains of these plugins). Raises
+        ConfigError, PluginUnavailableError and what reading the machine does."""
+        plugins = list(self.plugins.values() if among is None else among)
         sections = await in_thread(self._parse, source)
         managed = await in_thread(self.journal.managed)
-        return await make_plan(list(self.plugins.values()), source, sections, managed)
+        return await make_plan(plugins, source, sections, managed)
 
     async def query(self, name: str = "") -> Observed:
         """What is there now: of one plugin's domain, or of all that are available.

@@ -112,7 +112,7 @@ async def _share(
     released = frozenset(ours.keys() - declared.resources.keys())
     desired = _with_originals(declared, {key: ours[key] for key in released})
     observed = await bounded(plugin, "read its state", plugin.observe(desired))
-    desired = desired.without([key for key in released if plugin.is_lost(key, desired, observed)])
+    desired = desired.without(plugin.lost_of(released, desired, observed))
     return Share(plugin, desired, observed, plugin.diff(desired, observed), released)
 
 

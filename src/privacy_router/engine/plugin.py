@@ -97,6 +97,12 @@ class Plugin(ABC):
         Pure."""
         return False
 
+    def lost_of(
+        self, keys: Iterable[ResourceKey], desired: Desired, observed: Observed
+    ) -> list[ResourceKey]:
+        """Those of the keys that are lost."""
+        return [key for key in sorted(keys) if self.is_lost(key, desired, observed)]
+
     def takes(
         self,
         desired: Desired,  # noqa: ARG002
@@ -146,7 +152,7 @@ class Plugin(ABC):
     async def to_restore(self, desired: Desired, tell: Tell) -> list[Change]:
         """The changes that lead back to what was there, of what is not lost."""
         observed = await self.observe(desired)
-        lost = [key for key in sorted(desired.resources) if self.is_lost(key, desired, observed)]
+        lost = self.lost_of(desired.resources, desired, observed)
         for key in lost:
             tell(f"{key} is gone, and given up")
         return self.diff(desired.without(lost), observed)

@@ -77,9 +77,8 @@ def for_everybody(value: Value) -> Value:
 
 
 def _is_private(value: Value) -> bool:
-    mode, content = value.get("mode"), value.get("content")
-    is_file = isinstance(mode, str) and isinstance(content, str)
-    return is_file and not int(mode, 8) & stat.S_IROTH
+    is_file = value.keys() >= file_value("").keys() and value["content"] is not None
+    return is_file and not int(value["mode"], 8) & stat.S_IROTH
 
 
 def put_entry(path: Path, value: Value) -> bool:

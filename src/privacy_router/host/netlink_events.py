@@ -62,7 +62,8 @@ _LOST: Final = "more than could be listened to"
 def changes(namespace: Path | None, groups: Group = CONFIGURATION) -> AsyncGenerator[str, None]:
     """What changed, in a few words, as often as something does; what comes at once is told at once.
 
-    Listens from the first `anext` on. Raises OSError when that is not possible.
+    The first one says that it listens: whoever looked before looks again. Raises OSError when it
+    cannot.
     """
     return _told(namespace, NETLINK_ROUTE, groups, _words)
 
@@ -88,6 +89,7 @@ async def _told(
 ) -> AsyncGenerator[str, None]:
     with await in_thread(open_socket, namespace, groups, protocol) as listening:
         listening.setblocking(False)
+        yield "listening from now on"
         while True:
             found = await _heard(listening, words)
             while _waiting(listening, words, found):

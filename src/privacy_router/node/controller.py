@@ -106,6 +106,10 @@ def _waiting(asked: list[asyncio.Future[list[Change]]]) -> list[asyncio.Future[l
     return [one for one in asked if not one.done()]
 
 
+def _ended() -> ApplyError:
+    return ApplyError("the controller of the node has ended", retryable=True)
+
+
 def _in_background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Something that goes on beside the passes; what ends it by a defect is in the log."""
     task = asyncio.create_task(work)
@@ -165,11 +169,11 @@ class Controller:
             on_ready()
             await self._keep(engine, network)
         finally:
-            self._disappoint()
+            self.flows = None
+            self._refuse_waiting()
             await _end(tasks)
             self._forget_processes(loop)
             await engine.close()
-            self.flows = None
             if watch is not None:
                 await in_thread(watch.end)
 
@@ -215,17 +219,20 @@ class Controller:
         self._wake.set()
 
     async def repair(self) -> list[Change]:
-        """Have a full pass now; what it changed. Raises what it fails with."""
+        """Have a full pass now; what it changed. Raises what it fails with, ApplyError where none
+        comes any more."""
+        if self.flows is None:
+            raise _ended()
         asked: asyncio.Future[list[Change]] = asyncio.get_running_loop().create_future()
         self._asked.append(asked)
         self._wake.set()
         return await asked
 
-    def _disappoint(self) -> None:
+    def _refuse_waiting(self) -> None:
         """Tell those who still wait for a pass that none comes any more."""
         asked, self._asked = self._asked, []
         for one in _waiting(asked):
-            one.set_exception(ApplyError("the controller of the node ends", retryable=True))
+            one.set_exception(_ended())
 
     async def _reload(self) -> None:
         self._reload_asked = False

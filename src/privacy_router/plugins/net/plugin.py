@@ -179,8 +179,7 @@ class NetPlugin(Plugin):
         with Work(self._location, tell) as work:
             reconnect(work, checkpoint)
             seen = observe(read(self._location), sorted(desired.resources))
-            lost = [key for key in desired.resources if self.is_lost(key, desired, seen)]
-            desired = desired.without(lost)
+            desired = desired.without(self.lost_of(desired.resources, desired, seen))
             changes = self.diff(desired, seen)
             applying = Applying(work, desired, changes)
             try:
