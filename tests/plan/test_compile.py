@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from privacy_router.ovsdb.model import mac_of
 from privacy_router.plan import chain as chains
 from privacy_router.plan.compile import compile_node
 from privacy_router.plan.state import HOST, DesiredState, Kind
@@ -155,7 +156,7 @@ def test_client_mtu_follows_the_chain(make_config: Callable[..., PrivacyRouterCo
 
 
 def test_macs_are_local_unicast_and_differ_between_bridges() -> None:
-    first, second = (chains.mac_of(bridge, "warp0") for bridge in ("ovsbr0", "ovsbr1"))
+    first, second = (mac_of(bridge, "warp0") for bridge in ("ovsbr0", "ovsbr1"))
     assert first != second
-    assert first == chains.mac_of("ovsbr0", "warp0")
+    assert first == mac_of("ovsbr0", "warp0")
     assert int(first[:2], 16) & 0b11 == 0b10

@@ -23,7 +23,7 @@ from privacy_router.host.units import UnitError
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
-from privacy_router.plan.state import HOST, Change, Device, Kind
+from privacy_router.plan.state import HOST, Change, Device, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -197,7 +197,7 @@ class Applier:
     # --- bridge and devices ----------------------------------------------------------------------
 
     def _bridge(self, change: Change) -> None:
-        if change.key.kind is Kind.BRIDGE and change.after is None:
+        if change.key == Key(Kind.BRIDGE, "node", change.key.name) and change.after is None:
             with OvsDatabase(self._machine.ovs_socket) as database:
                 database.delete_bridge(change.key.name)
         elif self._bridge_job is None:

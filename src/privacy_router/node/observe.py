@@ -9,14 +9,13 @@ from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import public_key_of
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.errors import OvsdbError
-from privacy_router.ovsdb.model import PortSpec
 from privacy_router.plan.chain import NAMESPACES
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.namespace import route_name, rule_name
 from privacy_router.plan.state import HOST, Device, Key, Kind, PeerState, TunnelState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from privacy_router.host.topology import Link, Routes
@@ -125,30 +124,35 @@ def _neighbours(name: str, netlink: Netlink) -> Iterator[tuple[Key, Any]]:
 
 def _bridge(desired: DesiredState, machine: Machine) -> Items:
     name = desired.bridge.name
-    row = read_bridge(name, machine)
+    row = read_bridge(name, machine, [port.name for port in desired.bridge.ports])
     if row is None:
         return {}
-    settings = f"{row.datapath_type} datapath, fail mode {row.fail_mode or 'standalone'}"
-    if row.controllers or row.protocols:
-        settings += f", {row.controllers} controller(s), protocols {list(row.protocols)}"
-    items: Items = {Key(Kind.BRIDGE, "node", name): settings}
+    items: Items = {Key(Kind.BRIDGE, "node", name): True}
+    settings = {**row.bridge_settings, **(row.root_settings if desired.bridge.whole else {})}
+    items.update((Key(Kind.BRIDGE, name, label), value) for label, value in settings.items())
+    items.update((Key(Kind.PORT, name, label), v) for label, v in row.port_settings.items())
     for port in row.ports.values():
         key = Key(Kind.PORT, name, port.name)
         if port.ours or key in desired.items:  # others are containers', or somebody else's
-            items[key] = PortSpec(port.name, port.mac or "", port.ofport or 0)
+            items[key] = port.spec
     return items
 
 
-def read_bridge(name: str, machine: Machine) -> BridgeRow | None:
-    """The bridge's row if this node made it; None too when the database is down."""
+def read_bridge(name: str, machine: Machine, ports: Collection[str] = ()) -> BridgeRow | None:
+    """The bridge's row if this node made it, with the settings of our ports and of those named;
+    None too when the database is down.
+
+    Where Open vSwitch is the node's own, a bridge of that name is the node's, whatever marks it
+    has: there is nobody else who could have made it for himself.
+    """
     if not machine.ovs_socket.is_socket():
         return None
     try:
         with OvsDatabase(machine.ovs_socket) as database:
-            row = database.read_bridge(name)
+            row = database.read_bridge(name, ports)
     except OvsdbError:
         return None  # a socket that a killed server left behind; its process shows as missing
-    return row if row is not None and row.ours else None
+    return row if row is not None and (row.ours or machine.facts.private_ovs) else None
 
 
 def _tunnels(desired: DesiredState, machine: Machine) -> Iterator[tuple[Key, Any]]:

@@ -6,13 +6,15 @@ RFC 7047, 4.1.5 and 4.1.6: one connection, one `monitor`, and then the server sp
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from privacy_router.ovsdb.documents import Documents
 from privacy_router.ovsdb.errors import OvsdbError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable
     from pathlib import Path
 
 _WATCHED: Final = {
@@ -21,14 +23,17 @@ _WATCHED: Final = {
     "Interface": ["name", "type", "mac", "mtu_request", "error"],
 }
 _MONITOR: Final = "monitor"
+_ANSWER_S: Final = 5.0
 _RECEIVE_BYTES: Final = 1 << 16
-_BUFFER_LIMIT_CHARS: Final = 16 * 1024 * 1024
+_MESSAGE_LIMIT_BYTES: Final = 16 * 1024 * 1024
+
+_Result = TypeVar("_Result")
 
 
 async def changes(socket_path: Path) -> AsyncIterator[str]:
     """What changed, in a few words; the first ones say that it answers.
 
-    Raises OvsdbError when the database is not there, or ends.
+    Raises OvsdbError when the database is not there, does not answer, or ends.
     """
     try:
         reader, writer = await asyncio.open_unix_connection(str(socket_path))
@@ -36,53 +41,51 @@ async def changes(socket_path: Path) -> AsyncIterator[str]:
         raise OvsdbError("Open vSwitch's database does not answer", retryable=True) from error
     try:
         tables = {table: {"columns": columns} for table, columns in _WATCHED.items()}
-        _send(writer, {"method": "monitor", "params": ["Open_vSwitch", 0, tables], "id": _MONITOR})
-        async for message in _messages_untrusted(reader):
+        params = ["Open_vSwitch", 0, tables]
+        await _send(writer, {"method": "monitor", "params": params, "id": _MONITOR})
+        messages = _messages_untrusted(reader)
+        message = await _in_time(anext(messages, None))
+        while message is not None:
             if message.get("method") == "echo":
-                _send(writer, {"result": message.get("params"), "error": None, "id": "echo"})
+                answer = {"result": message.get("params"), "error": None, "id": message.get("id")}
+                await _send(writer, answer)
             elif message.get("method") == "update":
                 yield _words(message)
             elif message.get("id") == _MONITOR:
                 yield "Open vSwitch: its database answers"
+            message = await anext(messages, None)
     finally:
         writer.close()
     raise OvsdbError("Open vSwitch's database went away", retryable=True)
 
 
-def _send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
+async def _send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
+    """Send, and wait until the server has taken it: one that asks and does not read is left."""
     writer.write(json.dumps(message).encode())
+    with contextlib.suppress(ConnectionError):  # the next reading says so
+        await _in_time(writer.drain())
+
+
+async def _in_time(work: Awaitable[_Result]) -> _Result:
+    try:
+        return await asyncio.wait_for(work, _ANSWER_S)
+    except TimeoutError as error:
+        raise OvsdbError("Open vSwitch's database does not answer", retryable=True) from error
 
 
 async def _messages_untrusted(reader: asyncio.StreamReader) -> AsyncIterator[dict[str, Any]]:
     """The documents that come in, one after the other; ends with the connection."""
-    text = ""
-    while data := await _piece(reader):
-        text += data
-        if len(text) > _BUFFER_LIMIT_CHARS:
-            raise OvsdbError("Open vSwitch's database says more than it should")
-        read = 0
-        for message, end in _documents(text):
-            read = end
+    documents = Documents(_MESSAGE_LIMIT_BYTES)
+    while piece := await _piece(reader):
+        for message in documents.feed_untrusted(piece):
             yield message
-        text = text[read:]
 
 
-async def _piece(reader: asyncio.StreamReader) -> str:
+async def _piece(reader: asyncio.StreamReader) -> bytes:
     try:
-        return (await reader.read(_RECEIVE_BYTES)).decode(errors="replace")
+        return await reader.read(_RECEIVE_BYTES)
     except OSError:
-        return ""  # the same as its end
-
-
-def _documents(text: str) -> Iterator[tuple[dict[str, Any], int]]:
-    """Each whole document in `text`, and where it ends."""
-    decoder, at = json.JSONDecoder(), 0
-    while at < len(text):
-        try:
-            message, at = decoder.raw_decode(text, at)
-        except ValueError:
-            return  # the rest of it is on the way
-        yield (message if isinstance(message, dict) else {}), at
+        return b""  # the same as its end
 
 
 def _words(message: dict[str, Any]) -> str:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from privacy_router.errors import ConflictError
-from privacy_router.ovsdb.client import COLUMNS, OWNER_KEY, OvsDatabase
+from privacy_router.ovsdb.client import COLUMNS, OvsDatabase
 from privacy_router.ovsdb.errors import OvsdbError
+from privacy_router.ovsdb.model import OWNER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +57,7 @@ class HostBridge:
 class HostBridges(OvsDatabase):
     """A session; every change returns when vswitchd has made it. Raises OvsdbError."""
 
+    with_settings: ClassVar[bool] = False
     columns: ClassVar[Mapping[str, list[str]]] = {
         **COLUMNS,
         "Port": [*COLUMNS["Port"], "tag"],

@@ -12,10 +12,12 @@ _ABSENT = "eventlet" not in sys.modules
 if _ABSENT:
     sys.modules["eventlet"] = None  # type: ignore[assignment] # "not installed", to an import
 try:
+    import ovs.db.data as data
     import ovs.db.idl as idl
+    import ovs.jsonrpc as jsonrpc
     import ovs.poller as poller
 finally:
     if _ABSENT:
         del sys.modules["eventlet"]
 
-__all__ = ["idl", "poller"]
+__all__ = ["data", "idl", "jsonrpc", "poller"]

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from privacy_router.ovsdb.columns import ROOT, label
+
+Value = str | int | float | bool | tuple[str | int | float | bool, ...] | Mapping[str, str]
+"""A column: what is in a set is a tuple unless it is one, a map stays one, and a reference to
+other tables' rows is only counted."""
+
+OWNER_KEY = "privacy-router"
+MARK: Mapping[str, str] = {OWNER_KEY: "1"}
+
+
+def mac_of(bridge: str, port: str) -> str:
+    """The MAC that a port of ours has: locally administered, the same every time, different
+    between bridges."""
+    digest = hashlib.sha256(f"{bridge}/{port}".encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
 
 
 @dataclass(frozen=True)
@@ -17,16 +31,59 @@ class PortSpec:
     name: str
     mac: str
     ofport: int
+    kind: str = "internal"
+    interfaces: int = 1
 
 
 @dataclass(frozen=True)
 class BridgeSpec:
-    """A bridge as it should be; a secure one drops what no flow lets through."""
+    """A bridge as it should be; a secure one drops what no flow lets through.
+
+    `whole`: all of that Open vSwitch is the node's own, and so is a bridge of that name, marked or
+    not.
+    """
 
     name: str
     datapath_type: str
     ports: tuple[PortSpec, ...]
     fail_mode: str = "secure"
+    whole: bool = False
+
+    @property
+    def rows(self) -> dict[tuple[str, str], Mapping[str, Value]]:
+        """(table, name) → the settings of that row; one that is not listed is to be absent."""
+        rows: dict[tuple[str, str], Mapping[str, Value]] = {
+            ("Bridge", self.name): {
+                "datapath_type": self.datapath_type,
+                "fail_mode": self.fail_mode,
+                "other_config": {"disable-in-band": "true"},
+                "external_ids": MARK,
+            },
+            ("Port", self.name): {},
+            ("Interface", self.name): {},
+        }
+        for port in self.ports:
+            rows["Port", port.name] = {"external_ids": MARK}
+            rows["Interface", port.name] = {}
+        return {**rows, (ROOT, ""): {}} if self.whole else rows
+
+    @property
+    def bridge_settings(self) -> dict[str, Value]:
+        """The settings of the bridge itself, by label."""
+        return self._settings(("Bridge", ROOT))
+
+    @property
+    def port_settings(self) -> dict[str, Value]:
+        """The settings of its ports and their interfaces, by label."""
+        return self._settings(("Port", "Interface"))
+
+    def _settings(self, tables: tuple[str, ...]) -> dict[str, Value]:
+        return {
+            label(column, table, name): value
+            for (table, name), columns in self.rows.items()
+            if table in tables
+            for column, value in columns.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -35,7 +92,8 @@ class PortRow:
 
     `mac` is the one that was asked for, `mac_in_use` the device's, and `attached_mac` (external id
     attached-mac) the one of whoever is behind the port, where that is somebody else. `ours` when
-    this program made it.
+    this program made it. `asked_ofport` is the number that was asked for, `interfaces` how many
+    there are under it (more than one is a bond).
     """
 
     name: str
@@ -46,16 +104,28 @@ class PortRow:
     mac_in_use: str | None = None
     attached_mac: str | None = None
     ours: bool = False
+    asked_ofport: int | None = None
+    interfaces: int = 1
+
+    @property
+    def spec(self) -> PortSpec:
+        """What it is, in the words of what it should be; with number 0 where that is not the one
+        that was asked for, or none was: the port would have another after a restart."""
+        number = self.ofport if self.ofport == self.asked_ofport else None
+        return PortSpec(self.name, self.mac or "", number or 0, self.kind, self.interfaces)
 
 
 @dataclass(frozen=True)
 class BridgeRow:
-    """A bridge as the database has it; `ours` when this program made it."""
+    """A bridge as the database has it; `ours` when this program made it.
+
+    The settings are those that are not Open vSwitch's defaults, by label: of the bridge, of our
+    ports and of the root row.
+    """
 
     name: str
-    datapath_type: str
-    fail_mode: str | None
-    protocols: tuple[str, ...]
-    controllers: int
     ours: bool
     ports: Mapping[str, PortRow] = field(default_factory=dict)
+    bridge_settings: Mapping[str, Value] = field(default_factory=dict)
+    port_settings: Mapping[str, Value] = field(default_factory=dict)
+    root_settings: Mapping[str, Value] = field(default_factory=dict)

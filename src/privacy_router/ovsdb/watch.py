@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import select
 import threading
+import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from privacy_router.ovsdb.client import COLUMNS, port_row
+import structlog
+
+from privacy_router.ovsdb.client import COLUMNS, port_row, read_settings, with_settings
+from privacy_router.ovsdb.columns import ROOT, SAMPLE_SETS
 from privacy_router.ovsdb.errors import OvsdbError
-from privacy_router.ovsdb.library import idl, poller
+from privacy_router.ovsdb.library import poller
+from privacy_router.ovsdb.replica import Replica, untrusted
 from privacy_router.ovsdb.schema import fetch_schema
 
 if TYPE_CHECKING:
@@ -19,15 +24,19 @@ if TYPE_CHECKING:
 
     from privacy_router.ovsdb.model import PortRow
 
-_TICK_MS = 1000
-_RETRY_S = 0.2
-_SCHEMA_TIMEOUT_S = 5.0
+_log = structlog.get_logger()
+
+_TICK_MS: Final = 1000
+_RETRY_FIRST_S: Final = 0.2
+_RETRY_MOST_S: Final = 5.0
+_LIMIT_S: Final = 5.0
+_PROBE_MS: Final = 5000
 
 
 @dataclass(frozen=True)
 class BridgeChange:
     """What changed: port rows by name (None: no longer on the bridge), and whether anything of the
-    bridge itself did."""
+    bridge itself did, or of what Open vSwitch as a whole is told."""
 
     ports: Mapping[str, PortRow | None] = field(default_factory=dict)
     bridge: bool = False
@@ -36,7 +45,8 @@ class BridgeChange:
 class BridgeWatch:
     """Calls `on_change`, from a thread of its own: first with everything, then with what changes.
 
-    The library reconnects by itself when ovsdb-server restarts. `end` it.
+    A database that goes, or that speaks nonsense, is connected to again, after growing pauses;
+    `trouble` says why nothing is heard at the moment. `end` it.
     """
 
     def __init__(
@@ -47,6 +57,8 @@ class BridgeWatch:
         self._on_change = on_change
         self._stop = threading.Event()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._told: set[str] = set()
+        self.trouble = ""
         self._thread = threading.Thread(target=self._work, name="ovsdb-watch", daemon=True)
         self._thread.start()
 
@@ -54,55 +66,89 @@ class BridgeWatch:
         """Return once nothing is told any more. It waits for a database that hangs, for a while."""
         self._stop.set()
         os.eventfd_write(self._bell, 1)
-        self._thread.join(_SCHEMA_TIMEOUT_S)
+        self._thread.join(_LIMIT_S)
         if not self._thread.is_alive():
             os.close(self._bell)
 
     def _work(self) -> None:
+        delay_s = _RETRY_FIRST_S
         while not self._stop.is_set():
             try:
-                schema = fetch_schema(self._socket_path, _SCHEMA_TIMEOUT_S)
-            except OvsdbError:
-                self._stop.wait(_RETRY_S)  # the database is down; the supervisor brings it back
-                continue
-            session = _Session(f"unix:{self._socket_path}", schema, self._bridge_name)
-            try:
-                self._follow(session)
-            finally:
-                session.close()
+                with untrusted():
+                    self._connect()
+            except OvsdbError as error:
+                is_new = not self.trouble
+                self.trouble = error.message
+                delay_s = _RETRY_FIRST_S if is_new else min(delay_s * 2, _RETRY_MOST_S)
+                if is_new:
+                    _log.warning("the bridge's database is not heard", reason=error.message)
+                self._stop.wait(delay_s)
+
+    def _connect(self) -> None:
+        """Follow one session until the watch ends. Raises OvsdbError when the session does."""
+        schema = fetch_schema(self._socket_path, _LIMIT_S)
+        session = _Session(self._socket_path, schema, self._bridge_name, self._told)
+        try:
+            self._follow(session)
+        finally:
+            session.close()
 
     def _follow(self, session: _Session) -> None:
+        deadline = time.monotonic() + _LIMIT_S
         while not self._stop.is_set():
             session.run()
             change = session.take()
             if change is not None:
-                self._on_change(change)
+                self._tell(change)
+            session.require_open(deadline)
             waiter = poller.Poller()
             session.wait(waiter)
             waiter.fd_wait(self._bell, select.POLLIN)
             waiter.timer_wait(_TICK_MS)
             waiter.block()
 
+    def _tell(self, change: BridgeChange) -> None:
+        if self.trouble:
+            _log.info("the bridge's database is heard again")
+        self.trouble = ""
+        gone = {name for name, row in change.ports.items() if row is None}
+        self._told = (self._told | change.ports.keys()) - gone
+        self._on_change(change)
 
-class _Session(idl.Idl):  # type: ignore[misc]
+
+class _Session(Replica):
     """The library's copy of the database, and what of it changed since somebody asked."""
 
-    def __init__(self, remote: str, schema: dict[str, Any], bridge_name: str) -> None:
-        helper = idl.SchemaHelper(schema_json=schema)
-        for table in ("Bridge", "Port", "Interface"):
-            helper.register_columns(table, COLUMNS[table])
+    def __init__(
+        self, socket_path: Path, schema: dict[str, Any], bridge_name: str, told: set[str]
+    ) -> None:
         self._bridge_name = bridge_name
         self._touched: set[str] = set()
         self._bridge_touched = False
-        self._members: dict[str, Any] = {}
-        super().__init__(remote, helper)
+        self._members: dict[str, Any] = dict.fromkeys(told)  # by an earlier session
+        # the counters of the root row change with every transaction, whatever that is about
+        columns = {table: names for table, names in COLUMNS.items() if table != ROOT}
+        columns = with_settings(columns, read_settings(schema))
+        super().__init__(socket_path, schema, columns, _LIMIT_S)
+        self._session.reconnect.set_probe_interval(_PROBE_MS)
+
+    def require_open(self, deadline: float) -> None:
+        """Raise OvsdbError when the database went away, or sends nothing from the beginning."""
+        if not self.has_ever_connected():
+            if time.monotonic() > deadline:
+                raise OvsdbError("the database did not send its content", retryable=True)
+        elif not self._session.is_connected():
+            raise OvsdbError("the database went away", retryable=True)
 
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
         """The library's hook: one call for each row that changed."""
         del event, updates
-        if row._table.name == "Bridge":  # noqa: SLF001 - the library's own examples do so
-            self._bridge_touched |= row.name == self._bridge_name
-        else:
+        table = row._table.name  # noqa: SLF001 - the library's own examples do so
+        if table in (ROOT, SAMPLE_SETS):
+            self._bridge_touched = True
+            return
+        self._bridge_touched |= row.name == self._bridge_name
+        if table != "Bridge":
             self._touched.add(row.name)
 
     def take(self) -> BridgeChange | None:
@@ -118,7 +164,7 @@ class _Session(idl.Idl):  # type: ignore[misc]
 
     def _row(self, name: str) -> PortRow | None:
         port = self._members.get(name)
-        return port_row(port) if port is not None and port.interfaces else None
+        return port_row(self._bridge_name, port) if port is not None and port.interfaces else None
 
     def _read_members(self) -> dict[str, Any]:
         rows = self.tables["Bridge"].rows.values()

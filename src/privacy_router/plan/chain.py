@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
@@ -13,6 +12,8 @@ from ipaddress import (
     IPv6Network,
 )
 from typing import TYPE_CHECKING
+
+from privacy_router.ovsdb.model import mac_of
 
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
@@ -110,12 +111,6 @@ class Chain:
     def peers_of(self, station: Station) -> tuple[Station, ...]:
         """The other stations of the segment."""
         return tuple(other for other in self.stations if other != station)
-
-
-def mac_of(bridge: str, port: str) -> str:
-    """A port's MAC: locally administered, the same every time, different between bridges."""
-    digest = hashlib.sha256(f"{bridge}/{port}".encode()).digest()
-    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
 
 
 def build(config: PrivacyRouterConfig) -> Chain:

@@ -52,12 +52,17 @@ def compile_node(config: PrivacyRouterConfig, keys: NodeKeys, facts: NodeFacts) 
 
 def _bridge(config: PrivacyRouterConfig, chain: Chain, facts: NodeFacts) -> BridgeSpec:
     ports = tuple(PortSpec(s.port, s.mac, s.ofport) for s in chain.stations)
-    return BridgeSpec(config.bridge_name, facts.datapath_type, ports)
+    return BridgeSpec(config.bridge_name, facts.datapath_type, ports, whole=facts.private_ovs)
 
 
 def _bridge_items(bridge: BridgeSpec) -> Items:
-    settings = f"{bridge.datapath_type} datapath, fail mode {bridge.fail_mode}"
-    items: Items = {Key(Kind.BRIDGE, "node", bridge.name): settings}
+    """The bridge, its ports, and each of their settings by itself, so that a difference has its
+    name; what is set and not listed here is one, too."""
+    items: Items = {Key(Kind.BRIDGE, "node", bridge.name): True}
+    for label, value in bridge.bridge_settings.items():
+        items[Key(Kind.BRIDGE, bridge.name, label)] = value
+    for label, value in bridge.port_settings.items():
+        items[Key(Kind.PORT, bridge.name, label)] = value
     for port in bridge.ports:
         items[Key(Kind.PORT, bridge.name, port.name)] = port
     return items
