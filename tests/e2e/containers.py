@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from privacy_router.lab.stage import Lab
 
 DATABASE = "--db=unix:/run/privacy-router/ovs/db.sock"
+BIRTHPLACE = ("ip", "-n", "pr-switch")  # the node's own Open vSwitch makes its ports there
 MESH4, MESH6 = IPv4Address("10.103.0.0"), IPv6Address("fd70:7276:6174:3::")
 PEER = "10.44.0.7"  # somebody far away in the mesh
 NOTICED_WITHIN_S = 5.0
@@ -104,7 +105,7 @@ def add(lab: Lab, number: int, port: str | None = None) -> Container:
     must(lab, "ovs-vsctl", DATABASE, *names, "type=internal")
     await_event(lab, "port has its flows", container.port, since)
     inside = ("ip", "-n", container.space)
-    must(lab, "ip", "link", "set", container.port, "netns", container.space)
+    must(lab, *BIRTHPLACE, "link", "set", container.port, "netns", container.space)
     must(lab, *inside, "link", "set", "lo", "up")
     must(lab, *inside, "address", "add", f"{container.v4}/16", "dev", container.port)
     must(lab, *inside, "address", "add", f"{container.v6}/64", "dev", container.port, "nodad")

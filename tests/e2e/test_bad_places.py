@@ -219,8 +219,7 @@ def test_the_port_is_taken(site: Lab, untouched: None) -> None:
 
 
 def test_a_foreign_device_has_a_name_of_the_nodes(site: Lab) -> None:
-    config = site.config
-    for name in (config.bridge_name, "wg100", config.xray.port_name):
+    for name in ("wg100", "wgcf"):
         with Netlink(site["node"].network) as netlink:
             netlink.add_veth(name, "foreign")
             before = Traces.of(site["node"])

@@ -118,7 +118,7 @@ def test_a_killed_part_leaks_nothing_and_comes_back(lab: Lab, victim: str) -> No
     assert after["pending"] == []
 
 
-@pytest.mark.parametrize("namespace", ["pr-gateway", "pr-warp", "pr-xray"])
+@pytest.mark.parametrize("namespace", ["pr-gateway", "pr-warp", "pr-xray", "pr-switch"])
 def test_a_deleted_namespace_leaks_nothing_and_comes_back(lab: Lab, namespace: str) -> None:
     with under_traffic(lab) as (captures, sender):
         found = lab["node"].run(("ip", "netns", "delete", namespace))
@@ -134,7 +134,7 @@ TAMPERING = ("nft flush ruleset", "ip rule flush", "ip -6 rule flush", "ip route
 
 def test_tampering_with_the_hops_leaks_nothing_and_is_put_right(lab: Lab) -> None:
     with under_traffic(lab) as (captures, sender):
-        for namespace in ("pr-gateway", "pr-warp", "pr-xray"):
+        for namespace in ("pr-gateway", "pr-warp", "pr-xray", "pr-switch"):
             for tampering in TAMPERING:
                 command = ("ip", "netns", "exec", namespace, *tampering.split())
                 found = lab["node"].run(command)

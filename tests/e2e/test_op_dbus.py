@@ -156,27 +156,23 @@ def test_a_section_that_nobody_can_serve_is_refused_whole(site: Lab) -> None:
 
 
 def test_what_fails_is_undone_whole(site: Lab) -> None:
-    """The node is the last plugin here, and the switch refuses it: a full table."""
+    """The node is the last plugin here, and the switch refuses it: the name of a port is taken."""
     site_node = site["node"]
-    switch = ("ovs-vsctl", "--db=unix:/run/privacy-router/ovs/db.sock")
     before = json.dumps([say(site, "query", name) for name in ("net", "lxc", "privacy")])
-    limit = ("--id=@t", "create", "Flow_Table", "flow_limit=1", "overflow_policy=refuse")
-    made = site_node.run(
-        (*switch, "--", *limit, "--", "set", "bridge", "ovsbr0", "flow_tables:8=@t")
-    )
+    in_the_way = ("link", "add", "internal_109", "type", "veth", "peer", "name", "foreign")
+    made = site_node.run(("ip", "-n", "pr-switch", *in_the_way))
     assert made.returncode == 0, made.stderr
     try:
         changed = whole(site)
         changed["plugins"]["net"] = net(HERE)
-        flow = {"match_fields": {"in_port": "internal_100", "tcp_dst": 25}, "actions": ["drop"]}
         own = changed["plugins"]["privacy_router"]
-        own.setdefault("openflow", {})["privacy_flows"] = [{"priority": 150, **flow}]
+        own.setdefault("xray", {})["container_id"] = 109
         site_node.write(Path(FILE), json.dumps(changed).encode())
         failed = command(site, "apply", FILE)
     finally:
-        site_node.run((*switch, "clear", "bridge", "ovsbr0", "flow_tables"))
+        site_node.run(("ip", "-n", "pr-switch", "link", "delete", "foreign"))
     assert failed.returncode != 0
-    assert "table" in failed.stderr.lower()
+    assert "could not make the port internal_109" in failed.stderr
     assert addresses(site) == set()
     assert say(site, "runs")[0]["phase"] == "undone"
     await_true(lambda: say(site, "plan") == {"changes": []})

@@ -132,7 +132,8 @@ def test_the_service_keeps_a_node_from_within_its_sandbox(installed: None) -> No
     assert set(pids()) == HOPS
     assert json.loads(must(ROUTER, "plan", "--json"))["changes"] == []
     # what it bound in its namespace is there for everybody
-    assert {"pr-gateway", "pr-warp", "pr-xray"} <= set(must("ip", "netns", "list").split())
+    spaces = {"pr-gateway", "pr-warp", "pr-xray", "pr-switch"}
+    assert spaces <= set(must("ip", "netns", "list").split())
     owner = must("busctl", "call", *BUS, "GetConnectionUnixProcessID", "s", "org.opdbus")
     assert owner.split() == ["u", started["MainPID"]]
 

@@ -39,8 +39,8 @@ ADMIN, RAW, BIND = Capability.NET_ADMIN, Capability.NET_RAW, Capability.NET_BIND
 
 # What each process may do at most, and the network namespace that it lives in (None: the host's).
 ALLOWED: dict[str, tuple[set[Capability], str | None]] = {
-    "ovsdb-server": (set(), None),
-    "ovs-vswitchd": ({ADMIN, RAW}, None),
+    "ovsdb-server": (set(), "pr-switch"),
+    "ovs-vswitchd": ({ADMIN, RAW}, "pr-switch"),
     "wg100": ({ADMIN, BIND}, None),
     "wgcf": ({ADMIN, BIND}, None),
     "xray": ({ADMIN, BIND}, "pr-xray"),

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 NETNS_DIR = Path("/run/netns")
-_OWN = Path("/proc/self/ns/net")
+OWN = Path("/proc/self/ns/net")
+"""The one that this process was started in."""
 
 T = TypeVar("T")
 
@@ -35,10 +36,10 @@ def inode_of(namespace: Path | None) -> int | None:
     """What tells one namespace from another of the same name (None: of the caller's own); None
     when no live one is bound there."""
     try:
-        found = (namespace or _OWN).stat()
+        found = (namespace or OWN).stat()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return found.st_ino if found.st_dev == _OWN.stat().st_dev else None
+    return found.st_ino if found.st_dev == OWN.stat().st_dev else None
 
 
 def bound(names: Iterable[str]) -> list[str]:

@@ -36,6 +36,8 @@ CONFIGURATION: Final = (
     Group.LINK | Group.IPV4_ADDRESS | Group.IPV4_ROUTE | Group.IPV6_ADDRESS | Group.IPV6_ROUTE
 )
 """What is set up once, and is quiet then."""
+WAYS: Final = CONFIGURATION & ~Group.LINK | Group.IPV4_RULE | Group.IPV6_RULE
+"""What could lead somewhere, but not the devices themselves."""
 EVERYTHING: Final = Group(sum(Group))
 """Settings (of forwarding, for instance) too, and neighbours, which come and go with traffic
 unless all of them are permanent."""

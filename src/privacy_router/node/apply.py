@@ -221,56 +221,56 @@ class Applier:
         if wanted is None:
             inside.delete_link(name)
             return
-        if path is None:
-            self._bring_to_host(name)
-        elif name != "lo":
-            self._bring_in(name, path, wanted)
+        if name != "lo":
+            self._bring(name, path, wanted)
         inside.set_link(name, mtu_bytes=wanted.mtu_bytes, mac=wanted.mac)
         inside.set_link(name, up=True)
 
-    def _bring_to_host(self, name: str) -> None:
-        self._settle_ports()
-        if not self._is_here(name):
-            self._remake_port(name)
-
-    def _bring_in(self, name: str, path: Path, wanted: Device) -> None:
+    def _bring(self, name: str, path: Path | None, wanted: Device) -> None:
         """Have the device in its namespace, taking it from where it was born if need be."""
-        is_tunnel = wanted.mac is None
-        if is_tunnel:
-            self._tunnels.ensure_born(name)
+        if wanted.mac is None:
+            self._bring_tunnel(name, path)
         else:
-            self._settle_ports()
-        if self._is_here(name):
-            self._move(name, path)
-        elif self._is_alive(name, path):
-            return
-        elif is_tunnel:
-            self._await(lambda: self._has_come(name), f"the device {name} did not appear")
-            self._move(name, path)
-        else:
-            self._remake_port(name)
-            self._move(name, path)
+            self._bring_port(name, path)
 
-    def _is_here(self, name: str) -> bool:
-        return self._netlink(None).index(name) is not None
+    def _bring_tunnel(self, name: str, path: Path | None) -> None:
+        self._tunnels.ensure_born(name)
+        if not self._is_in(None, name):
+            if self._is_alive(name, path):
+                return
+            self._await(lambda: self._has_come(name), f"the device {name} did not appear")
+        self._move(name, None, path)
+
+    def _bring_port(self, name: str, path: Path | None) -> None:
+        self._settle_ports()
+        birth = self._machine.switch_namespace
+        if not self._is_in(birth, name):
+            if path != birth and self._is_alive(name, path):
+                return
+            self._remake_port(name)
+        if path != birth:
+            self._move(name, birth, path)
+
+    def _is_in(self, path: Path | None, name: str) -> bool:
+        return self._netlink(path).index(name) is not None
 
     def _has_come(self, name: str) -> bool:
         """Whether the device of a tunnel's process is there; one that ends makes none any more."""
-        if self._is_here(name):
+        if self._is_in(None, name):
             return True
         if name not in {process.name for process in processes.running(self._machine.owner)}:
             raise ApplyError(f"the process of the device {name} has ended", retryable=True)
         return False
 
-    def _is_alive(self, name: str, path: Path) -> bool:
+    def _is_alive(self, name: str, path: Path | None) -> bool:
         link = self._netlink(path).links().get(name)
         return link is not None and (link.carrier or not link.up)
 
-    def _move(self, name: str, path: Path) -> None:
+    def _move(self, name: str, birth: Path | None, path: Path | None) -> None:
         self._netlink(path).delete_link(name)  # a dead one that vswitchd left behind
-        target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        target = os.open(path or namespaces.OWN, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            self._netlink(None).move(name, target)
+            self._netlink(birth).move(name, target)
         finally:
             os.close(target)
 

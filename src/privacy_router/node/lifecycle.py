@@ -54,9 +54,16 @@ def _require_room(config: PrivacyRouterConfig, machine: Machine) -> None:
         machines.require_free_port(config.wireguard.listen_port)
     names = [GATEWAY_TUNNEL, WARP_TUNNEL]
     if read_bridge(config.bridge_name, machine) is None:
-        ports = [station.port for station in chains.build(config).stations]
-        names += [config.bridge_name, *ports]
+        names += _names_on_host(config, machine)
     machines.require_free_names(names)
+
+
+def _names_on_host(config: PrivacyRouterConfig, machine: Machine) -> list[str]:
+    """What of the bridge has a device in the host's namespace, if only until it is moved."""
+    stations = chains.build(config).stations
+    if machine.switch_namespace is not None:
+        return [station.port for station in stations if station.namespace is None]
+    return [config.bridge_name, *(station.port for station in stations)]
 
 
 def down(config: PrivacyRouterConfig, paths: NodePaths) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privacy_router.errors import ConflictError, MissingPrerequisiteError, PrivilegeError
+from privacy_router.host import namespaces
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.wireguard import (
@@ -21,7 +22,7 @@ from privacy_router.host.wireguard import (
     kernel_has_wireguard,
 )
 from privacy_router.node.borrowed import BorrowedSettings
-from privacy_router.plan.chain import EXIT_PORT, GATEWAY_TUNNEL, WARP_TUNNEL
+from privacy_router.plan.chain import EXIT_PORT, GATEWAY_TUNNEL, SWITCH_NAMESPACE, WARP_TUNNEL
 from privacy_router.plan.compile import ovs_dir
 from privacy_router.plan.keys import NodeFacts
 
@@ -50,6 +51,11 @@ class Machine:
     def owner(self) -> str:
         """What this node's processes are marked with."""
         return str(self.paths.run)
+
+    @property
+    def switch_namespace(self) -> Path | None:
+        """The network namespace in which the bridge's ports are born; None for the host's own."""
+        return namespaces.path_of(SWITCH_NAMESPACE) if self.facts.private_ovs else None
 
     @property
     def borrowed(self) -> BorrowedSettings:
@@ -190,11 +196,8 @@ def require_free_names(names: list[str]) -> None:
         )
 
 
-def remove_leftover_devices(bridge_name: str, *, private_ovs: bool) -> None:
+def remove_leftover_devices() -> None:
     """Devices that outlive the processes which made them, and whose names only the node uses."""
-    names = [GATEWAY_TUNNEL, WARP_TUNNEL]
-    if private_ovs:
-        names += [bridge_name, "ovs-netdev"]
     with Netlink() as netlink:
-        for name in names:
+        for name in (GATEWAY_TUNNEL, WARP_TUNNEL):
             netlink.delete_link(name)

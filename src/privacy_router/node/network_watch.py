@@ -12,7 +12,14 @@ import structlog
 from privacy_router.errors import StorageError
 from privacy_router.host import namespaces
 from privacy_router.host.inotify import watching
-from privacy_router.host.netlink_events import CONFIGURATION, EVERYTHING, changes, table_changes
+from privacy_router.host.netlink_events import (
+    CONFIGURATION,
+    EVERYTHING,
+    WAYS,
+    changes,
+    table_changes,
+)
+from privacy_router.plan.chain import SWITCH_NAMESPACE
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.state import HOST
 
@@ -24,6 +31,9 @@ _log = structlog.get_logger()
 
 # what follows within this time is told as one: on a busy host a look at the node is not for free
 _SETTLE_S: Final = 0.5
+# neighbours of the host come and go, and so do devices where containers' are born; what is in a
+# hop is set once and for all
+_GROUPS: Final = {HOST: CONFIGURATION, SWITCH_NAMESPACE: WAYS}
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,7 @@ class NetworkWatch:
                 self._listen(name, path, inode)
 
     def _listen(self, name: str, path: Path | None, inode: int) -> None:
-        # neighbours of the host come and go; those of the node are set once and for all
-        groups = CONFIGURATION if path is None else EVERYTHING
+        groups = _GROUPS.get(name, EVERYTHING)
         heard = (changes(path, groups), table_changes(path, TABLE))
         tasks = tuple(asyncio.create_task(self._hear(name, one)) for one in heard)
         self._listening[name] = _Listening(inode, tasks)

@@ -9,7 +9,7 @@ from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import public_key_of
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.errors import OvsdbError
-from privacy_router.plan.chain import NAMESPACES
+from privacy_router.plan.chain import NAMESPACES, SWITCH_NAMESPACE
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.namespace import route_name, rule_name
 from privacy_router.plan.state import HOST, Device, Key, Kind, PeerState, TunnelState
@@ -104,8 +104,9 @@ def _devices(
     for link in links.values():
         key = Key(Kind.DEVICE, name, link.name)
         wanted = desired.items.get(key)
-        if wanted is None and not link.up:
-            continue  # some kernels put idle fallback devices into every namespace
+        if wanted is None and (not link.up or name == SWITCH_NAMESPACE):
+            continue  # some kernels put idle fallback devices into every namespace; the switch's
+            # own has the ports of containers
         mac = link.mac if wanted is not None and wanted.mac is not None else None
         yield key, Device(mac, link.mtu_bytes, link.up, link.carrier)
 

@@ -41,8 +41,7 @@ def tear_down(machine: Machine, bridge_name: str) -> None:
                 processes.stop(process)
     for name in namespaces.bound(NAMESPACES):
         namespaces.delete(name)
-    for bridge in bridges:
-        _clear_host(machine, bridge)
+    _clear_host(machine)
     _clear_files(machine)
     _remove_empty_directories()
 
@@ -92,11 +91,11 @@ def _remove_empty_directories() -> None:
         UAPI_DIR.rmdir()
 
 
-def _clear_host(machine: Machine, bridge_name: str) -> None:
+def _clear_host(machine: Machine) -> None:
     if nftables.read(None, TABLE):
         nftables.delete(None, TABLE)
     machine.borrowed.give_back()
-    remove_leftover_devices(bridge_name, private_ovs=machine.facts.private_ovs)
+    remove_leftover_devices()
 
 
 def _clear_files(machine: Machine) -> None:

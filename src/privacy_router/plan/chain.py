@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 NAMESPACE_PREFIX = "pr-"
 GATEWAY_NAMESPACE = f"{NAMESPACE_PREFIX}gateway"
-NAMESPACES = tuple(f"{NAMESPACE_PREFIX}{hop}" for hop in ("gateway", "warp", "xray"))
+SWITCH_NAMESPACE = f"{NAMESPACE_PREFIX}switch"
+"""Where the node's own Open vSwitch runs, with no way out: nothing that it is told to send gets
+anywhere. Its ports are born there."""
+NAMESPACES = (
+    *(f"{NAMESPACE_PREFIX}{hop}" for hop in ("gateway", "warp", "xray")),
+    SWITCH_NAMESPACE,
+)
 """Every namespace that a node may have; others of that prefix are none of its business."""
 GATEWAY_TUNNEL = "wg100"
 WARP_TUNNEL = "wgcf"

@@ -17,7 +17,7 @@ from privacy_router.ovsdb.model import BridgeSpec, PortSpec
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.plan import chain as chains
 from privacy_router.plan import hops
-from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
+from privacy_router.plan.chain import GATEWAY_TUNNEL, SWITCH_NAMESPACE, WARP_TUNNEL
 from privacy_router.plan.namespace import anywhere
 from privacy_router.plan.state import DesiredState, Key, Kind, PeerState, TunnelState
 
@@ -40,6 +40,7 @@ def compile_node(config: PrivacyRouterConfig, keys: NodeKeys, facts: NodeFacts) 
     items: Items = {
         **_hop_items(config, chain, keys),
         **_exit_items(config, chain, facts),
+        **(hops.switch() if facts.private_ovs else {}),
         **_bridge_items(bridge),
         **_tunnel_items(chain, tunnels),
     }
@@ -163,6 +164,7 @@ def _ovs_processes(run_dir: Path) -> tuple[ProcessSpec, ProcessSpec]:
         *quiet,
         *about_ports,
     )
+    namespace = _namespace(SWITCH_NAMESPACE)
     files_only = Confinement(writable=(str(home),))
     devices = Confinement(
         capabilities=(Capability.NET_ADMIN, Capability.NET_RAW),
@@ -171,9 +173,13 @@ def _ovs_processes(run_dir: Path) -> tuple[ProcessSpec, ProcessSpec]:
         writable=(str(home),),
     )
     return (
-        ProcessSpec("ovsdb-server", server, env, confinement=files_only),
-        ProcessSpec("ovs-vswitchd", switch, env, confinement=devices),
+        ProcessSpec("ovsdb-server", server, env, namespace, confinement=files_only),
+        ProcessSpec("ovs-vswitchd", switch, env, namespace, confinement=devices),
     )
+
+
+def _namespace(name: str) -> Path:
+    return Path("/run/netns") / name
 
 
 def ovs_dir(run_dir: Path) -> Path:
@@ -228,7 +234,7 @@ def _xray_process(
     return ProcessSpec(
         name=XRAY_PROCESS,
         argv=runner.command(file),
-        namespace=Path("/run/netns") / f"{chain.xray.namespace}",
+        namespace=_namespace(f"{chain.xray.namespace}"),
         inputs=json.dumps(settings, sort_keys=True).encode(),
         confinement=Confinement(
             # transparent sockets and marks; ports that are below 1024, if such are configured

@@ -39,6 +39,12 @@ def chain(name: str, kind: str, hook: str, priority: int, policy: str) -> dict[s
     }
 
 
+def closed() -> Ruleset:
+    """Nothing in, through or out."""
+    hooks = ("input", "forward", "output")
+    return [chain(hook, "filter", hook, _FILTER_PRIORITY, "drop") for hook in hooks]
+
+
 def rule(chain_name: str, *expressions: Expression) -> dict[str, Any]:
     """A rule at the end of a chain."""
     return {

@@ -8,6 +8,7 @@ from privacy_router.host.topology import FAMILY, Neighbour, Route, Rule
 from privacy_router.plan import firewall
 from privacy_router.plan.chain import (
     GATEWAY_TUNNEL,
+    SWITCH_NAMESPACE,
     TRANSIT_MTU_BYTES,
     WARP_TUNNEL,
     client_mtu_bytes,
@@ -111,6 +112,19 @@ def xray(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Items:
     for version in (4, 6):
         space.route(Route(anywhere(version), None, "lo", table=TPROXY, kind="local"))
         space.rule(Rule(100, TPROXY, FAMILY[version], mark=firewall.TPROXY_MARK))
+    space.refuse_the_rest()
+    return space.items
+
+
+def switch() -> Items:
+    """The namespace of the node's own Open vSwitch: no address, no way out, nothing let through.
+
+    Ports that are born here and belong to containers are none of the plan's business.
+    """
+    space = NamespaceItems(SWITCH_NAMESPACE)
+    no_ipv6 = {f"ipv6/conf/{which}/disable_ipv6": "1" for which in ("all", "default")}
+    space.sysctl({**settings(forwards=False), **no_ipv6})
+    space.firewall(firewall.closed())
     space.refuse_the_rest()
     return space.items
 
