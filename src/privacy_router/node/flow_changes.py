@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from privacy_router.node.switch_drift import SwitchDrift
 from privacy_router.openflow import (
     Band,
     Difference,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from privacy_router.pipeline.flow import Program, RateLimit
 
 _NOTHING = Difference()
+_NO_DRIFT = SwitchDrift()
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,10 @@ class Changes:
     flows: Difference = _NOTHING
     meters: tuple[MeterMod, ...] = ()
     unused_meters: tuple[int, ...] = ()
+    switch: SwitchDrift = _NO_DRIFT
 
     def __bool__(self) -> bool:
-        return bool(self.flows or self.meters or self.unused_meters)
+        return bool(self.flows or self.meters or self.unused_meters or self.switch)
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,11 @@ def strange_flow(flow: FlowMod | FlowStats) -> Flow:
 
 def items(changes: Changes, bridge: str, flow_of: Callable[[FlowMod], Flow]) -> list[Change]:
     """The changes in the words of the plan; `flow_of` gives the flow that a command is about."""
-    return [*_flow_items(changes.flows, bridge, flow_of), *_meter_items(changes, bridge)]
+    return [
+        *changes.switch.items(bridge),
+        *_flow_items(changes.flows, bridge, flow_of),
+        *_meter_items(changes, bridge),
+    ]
 
 
 def _flow_items(

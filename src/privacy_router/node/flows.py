@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.node.flow_changes import Changes, meter_mods, meters_of
+from privacy_router.node.switch_drift import drift_of, is_strange
 from privacy_router.openflow import (
     Difference,
     FlowEvent,
@@ -17,7 +18,13 @@ from privacy_router.openflow import (
     MonitorFlag,
     OpenFlowError,
     OwnChange,
+    PortStatus,
+    PortStatusReason,
+    RequestTimeoutError,
+    SetAsync,
+    SetConfig,
     SwitchError,
+    Told,
     delete_meter,
 )
 from privacy_router.openflow.channel import Channel, connect_unix
@@ -26,13 +33,14 @@ from privacy_router.pipeline.allocation import OWNER, OWNER_MASK, layer_of
 from privacy_router.pipeline.tables import TABLES, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from privacy_router.openflow import FlowStats
     from privacy_router.pipeline.flow import RateLimit
 
 _TIMEOUT_S = 5.0
+_ASK_EVERY_S = 1.0
 _CHANGES = MonitorFlag.ADD | MonitorFlag.DELETE | MonitorFlag.MODIFY
 _EVERY_BIT = 0xFFFFFFFFFFFFFFFF
 
@@ -90,7 +98,8 @@ class FlowTable:
             difference = await channel.compare_flows(flows, cookie=OWNER, cookie_mask=OWNER_MASK)
             present = {meter.meter_id: meter for meter in await channel.dump_meters()}
             unused = await _ours(channel, present.keys() - rates.keys())
-        return Changes(difference, meter_mods(rates.values(), present), unused)
+            switch = drift_of(await channel.dump_ports(), await channel.config())
+        return Changes(difference, meter_mods(rates.values(), present), unused, switch)
 
     async def compare_under(
         self, wanted: Mapping[int, Sequence[FlowMod]], rates: Iterable[RateLimit] = ()
@@ -108,7 +117,8 @@ class FlowTable:
     async def apply(
         self, changes: Changes, confirm: Mapping[int, Sequence[FlowMod]] | None = None
     ) -> None:
-        """Meters first, then all flows in one step or none of them, then meters without use.
+        """Ports and meters first, then all flows in one step or none of them, then meters without
+        use.
 
         With `confirm`, what is there under those cookies is read back at once, and has to be that.
         Raises FlowError; the flows that were in force still are, unless that is what it says.
@@ -124,6 +134,8 @@ class FlowTable:
                     readings.append(asyncio.create_task(_compare_under(channel, confirm)))
 
             try:
+                if changes.switch:
+                    await channel.apply(changes.switch.messages())
                 await channel.apply_bundle(
                     changes.flows.messages(), before=changes.meters, committing=read_back
                 )
@@ -169,14 +181,38 @@ class FlowTable:
 
     async def _watch(self, channel: Channel, on_drift: Callable[[int | None], None]) -> None:
         """Tell when somebody else changes our flows, or the connection ends."""
-        # a switch without flow monitors is only read now and then; a lost connection is seen below
-        with contextlib.suppress(OpenFlowError):
-            await _follow(channel, on_drift)
+        await asyncio.gather(
+            _until_lost(_follow(channel, on_drift)), _until_lost(_follow_switch(channel, on_drift))
+        )
         await channel.wait_closed()
         if self._channel is channel:
             self._channel = None
         if self._on_lost is not None:
             self._on_lost()
+
+
+async def _until_lost(watching: Coroutine[None, None, None]) -> None:
+    """A switch that does not tell is only read now and then; that the connection is lost is seen
+    by whoever waits for its end."""
+    with contextlib.suppress(OpenFlowError):
+        await watching
+
+
+async def _follow_switch(channel: Channel, on_drift: Callable[[int | None], None]) -> None:
+    """Hear of ports that somebody configures; how fragments are handled has to be asked for."""
+    config = await channel.config()
+    told = Told(port_status=1 << PortStatusReason.MODIFY)
+    with channel.subscribe() as heard:
+        await channel.apply([SetConfig(flags=config.flags), SetAsync(told)])
+        while True:
+            try:
+                message = await heard.get(_ASK_EVERY_S)
+            except RequestTimeoutError:
+                if drift_of((), await channel.config()):
+                    on_drift(None)
+                continue
+            if not isinstance(message, PortStatus) or is_strange(message.port):
+                on_drift(None)
 
 
 async def _follow(channel: Channel, on_drift: Callable[[int | None], None]) -> None:
