@@ -254,8 +254,8 @@ async def _compare_under(channel: Channel, wanted: Mapping[int, Sequence[FlowMod
 _REMEDIES = {
     MeterMod: "it has no meters, or no more of them: set openflow.rates.arp, icmp, syn and dns to"
     " null, some or all",
-    FlowMod: "TABLE_FULL: raise flow_limit of the bridge's Flow_Table in Open vSwitch's database;"
-    " else see what `privacy-router flows diff` says",
+    FlowMod: "TABLE_FULL: another program sets flow_limit of a Flow_Table in Open vSwitch's"
+    " database, again and again; end it. Else see what `privacy-router flows diff` says",
 }
 
 
