@@ -19,5 +19,6 @@ if "pyroute2" not in sys.modules:
 from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.generic.wireguard import WireGuard
+from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
-__all__ = ["IPRoute", "NetlinkError", "WireGuard"]
+__all__ = ["IPRoute", "NFCTSocket", "NetlinkError", "WireGuard"]

@@ -36,7 +36,7 @@ class FlowPlan:
     ) -> None:
         self._mac_of = mac_of
         self._rows: dict[str, PortRow] = {}
-        self._pipeline, self._closed = pipeline, closed
+        self.pipeline, self._closed = pipeline, closed
         self._compile()
 
     def use(self, pipeline: Pipeline, *, closed: bool) -> None:
@@ -44,19 +44,19 @@ class FlowPlan:
 
         Opening and closing cost what the hops' flows cost, however many containers there are.
         """
-        is_new = pipeline is not self._pipeline
-        self._pipeline, self._closed = pipeline, closed
+        is_new = pipeline is not self.pipeline
+        self.pipeline, self._closed = pipeline, closed
         if is_new:
             self._compile()
         else:
             self._hold(_BASE, self._base())
 
     def _base(self) -> Program:
-        return self._pipeline.closed if self._closed else self._pipeline.base
+        return self.pipeline.closed if self._closed else self.pipeline.base
 
     def _compile(self) -> None:
         base = self._base()
-        self.mesh = Mesh(self._pipeline.config)
+        self.mesh = Mesh(self.pipeline.config)
         for row in self._rows.values():
             self.mesh.put(row, self._mac_of(row.name))
         self._programs: dict[str, Program] = {}
@@ -150,7 +150,7 @@ class FlowPlan:
         """Compile the flows of ports that changed; what has to be sent, or None when other ports'
         flows speak of them, so that all was compiled anew."""
         names = sorted(names)
-        if not self._pipeline.speaks_of.isdisjoint(names):
+        if not self.pipeline.speaks_of.isdisjoint(names):
             self._compile()
             return None
         old = [mod for name in names for mod in self._mods.get(name, ())]
@@ -169,7 +169,7 @@ class FlowPlan:
         if port is None:
             return Program()
         try:
-            return self._pipeline.of_port(port, self.mesh.ports)
+            return self.pipeline.of_port(port, self.mesh.ports)
         except PrivacyRouterError as error:
             self.mesh.left_out[name] = str(error)
             return Program()

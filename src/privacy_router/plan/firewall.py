@@ -20,6 +20,7 @@ TPROXY_MARK = 1
 _FILTER_PRIORITY = 0
 _MANGLE_PRIORITY = -150
 _SOURCE_NAT_PRIORITY = 100
+AFTER_SOURCE_NAT_PRIORITY = 300
 
 Expression = dict[str, Any]
 
@@ -158,6 +159,7 @@ def warp(
         chain("forward", "filter", "forward", _FILTER_PRIORITY, "drop"),
         chain("output", "filter", "output", _FILTER_PRIORITY, "drop"),
         chain("postrouting", "nat", "postrouting", _SOURCE_NAT_PRIORITY, "accept"),
+        chain("untranslated", "filter", "postrouting", AFTER_SOURCE_NAT_PRIORITY, "accept"),
         rule("input", came_in_by("lo"), ACCEPT),
         rule("input", came_in_by(tunnel), is_reply(), ACCEPT),
         rule("output", goes_out_by("lo"), ACCEPT),
@@ -167,10 +169,12 @@ def warp(
         rule("postrouting", goes_out_by(tunnel), MASQUERADE),
         rule("forward", came_in_by(tunnel), goes_out_by(port), is_reply(), ACCEPT),
     ]
-    objects += [
-        rule("forward", came_in_by(port), goes_out_by(tunnel), from_(network), ACCEPT)
-        for network in senders
-    ]
+    for network in senders:
+        objects += [
+            rule("forward", came_in_by(port), goes_out_by(tunnel), from_(network), ACCEPT),
+            # of a connection that the kernel remembers from before there was a translation
+            rule("untranslated", goes_out_by(tunnel), from_(network), DROP),
+        ]
     for network in clients if hairpin else ():
         objects += [
             rule("forward", came_in_by(port), goes_out_by(port), from_(network), ACCEPT),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from privacy_router.plan.guard import GUARD_PREFIX
-from privacy_router.plan.state import Kind
+from privacy_router.plan.state import HOST, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,13 @@ def in_stages(changes: Sequence[Change]) -> Stages:
     for change in changes:
         stages[_stage(change, new, tunnels)].append(change)
     return Stages(*(tuple(found) for found in stages.values()))
+
+
+def places_to_forget(changes: Sequence[Change]) -> set[str]:
+    """The namespaces whose firewall changes: the kernel must forget their connections, since each
+    keeps the verdict and the translation that it began with."""
+    changed = (c for c in changes if c.before is not None and c.after is not None)
+    return {c.key.where for c in changed if c.key.kind is Kind.FIREWALL} - {HOST}
 
 
 def is_guard(change: Change) -> bool:
