@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from privacy_router.errors import MachineError, MissingPrerequisiteError, PrivacyRouterError
 from privacy_router.host import namespaces, nftables, processes, sysctl
-from privacy_router.host.files import write_private
+from privacy_router.host.files import make_directory, write_private
 from privacy_router.host.netlink import Netlink
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
@@ -310,7 +310,7 @@ class Applier:
 
 
 def _create_ovs_database(home: Path) -> None:
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(home)
     database = home / "conf.db"
     (home / "db.sock").unlink(missing_ok=True)
     if database.exists():
