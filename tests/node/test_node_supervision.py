@@ -17,7 +17,6 @@ from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.nftables import NftablesError
 from privacy_router.host.uapi import UapiError
 from privacy_router.host.units import UnitError
-from privacy_router.node import controller as controllers
 from privacy_router.node.controller import Controller
 from privacy_router.node.supervision import Supervisor
 from privacy_router.ovsdb import watch as watches
@@ -149,7 +148,7 @@ async def test_a_pass_that_trips_over_something_is_tried_again(
         cast("DesiredState", nothing), cast("Machine", nothing), lambda: nothing
     )
     controller._reload_asked = False
-    monkeypatch.setattr(controllers, "converge", odd)
+    monkeypatch.setattr(Controller, "_converge", odd)
     monkeypatch.setattr(Controller, "_trim_logs", lambda _: None)
     monkeypatch.setattr(Controller, "_watch_processes", lambda *_: None)
     monkeypatch.setattr(Controller, "_places", lambda _: set())

@@ -26,8 +26,9 @@ if "pyroute2" not in sys.modules:
 from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError as _Refusal
 from pyroute2.netlink.generic.wireguard import WireGuard
+from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
-__all__ = ["IPRoute", "NetlinkError", "translated", "wireguard_session"]
+__all__ = ["IPRoute", "NFCTSocket", "NetlinkError", "translated", "wireguard_session"]
 
 
 class NetlinkError(MachineError):

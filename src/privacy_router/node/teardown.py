@@ -17,6 +17,7 @@ from privacy_router.node.supervision import words
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plan.chain import GATEWAY_TUNNEL, NAMESPACES, WARP_TUNNEL
 from privacy_router.plan.firewall import TABLE
+from privacy_router.plan.guard import GUARD_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -169,14 +170,16 @@ def _remove_empty_directories() -> None:
 
 
 def _clear_host(steps: _Steps, machine: Machine, bridges: set[str]) -> None:
-    with steps.step(f"the host's firewall table {TABLE}"):
+    with steps.step(f"settings of the host, and its firewall table {TABLE}"):
+        machine.borrowed.give_back()  # before the table goes that names what may be forwarded
         if nftables.read(None, TABLE):
             nftables.delete(None, TABLE)
-    with steps.step("settings of the host"):
-        machine.borrowed.give_back()
     for bridge in bridges:
         with steps.step("devices of the bridge and the tunnels"):
             remove_leftover_devices(bridge, private_ovs=machine.facts.private_ovs)
+    with steps.step("the host's guard"):
+        for guard in nftables.tables(None, GUARD_PREFIX):
+            nftables.delete(None, guard)
 
 
 def _clear_files(machine: Machine) -> None:

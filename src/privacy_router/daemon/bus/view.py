@@ -16,7 +16,7 @@ from privacy_router.engine.model import AVAILABLE, Availability
 from privacy_router.errors import FAILURES, ConflictError, PrivacyRouterError
 from privacy_router.host.threads import in_thread
 from privacy_router.node import clients
-from privacy_router.node.controller import observe_all
+from privacy_router.node.converge import observe_all
 from privacy_router.node.inspection import port_names
 from privacy_router.node.status import ClientStatus, HopStatus, glance
 
