@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from privacy_router.host.namespaces import run_in
-from privacy_router.host.netlink_library import NFCTSocket
+from privacy_router.host.netlink_library import NFCTSocket, translated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,10 +24,7 @@ def forget(namespace: Path | None, mark: int | None = None) -> None:
     """
 
     def flush() -> None:
-        session = NFCTSocket()
-        try:
+        with translated(), closing(NFCTSocket()) as session:
             session.flush(mark, None if mark is None else _EVERY_BIT)
-        finally:
-            session.close()
 
     run_in(namespace, flush)
