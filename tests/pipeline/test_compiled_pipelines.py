@@ -212,6 +212,12 @@ def test_a_function_is_translated_to_its_container() -> None:
         ("in_port=nm-privacy,udp,nw_src=10.103.0.200,nw_dst=10.103.0.201", "address of this node"),
         ("in_port=nm-privacy,udp,nw_src=10.101.0.2,nw_dst=10.103.0.201", "address of this node"),
         ("in_port=internal_201,udp,eth_src=02:00:00:00:00:09,nw_src=10.103.0.201", "another's MAC"),
+        ("in_port=internal_201,udp,dl_vlan=5,nw_src=10.103.0.201,nw_dst=10.44.0.7", "VLAN tag"),
+        ("in_port=internal_201,arp,dl_vlan=0,arp_spa=10.103.0.201", "VLAN tag"),
+        ("in_port=internal_100,udp,dl_vlan=5,nw_src=10.101.0.2,nw_dst=203.0.113.7", "VLAN tag"),
+        ("in_port=warp0,tcp6,dl_vlan=4095,ipv6_dst=fd70:7276:6174:1::2", "VLAN tag"),
+        ("in_port=internal_201,dl_type=0x8847", "speaks something else"),
+        ("in_port=internal_100,arp", "speaks something else"),
     ],
 )
 def test_who_speaks_in_anothers_name_is_dropped(text: str, why: str) -> None:

@@ -124,7 +124,12 @@ class Pipeline:
         return {port.ofport: "privacy" for port in self.segment.ports}
 
     def _tables(self) -> Program:
-        flows = [*classify.misses(), *tracking.mesh_lookups(), *tracking.states()]
+        flows = [
+            *classify.misses(),
+            classify.tagged(),
+            *tracking.mesh_lookups(),
+            *tracking.states(),
+        ]
         flows += [tracking.mesh_begins(), *ttl.onward(self.config)]
         if self.config.openflow.enable_security_flows:
             flows += [classify.group_senders(), *security.hostile(self.config), *ttl.expired()]
