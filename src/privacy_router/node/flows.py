@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+import structlog
+
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.node.flow_changes import Changes, meter_mods, meters_of
 from privacy_router.node.switch_drift import drift_of, is_strange
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from privacy_router.openflow import FlowStats
     from privacy_router.pipeline.flow import RateLimit
 
+_log = structlog.get_logger()
 _TIMEOUT_S = 5.0
 _ASK_EVERY_S = 1.0
 _CHANGES = MonitorFlag.ADD | MonitorFlag.DELETE | MonitorFlag.MODIFY
@@ -182,7 +185,8 @@ class FlowTable:
     async def _watch(self, channel: Channel, on_drift: Callable[[int | None], None]) -> None:
         """Tell when somebody else changes our flows, or the connection ends."""
         await asyncio.gather(
-            _until_lost(_follow(channel, on_drift)), _until_lost(_follow_switch(channel, on_drift))
+            _until_lost(channel, _follow(channel, on_drift)),
+            _until_lost(channel, _follow_switch(channel, on_drift)),
         )
         await channel.wait_closed()
         if self._channel is channel:
@@ -191,11 +195,16 @@ class FlowTable:
             self._on_lost()
 
 
-async def _until_lost(watching: Coroutine[None, None, None]) -> None:
-    """A switch that does not tell is only read now and then; that the connection is lost is seen
-    by whoever waits for its end."""
-    with contextlib.suppress(OpenFlowError):
+async def _until_lost(channel: Channel, watching: Coroutine[None, None, None]) -> None:
+    """Have a watch go on for as long as the connection does."""
+    try:
         await watching
+    except OpenFlowError as error:
+        # a switch that does not tell is read now and then; a lost connection is seen elsewhere
+        _log.debug("changes of the switch are not told", reason=str(error))
+    except Exception as error:  # a defect of ours: a new connection, and all is compared
+        _log.error("a watch of the switch failed", reason=repr(error), exc_info=error)
+        channel.abort("given up after a defect")
 
 
 async def _follow_switch(channel: Channel, on_drift: Callable[[int | None], None]) -> None:

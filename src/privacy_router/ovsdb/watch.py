@@ -6,6 +6,7 @@ import os
 import select
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,7 +47,8 @@ class BridgeWatch:
     """Calls `on_change`, from a thread of its own: first with everything, then with what changes.
 
     A database that goes, or that speaks nonsense, is connected to again, after growing pauses;
-    `trouble` says why nothing is heard at the moment. `end` it.
+    `trouble` says why nothing is heard at the moment. `end` it. `ended` is done when its thread
+    has ended, with the error when that was a defect.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class BridgeWatch:
         self._socket_path = socket_path
         self._bridge_name = bridge_name
         self._on_change = on_change
+        self.ended: Future[None] = Future()
+        self.ended.set_running_or_notify_cancel()  # who waits may give up; the thread does not
         self._stop = threading.Event()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._told: set[str] = set()
         self.trouble = ""
-        self._thread = threading.Thread(target=self._work, name="ovsdb-watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="ovsdb-watch", daemon=True)
         self._thread.start()
 
     def end(self) -> None:
@@ -70,12 +74,19 @@ class BridgeWatch:
         if not self._thread.is_alive():
             os.close(self._bell)
 
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # for whoever waits for the end
+            self.ended.set_exception(error)
+        else:
+            self.ended.set_result(None)
+
     def _work(self) -> None:
         delay_s = _RETRY_FIRST_S
         while not self._stop.is_set():
             try:
-                with untrusted():
-                    self._connect()
+                self._connect()
             except OvsdbError as error:
                 is_new = not self.trouble
                 self.trouble = error.message
@@ -152,7 +163,11 @@ class _Session(Replica):
             self._touched.add(row.name)
 
     def take(self) -> BridgeChange | None:
-        """What changed since the last time, or None."""
+        """What changed since the last time, or None. Raises OvsdbError for rows that are none."""
+        with untrusted():
+            return self._take()
+
+    def _take(self) -> BridgeChange | None:
         touched, self._touched = self._touched, set()
         bridge, self._bridge_touched = self._bridge_touched, False
         if bridge:
