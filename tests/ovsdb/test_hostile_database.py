@@ -17,7 +17,7 @@ from privacy_router.ovsdb.changes import changes
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.documents import DEPTH_LIMIT, Documents
 from privacy_router.ovsdb.errors import OvsdbError
-from privacy_router.ovsdb.host_bridges import HostBridges
+from privacy_router.ovsdb.host_bridges import HostBridges, HostPort
 from privacy_router.ovsdb.schema import fetch_schema
 from privacy_router.ovsdb.watch import BridgeChange, BridgeWatch
 
@@ -124,6 +124,18 @@ def test_a_message_has_a_length(socket_path: Path, monkeypatch: pytest.MonkeyPat
         OvsDatabase(socket_path, 30.0)
 
 
+def test_a_server_that_asks_and_does_not_read_is_left(
+    socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica, "_UNREAD_LIMIT_CHARS", 1 << 16)
+    echo = b'{"method":"echo","id":"x","params":["' + b"x" * 1000 + b'"]}'
+    with (
+        Server(socket_path, instead_of("monitor", lambda: repeat(echo))),
+        pytest.raises(OvsdbError, match="does not read the answers"),
+    ):
+        OvsDatabase(socket_path, 30.0)
+
+
 @pytest.mark.parametrize("schema", [None, [], 5, {}, {"tables": []}, {"tables": {"Bridge": 1}}])
 def test_an_odd_schema_is_refused(socket_path: Path, schema: Any) -> None:
     odd = answering("get_schema", "Open_vSwitch", schema)
@@ -165,6 +177,9 @@ def test_odd_rows_are_refused(socket_path: Path, rows: Any) -> None:
         for kind in (OvsDatabase, HostBridges):
             with pytest.raises(OvsdbError), kind(socket_path, TIMEOUT_S) as database:
                 database.ensure_bridge(client.BridgeSpec("ovsbr0", "netdev", ()))
+        with pytest.raises(OvsdbError), HostBridges(socket_path, TIMEOUT_S) as bridges:
+            bridges.read()
+            bridges.put_port("warp0", HostPort("ovsbr0", "internal"))
 
 
 def test_a_change_that_is_not_answered_ends(socket_path: Path) -> None:

@@ -285,8 +285,10 @@ class OvsDatabase:
 
     def delete_bridge(self, name: str) -> None:
         """Take the bridge away if this program made it; wait for vswitchd."""
-        row = self._bridge(name)
-        if row is None or not _is_ours(row):
+        with untrusted():
+            row = self._bridge(name)
+            ours = row is not None and _is_ours(row)
+        if not ours:
             return
 
         def work(_txn: Any) -> None:

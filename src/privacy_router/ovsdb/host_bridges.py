@@ -13,6 +13,7 @@ from privacy_router.errors import ConflictError
 from privacy_router.ovsdb.client import COLUMNS, OvsDatabase
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.model import OWNER_KEY
+from privacy_router.ovsdb.replica import untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,8 +68,9 @@ class HostBridges(OvsDatabase):
     def read(self) -> dict[str, HostBridge]:
         """All bridges by name."""
         self._idl.run()
-        rows = self._idl.tables["Bridge"].rows.values()
-        return {row.name: _host_bridge(row) for row in sorted(rows, key=lambda row: row.name)}
+        with untrusted():
+            rows = self._idl.tables["Bridge"].rows.values()
+            return {row.name: _host_bridge(row) for row in sorted(rows, key=lambda row: row.name)}
 
     # --- bridges ---------------------------------------------------------------------------------
 
@@ -136,10 +138,13 @@ class HostBridges(OvsDatabase):
         What has to be made anew goes and comes in two transactions: vswitchd does nothing about a
         port that does both in one.
         """
-        found = self._port(name)
-        if found is not None and not _is_ours(found):
+        with untrusted():
+            found = self._port(name)
+            others = found is not None and not _is_ours(found)
+            another = found is not None and not self._is_same_device(found, wanted)
+        if others:
             return
-        if found is not None and not self._is_same_device(found, wanted):
+        if another:
             self.remove_port(name)
         self._transact(lambda txn: self._write_port(txn, name, wanted))
         self._check_made(name)
@@ -169,8 +174,10 @@ class HostBridges(OvsDatabase):
         row.tag = [] if wanted.tag is None else [wanted.tag]
 
     def _check_made(self, name: str) -> None:
-        row = self._port(name)
-        error = row.interfaces[0].error if row is not None and row.interfaces else ["it is gone"]
+        with untrusted():
+            row = self._port(name)
+            made = row is not None and row.interfaces
+            error = row.interfaces[0].error if made else ["it is gone"]
         if error:
             raise OvsdbError(f"Open vSwitch could not make the port {name}: {error[0]}")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from privacy_router.ovsdb.model import Value
 
 MESSAGE_LIMIT_BYTES: Final = 64 * 1024 * 1024
+_UNREAD_LIMIT_CHARS: Final = 4 * 1024 * 1024
 
 
 class Replica(idl.Idl):  # type: ignore[misc]
@@ -82,7 +83,7 @@ class _LimitedSession(jsonrpc.Session):  # type: ignore[misc]
 
 
 class _LimitedStream:
-    """A stream that ends with an error where a message has no end."""
+    """A stream that ends with an error where a message has no end, or answers are not read."""
 
     def __init__(self, connection: Any, session: _LimitedSession) -> None:
         self._connection, self._stream, self._session = connection, connection.stream, session
@@ -94,6 +95,8 @@ class _LimitedStream:
     def recv(self, size: int) -> Any:
         if self._connection.parser is None:
             self._length = 0  # a new message
+        if len(self._connection.output) > _UNREAD_LIMIT_CHARS:
+            raise OvsdbError("Open vSwitch's database asks and does not read the answers")
         if time.monotonic() > self._session.deadline:
             raise OvsdbError("Open vSwitch's database does not come to an end", retryable=True)
         error, received = self._stream.recv(size)
