@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from privacy_router.ovsdb.model import mac_of
 from privacy_router.plan import chain as chains
-from privacy_router.plan.chain import EXIT_PORT
-from privacy_router.plan.compile import compile_node
+from privacy_router.plan.chain import EXIT_PORT, SWITCH_NAMESPACE
+from privacy_router.plan.compile import OVS_PROCESSES, compile_node
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.plan.state import HOST, DesiredState, Key, Kind
@@ -190,3 +191,25 @@ def test_macs_are_local_unicast_and_differ_between_bridges() -> None:
     assert first != second
     assert first == mac_of("ovsbr0", "warp0")
     assert int(first[:2], 16) & 0b11 == 0b10
+
+
+def test_the_nodes_own_switch_runs_where_nothing_leads_out(
+    config: PrivacyRouterConfig, keys: NodeKeys, facts: NodeFacts
+) -> None:
+    own = compile_node(config, keys, replace(facts, private_ovs=True))
+    home = [(key.kind, key.name) for key in own.items if key.where == SWITCH_NAMESPACE]
+    assert not [name for kind, name in home if kind in (Kind.ADDRESS, Kind.NEIGHBOUR)]
+    assert [name for kind, name in home if kind is Kind.DEVICE] == ["lo"]
+    routes = [v for w, _, v in of_kind(own, Kind.ROUTE) if w == SWITCH_NAMESPACE]
+    assert {route.kind for route in routes} == {"unreachable"}
+    for name in OVS_PROCESSES:
+        assert own.processes[name].namespace == Path("/run/netns") / SWITCH_NAMESPACE
+
+
+def test_the_systems_switch_stays_where_it_is(
+    config: PrivacyRouterConfig, keys: NodeKeys, facts: NodeFacts
+) -> None:
+    systems = compile_node(config, keys, replace(facts, private_ovs=False))
+    assert SWITCH_NAMESPACE not in namespaces(systems)
+    assert not [key for key in systems.items if key.name.endswith(" of Open_vSwitch")]
+    assert not systems.bridge.whole
