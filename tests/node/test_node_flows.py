@@ -65,6 +65,24 @@ def test_a_new_port_costs_its_own_flows_and_meters() -> None:
     assert changes.unused_meters == ()
 
 
+def test_a_closed_tunnel_stays_closed_whatever_is_put_right_meanwhile() -> None:
+    """A repair of one cookie alone must not take away the flows that close the tunnel."""
+    kept = plan(row("nm-privacy", 8), row("internal_200", 9))
+    opened = {mod.key(): mod for mod in kept.mods}
+    kept.use(kept.pipeline, closed=True)
+    closing = [mod for mod in kept.mods if mod.key() not in opened]
+    assert len(closing) == 4
+    assert all(mod in kept.mods_under(mod.cookie) for mod in closing)
+    wanted, _ = kept.base()
+    assert all(mod in wanted[mod.cookie] for mod in closing)
+    assert kept.take_row("internal_201", row("internal_201", 10)) == {"internal_201"}
+    assert kept.recompile({"internal_201"}) is not None
+    kept.set_rows([row("nm-privacy", 8)])  # all is compiled anew
+    assert {mod.key() for mod in closing} <= {mod.key() for mod in kept.mods}
+    kept.use(kept.pipeline, closed=False)
+    assert not {mod.key() for mod in closing} & {mod.key() for mod in kept.mods}
+
+
 def test_a_port_that_goes_takes_everything_along() -> None:
     kept = plan(row("nm-privacy", 8), row("internal_201", 10))
     size = kept.size_of("internal_201")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from privacy_router.openflow import ApplyActions, GotoTable, Match, Meter, Output, PortNumber
 from privacy_router.pipeline.allocation import Layer, cookie, layer_of, port_of
 from privacy_router.pipeline.checks import check
-from privacy_router.pipeline.flow import Flow, Program
+from privacy_router.pipeline.flow import Flow, Program, join
 from privacy_router.pipeline.notation import FlowRefusedError
 from privacy_router.pipeline.packet import parse_packet, with_defaults
 from privacy_router.pipeline.rivals import PipelineError
@@ -99,6 +99,27 @@ def test_packets_go_from_hop_to_hop(hops: str, secure: bool, level: int) -> None
         found = send(one, text, state)
         assert leaves_by(one, found) == onward, (port, source, target)
         assert found.steps[-1].packet["nw_ttl"] == (64 if level else 9)
+
+
+@pytest.mark.parametrize("secure", [True, False], ids=["secure", "open"])
+@pytest.mark.parametrize("hops", PATHS)
+def test_a_closed_tunnel_carries_nothing_of_any_chain_and_the_mesh_works_on(
+    hops: str, secure: bool
+) -> None:
+    openflow = {"enable_security_flows": secure}
+    one = compiled(**HOP_SETS[hops], **MESH, openflow=openflow)
+    ports = [one.pipeline.of_port(port, one.ports) for port in one.ports.values()]
+    shut = dataclasses.replace(one, program=join((one.pipeline.closed, *ports)))
+    for port, source, target, state, _ in PATHS[hops]:
+        text = f"in_port={port},udp,nw_src={source},nw_dst={target},udp_dst=443"
+        assert "closed" in reason(send(shut, text, state))
+    for number in one.chain.reserved_numbers:
+        text = f"in_port={number},udp,nw_src={CLIENT},nw_dst={SITE},udp_dst=443"
+        packet = with_defaults(parse_packet(text, {}.get), source_mac=None, begins=True)
+        assert isinstance(walk(shut.program.flows, packet, ct_states=("new",)).verdict, Dropped)
+    opened = set(one.program.flows)
+    assert {flow.table for flow in set(shut.program.flows) - opened} == {"classify"}
+    assert opened <= set(shut.program.flows)
 
 
 def test_ipv6_takes_the_same_way() -> None:

@@ -34,12 +34,15 @@ class Finding(StrEnum):
 
     CLIENT_ADDRESS = "carries a client's address inside the tunnel"
     PLAIN_DNS = "is a plain DNS query"
+    UNTRANSLATED = "leaves the node with a source that is not the node's"
     PAYLOAD = "carries the payload of the check in clear"
     FOREIGN = "leaves the node for a stranger"
     UNREADABLE = "cannot be read"
 
 
-CLEARTEXT = frozenset({Finding.CLIENT_ADDRESS, Finding.PLAIN_DNS, Finding.PAYLOAD})
+CLEARTEXT = frozenset(
+    {Finding.CLIENT_ADDRESS, Finding.PLAIN_DNS, Finding.PAYLOAD, Finding.UNTRANSLATED}
+)
 STRANGERS = frozenset({Finding.FOREIGN, Finding.UNREADABLE})
 
 
@@ -50,14 +53,17 @@ _NOTHING: frozenset[Finding] = frozenset()
 class Rules:
     """What to look for. `token` is a secret word that all traffic of the check carries.
 
-    `askers` are the addresses whose DNS queries must not be readable; `known` are the addresses
-    to which the node's uplink may send.
+    `askers` are the addresses whose DNS queries must not be readable, but for those about one of
+    `open_names`; `known` are the addresses to which the node's uplink may send, `own` those that it
+    may send from.
     """
 
     token: bytes
     clients: tuple[Network, ...]
     askers: frozenset[Address]
     known: frozenset[Address]
+    own: frozenset[Address]
+    open_names: tuple[str, ...] = ()
 
 
 @dataclass
@@ -121,9 +127,12 @@ class LinkEvidence:
             if rules.token in frame:
                 found.add(Finding.PAYLOAD)
             if packet is not None:
-                found |= _readable(packet, rules)
-        if self.uplink and from_far_end and _is_foreign(frame, packet, rules):
-            found.add(Finding.FOREIGN)
+                found |= _readable(frame, packet, rules)
+        if self.uplink and from_far_end:
+            if _is_foreign(frame, packet, rules):
+                found.add(Finding.FOREIGN)
+            if packet is not None and _is_untranslated(packet, rules):
+                found.add(Finding.UNTRANSLATED)
         return frozenset(found)
 
     def _judge_unreadable(
@@ -149,7 +158,7 @@ class LinkEvidence:
             self.examples.append(f"{self.link}: {packet or 'a frame'} {reasons}")
 
 
-def _readable(packet: Packet, rules: Rules) -> set[Finding]:
+def _readable(frame: bytes, packet: Packet, rules: Rules) -> set[Finding]:
     found = set()
     for network in rules.clients:
         if packet.source in network or packet.destination in network:
@@ -158,9 +167,22 @@ def _readable(packet: Packet, rules: Rules) -> set[Finding]:
         Protocol.UDP,
         Protocol.TCP,
     }
-    if is_query and packet.source in rules.askers:
+    is_open = any(_on_the_wire(name) in frame.lower() for name in rules.open_names)
+    if is_query and packet.source in rules.askers and not is_open:
         found.add(Finding.PLAIN_DNS)
     return found
+
+
+def _on_the_wire(name: str) -> bytes:
+    """A name as a DNS question has it; RFC 1035, section 3.1."""
+    labels = (label.encode() for label in name.lower().split("."))
+    return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+
+
+def _is_untranslated(packet: Packet, rules: Rules) -> bool:
+    # before it has an address, and to its link alone, a host speaks without one (RFC 4862, 5.4)
+    speaks_to_its_link = packet.source.is_unspecified or packet.source.is_link_local
+    return not speaks_to_its_link and packet.source not in rules.own
 
 
 def _is_foreign(frame: bytes, packet: Packet | None, rules: Rules) -> bool:

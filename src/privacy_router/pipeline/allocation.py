@@ -64,9 +64,29 @@ _FIRST_TRACKING_ZONE = 0x5052
 MESH_TRACKING_ZONE = _FIRST_TRACKING_ZONE
 
 
-def tracking_zone(stretch: int) -> int:
-    """The connection tracking zone of a stretch of the chain, by its place (from 0)."""
-    return MESH_TRACKING_ZONE + 1 + stretch
+# Each pair of neighbours has a number of its own for good: a connection that one chain remembers
+# is never taken for one of another chain.
+_STRETCHES = (
+    frozenset({"gateway", "warp"}),
+    frozenset({"warp", "xray"}),
+    frozenset({"gateway", "xray"}),
+    frozenset({"xray", "exit"}),
+)
+
+
+def tracking_zone(hop: str, neighbour: str) -> int:
+    """The connection tracking zone of the stretch between two hops, in either order.
+
+    Raises ValueError for hops that are never neighbours.
+    """
+    return MESH_TRACKING_ZONE + 1 + _STRETCHES.index(frozenset({hop, neighbour}))
+
+
+FIRST_HOP_PORT = 0x8000
+"""Ports of hops have OpenFlow numbers from here on. Open vSwitch itself numbers ports, containers'
+for example, in the lower half only (ofproto.c, alloc_ofp_port), so that no port of another takes
+the number of a hop while that hop is disabled."""
+_HOP_PORTS_MOST = 8
 
 
 class Rate(IntEnum):
@@ -80,5 +100,7 @@ class Rate(IntEnum):
 
 def meter_id(rate: Rate, port: int) -> int:
     """The meter of a port. Dense: Open vSwitch refuses numbers beyond the count that it supports,
-    which for the kernel's datapath depends on the memory."""
-    return port * len(Rate) + int(rate)
+    which for the kernel's datapath depends on the memory. Hops come first, then all other ports."""
+    is_hop = port >= FIRST_HOP_PORT
+    place = port - FIRST_HOP_PORT if is_hop else port + _HOP_PORTS_MOST
+    return place * len(Rate) + int(rate)

@@ -220,7 +220,7 @@ def _tracking_zones(pipeline: Pipeline) -> Iterator[str]:
     zones = {MESH_TRACKING_ZONE: "the mesh"}
     for source, target in segment.edges:
         stretch = f"between `{source.port}` and `{target.port}`"
-        zones.setdefault(tracking_zone_between(segment, source, target), stretch)
+        zones.setdefault(tracking_zone_between(source, target), stretch)
     yield from _grid(("zone", "connections"), sorted(zones.items()))
     yield ""
 
@@ -232,8 +232,8 @@ def _meters(pipeline: Pipeline) -> Iterator[str]:
     yield "## Meters\n"
     yield (
         "Each port has a meter for each kind of packet that floods are made of; what exceeds the"
-        f" rate is dropped by the switch. Its number is the port's times {len(Rate)} plus the"
-        f" kind's: `{example.port}` is port {example.ofport} and has {numbers[0]} to"
+        f" rate is dropped by the switch. The hops' meters come first:"
+        f" `{example.port}` is port {example.ofport} and has {numbers[0]} to"
         f" {numbers[-1]}. Hops do not speak ARP and have no meter for it.\n"
     )
     kinds = {rate: rate.name.lower() for rate in Rate}

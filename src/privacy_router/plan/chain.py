@@ -14,7 +14,11 @@ from ipaddress import (
 )
 from typing import TYPE_CHECKING
 
+from privacy_router.pipeline.allocation import FIRST_HOP_PORT
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.host.topology import Address, Interface
 
@@ -25,9 +29,19 @@ NAMESPACES = tuple(f"{NAMESPACE_PREFIX}{hop}" for hop in ("gateway", "warp", "xr
 GATEWAY_TUNNEL = "wg100"
 WARP_TUNNEL = "wgcf"
 EXIT_PORT = "pr-exit"
+WARP_SOCKET_MARK = 0x70720001
+"""Firewall mark of the sockets of WARP's device; the host's guard knows its packets by it."""
+EXIT_CONNECTION_MARK = 0x70720002
+"""Connection mark, in the host's namespace, of what XRay sends by the host's exit."""
 TRANSIT_MTU_BYTES = 1500
 WIREGUARD_OVERHEAD_BYTES = 80
-_FIRST_CONTAINER_OFPORT = 16
+ROLE_NUMBERS: Mapping[str, int] = {"warp": 1, "gateway": 2, "xray": 3, "exit": 4}
+"""Each role's number: the host part of its addresses on the segment, and behind FIRST_HOP_PORT the
+OpenFlow number of its port.
+
+A number belongs to one role for good. While the chain changes, a flow of the old chain that
+outputs to a number must not reach the port of another role.
+"""
 
 
 @dataclass(frozen=True)
@@ -92,6 +106,11 @@ class Chain:
         return tuple(ways)
 
     @property
+    def reserved_numbers(self) -> tuple[int, ...]:
+        """The OpenFlow numbers of all roles, also of those that this chain is without."""
+        return tuple(sorted(map(port_number, ROLE_NUMBERS)))
+
+    @property
     def way_back(self) -> tuple[Station, Station] | None:
         """The turn back to the gateway, where packets to clients part from all others."""
         turning = self.warp or self.xray
@@ -112,6 +131,11 @@ class Chain:
         return tuple(other for other in self.stations if other != station)
 
 
+def port_number(hop: str) -> int:
+    """The OpenFlow number of a hop's port. Raises KeyError for a hop that there is not."""
+    return FIRST_HOP_PORT + ROLE_NUMBERS[hop]
+
+
 def mac_of(bridge: str, port: str) -> str:
     """A port's MAC: locally administered, the same every time, different between bridges."""
     digest = hashlib.sha256(f"{bridge}/{port}".encode()).digest()
@@ -123,21 +147,22 @@ def build(config: PrivacyRouterConfig) -> Chain:
     hops = config.chain_hops
     direct = "xray" in hops and "warp" not in hops
 
-    def station(hop: str, port: str, number: int) -> Station:
+    def station(hop: str, port: str) -> Station:
+        number = ROLE_NUMBERS[hop]
         return Station(
             hop=hop,
             port=port,
-            ofport=number,
+            ofport=port_number(hop),
             mac=mac_of(config.bridge_name, port),
             v4=_interface4(config, number),
             v6=_interface6(config, number),
         )
 
     return Chain(
-        gateway=station("gateway", config.wireguard.port_name, 2) if "gateway" in hops else None,
-        warp=station("warp", config.warp.interface, 1) if "warp" in hops else None,
-        xray=station("xray", config.xray.port_name, 3) if "xray" in hops else None,
-        exit=station("exit", EXIT_PORT, 1) if direct else None,
+        gateway=station("gateway", config.wireguard.port_name) if "gateway" in hops else None,
+        warp=station("warp", config.warp.interface) if "warp" in hops else None,
+        xray=station("xray", config.xray.port_name) if "xray" in hops else None,
+        exit=station("exit", EXIT_PORT) if direct else None,
         clients=(config.wireguard.client_subnet, config.wireguard.client_subnet6),
     )
 
