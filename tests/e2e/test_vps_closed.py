@@ -3,6 +3,7 @@ and the Internet behind it all the same."""
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ PORT = 8088
 ANSWERED_WITHIN_S = 5.0
 REFUSED_WITHIN_S = 2.0
 LATER = ("198.18.123.7", "2001:db8:77::7")
-NEIGHBOUR = "10.77.0.9"  # another machine at the VPS' provider
+PRIVATE = "10.77.0.9"
 # the usual firewall of a server: the service is for the machine itself
 CLOSED = f"""
 table inet own {{
@@ -80,23 +81,21 @@ def must(lab: Lab, host: str, *argv: str) -> str:
 
 @pytest.fixture(scope="module")
 def serving(lab: Lab) -> Iterator[Lab]:
-    """A lab whose VPS serves itself, has got addresses meanwhile, and has a neighbour."""
+    """A lab whose VPS serves itself, and has got addresses meanwhile."""
     vps = lab["vps"]
     must(lab, "vps", "sh", "-c", f"nft -f - <<'END'{CLOSED}END")
     pipes: dict[str, Any] = {"stdout": -1}
     server = vps.popen(("python3", "-c", SERVE, str(PORT)), **pipes)
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"
-    for address, device in ((LATER[0], "to-web"), (LATER[1], "to-web"), (NEIGHBOUR, "lo")):
-        must(lab, "vps", "ip", "address", "add", address, "dev", device)
-    yield lab
-    server.kill()
-    server.wait(10)
+    for address in (*LATER, PRIVATE):
+        must(lab, "vps", "ip", "address", "add", address, "dev", "lo")
+    with server:
+        yield lab
+        server.kill()
 
 
 def ask(lab: Lab, host: str, *questions: tuple[str, str, int]) -> list[str]:
-    import json
-
     timeout = ANSWERED_WITHIN_S if host == "vps" else REFUSED_WITHIN_S
     argv = ("python3", "-c", ASK, json.dumps(questions), str(timeout))
     answers: list[str] = json.loads(must(lab, host, *argv))
@@ -106,7 +105,7 @@ def ask(lab: Lab, host: str, *questions: tuple[str, str, int]) -> list[str]:
 def own_addresses() -> list[str]:
     links = [internet.cable("vps", other) for other in ("cloudflare", "web")]
     linked = [str(link.address("vps", version)) for link in links for version in (4, 6)]
-    return [*linked, *LATER, NEIGHBOUR, "127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::"]
+    return [*linked, *LATER, PRIVATE, "127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::"]
 
 
 def test_the_service_answers_the_vps_itself(serving: Lab) -> None:

@@ -80,6 +80,9 @@ def export(
     if firewall is not None:
         write_private(firewall, server_firewall(refused).encode())
         say(f"wrote {firewall}; on the VPS: nft -f {firewall.name}, at each start before Xray")
+    else:
+        say("clients reach what the VPS serves to itself, unless its firewall has the rules that")
+        say("      --firewall FILE writes")
     if output is None:
         out.file.write(text)
         return
