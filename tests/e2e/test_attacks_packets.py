@@ -10,8 +10,9 @@ import pytest
 from containers import Container, flows, must
 from hostile import SEND_FRAMES, dropped_by, listening
 
-from privacy_router.lab import stage
+from privacy_router.lab import internet, stage
 from privacy_router.plan.chain import mac_of
+from privacy_router.plan.firewall import CONNECTIONS_OF_A_CLIENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 SENT = 3
+CONNECTION_COUNT = "/proc/sys/net/netfilter/nf_conntrack_count"
 VLAN, SERVICE_VLAN, IPV4 = 0x8100, 0x88A8, 0x0800
 TAGGED = ("classify", "carries a VLAN tag")
 ELSE = ("classify", "internal_201 uses another's MAC, or speaks something else")
@@ -126,3 +128,39 @@ def test_a_hop_hands_on_no_tagged_frame(lab: Lab, name: str) -> None:
     argv = ("ip", "netns", "exec", "pr-gateway", "python3", "-c", SEND_FRAMES)
     must(lab, *argv, hop.port, str(SENT), frame.hex())
     dropped_by(lab, before, TAGGED, SENT)
+
+
+# asks by one socket, then by as many others as it is told, then by the first again
+ASK_BY_MANY_SOCKETS = """
+import resource, socket, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+def line():
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.connect((sys.argv[1], 7))
+    return made
+def is_answered(line):
+    line.settimeout(1)
+    for _ in range(10):
+        line.send(b"x")
+        try:
+            return bool(line.recv(100))
+        except OSError:
+            pass
+    return False
+first = line()
+print(int(is_answered(first)))
+others = [line() for _ in range(int(sys.argv[2]))]
+for other in others:
+    other.send(b"x")
+    time.sleep(0.001)
+print(int(is_answered(first)))
+"""
+
+
+def test_a_client_has_a_thousand_connections_at_a_time_and_keeps_those(lab: Lab) -> None:
+    """XRay's memory for them is bounded by it."""
+    argv = ("python3", "-c", ASK_BY_MANY_SOCKETS, str(internet.WEB[0]))
+    done = lab["client"].run((*argv, str(CONNECTIONS_OF_A_CLIENT + 500)), 60.0)
+    count = ("ip", "netns", "exec", "pr-gateway", "cat", CONNECTION_COUNT)
+    assert CONNECTIONS_OF_A_CLIENT - 50 < int(must(lab, *count)) <= CONNECTIONS_OF_A_CLIENT + 5
+    assert done.stdout.split() == ["1", "1"], done.stderr

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from privacy_router.cli.options import DEFAULT_CONFIG, ConfigFile, load_config
 from privacy_router.cli.output import out, say
 from privacy_router.errors import ConflictError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from ipaddress import IPv4Address, IPv6Address
 
 app = typer.Typer(help="Your VPS at the far end of the chain.", no_args_is_help=True)
 
@@ -25,7 +30,15 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write it there (mode 0600).")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    firewall: Annotated[
+        Path | None,
+        typer.Option("--firewall", help="Write the nftables rules that go with it there."),
+    ] = None,
+    own_addresses: Annotated[
+        list[str] | None,
+        typer.Option("--own-address", help="An address of the VPS itself; may be repeated."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     config_file: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Print the XRay server configuration that fits this node.
@@ -33,8 +46,14 @@ def export(
     It holds the server's private key: bring it to the VPS over SSH and nowhere else. There:
     install Xray (its project's own instructions), put the file at /usr/local/etc/xray/config.json
     and restart it.
+
+    With --firewall FILE also write the rules that keep clients away from the VPS itself, whatever
+    addresses it has or gets: copy FILE to the VPS and have it loaded at each start, before Xray
+    (nft -f FILE). XRay needs CAP_NET_ADMIN to mark its packets for them, which its project's unit
+    gives it. Without the rules XRay refuses the addresses that it is told, and no others.
     """
-    from privacy_router.hops.xray.settings import server_settings
+    from privacy_router.hops.xray.server_firewall import server_firewall
+    from privacy_router.hops.xray.settings import refused_by_server, server_settings
     from privacy_router.host.files import write_private
     from privacy_router.node.machine import require_root
     from privacy_router.node.paths import NodePaths
@@ -46,17 +65,33 @@ def export(
         raise ConflictError(
             "the XRay hop is not enabled", remedy="set xray.vps_address to your VPS' address"
         )
-    if output is not None and output.exists() and not force:
-        raise ConflictError(f"{output} is there already", remedy="replace it with --force")
+    for file in (output, firewall):
+        if file is not None and file.exists() and not force:
+            raise ConflictError(f"{file} is there already", remedy="replace it with --force")
+    refused = refused_by_server(config.vps_address or "", _addresses(own_addresses or ()))
     settings = server_settings(
         xray_identity(NodePaths.from_environment()),
         listen_port=config.vps_port,
         server_name=config.xray.server_name,
         target=config.xray.reality_target,
+        blocked_networks=refused,
     )
     text = json.dumps(settings, indent=2) + "\n"
+    if firewall is not None:
+        write_private(firewall, server_firewall(refused).encode())
+        say(f"wrote {firewall}; on the VPS: nft -f {firewall.name}, at each start before Xray")
+    else:
+        say("clients reach what the VPS serves to itself, unless its firewall has the rules that")
+        say("      --firewall FILE writes")
     if output is None:
         out.file.write(text)
         return
     write_private(output, text.encode())
     say(f"wrote {output}")
+
+
+def _addresses(texts: Sequence[str]) -> list[IPv4Address | IPv6Address]:
+    try:
+        return [ip_address(text) for text in texts]
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; give an IP address") from error

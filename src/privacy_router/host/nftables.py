@@ -67,6 +67,14 @@ def apply(namespace: Path | None, table: str, objects: Ruleset) -> None:
     run_in(namespace, lambda: _run(json.dumps({"nftables": commands})))
 
 
+def load(namespace: Path | None, text: str) -> None:
+    """Run the commands of `text`, which is written as for `nft -f`, as one transaction.
+
+    Raises NftablesError; then nothing has changed.
+    """
+    run_in(namespace, lambda: _run(text))
+
+
 def delete(namespace: Path | None, table: str) -> None:
     """Take table `inet <table>` away if it is there."""
     identity = {"family": "inet", "name": table}

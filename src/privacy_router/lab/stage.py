@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from privacy_router.config import parse_document
 from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError
 from privacy_router.hops.xray.runner import command as xray_command
+from privacy_router.host import nftables
 from privacy_router.lab import internet, network, register
 from privacy_router.lab.birth import SCRATCH
 from privacy_router.lab.hosts import (
@@ -45,6 +46,7 @@ XRAY_SERVER = "xray-server"
 CLIENT_FILE = SCRATCH / "phone.conf"
 _CERTIFICATE = SCRATCH / "certificate.pem"
 _XRAY_FILE = SCRATCH / "xray.json"
+VPS_RULES = SCRATCH / "vps.nft"
 _BUS_PROGRAM = "dbus-daemon"
 _BUS_FILE = SCRATCH / "bus.conf"
 _BUS_SOCKET = Path("/run/dbus/system_bus_socket")
@@ -242,16 +244,18 @@ def _await(service: Service, is_ready: Callable[[], bool]) -> None:
 
 def _prepare_node(lab: Lab) -> None:
     """The node's own commands make its keys, the client's configuration and the VPS' settings."""
+    rules = ("--firewall", str(VPS_RULES))
     prepared = {
-        "gateway": ("client", CLIENT_FILE, ("client", "add", CLIENT_NAME, "--conf")),
-        "xray": ("vps", _XRAY_FILE, ("vps", "export", "--output")),
+        "gateway": ("client", (CLIENT_FILE,), ("client", "add", CLIENT_NAME, "--conf")),
+        "xray": ("vps", (_XRAY_FILE, VPS_RULES), ("vps", "export", *rules, "--output")),
     }
     wanted = [work for hop, work in prepared.items() if hop in lab.config.chain_hops]
 
-    def prepare(work: tuple[str, Path, tuple[str, ...]]) -> None:
-        receiver, file, arguments = work
-        node_command(lab, (*arguments, str(file)))
-        lab[receiver].write(file, lab["node"].file(file).read_bytes())
+    def prepare(work: tuple[str, tuple[Path, ...], tuple[str, ...]]) -> None:
+        receiver, files, arguments = work
+        node_command(lab, (*arguments, str(files[0])))
+        for file in files:
+            lab[receiver].write(file, lab["node"].file(file).read_bytes())
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(prepare, wanted))
@@ -294,6 +298,7 @@ def start_bus(lab: Lab) -> Service:
 def start_vps(lab: Lab) -> Service:
     """Start the XRay server, for the first time or after it was killed, and wait for it."""
     vps, port = lab["vps"], lab.config.vps_port
+    nftables.load(vps.network, vps.file(VPS_RULES).read_text())
     service = vps.spawn(XRAY_SERVER, xray_command(str(_XRAY_FILE)))
     _await(service, lambda: _listens(vps, port))
     return service

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 TABLE = "privacy_router"
 TPROXY_MARK = 1
+CONNECTIONS_OF_A_CLIENT = 1024
+"""How many connections an address of a client may have at a time. Each costs XRay about 85 KB, so
+that this is about 90 MB."""
 
+_COUNTED_CLIENTS = 65535
 _FILTER_PRIORITY = 0
 _MANGLE_PRIORITY = -150
 _SOURCE_NAT_PRIORITY = 100
@@ -130,8 +134,17 @@ DROP: Expression = {"drop": None}
 MASQUERADE: Expression = {"masquerade": None}
 
 
+def _begins_too_many(version: int) -> list[Expression]:
+    """The packet begins a connection, and its sender has as many as it may have already."""
+    sender = {"payload": {"protocol": "ip" if version == 4 else "ip6", "field": "saddr"}}
+    count = {"ct count": {"val": CONNECTIONS_OF_A_CLIENT, "inv": True}}
+    each = {"name": f"busy{version}", "size": _COUNTED_CLIENTS, "key": sender, "stmt": count}
+    return [_match({"ct": {"key": "state"}}, "new", "in"), {"meter": each}]
+
+
 def gateway(tunnel: str, port: str, clients: Iterable[Network]) -> Ruleset:
-    """The gateway: clients to the chain and the chain's answers back to them."""
+    """The gateway: clients to the chain and the chain's answers back to them, and of each address
+    of a client no more connections at a time than `CONNECTIONS_OF_A_CLIENT`."""
     objects = [
         chain("input", "filter", "input", _FILTER_PRIORITY, "drop"),
         chain("forward", "filter", "forward", _FILTER_PRIORITY, "drop"),
@@ -144,6 +157,7 @@ def gateway(tunnel: str, port: str, clients: Iterable[Network]) -> Ruleset:
     for network in clients:
         objects += [
             rule("input", came_in_by(tunnel), is_echo_request(network.version), ACCEPT),
+            rule("forward", came_in_by(tunnel), *_begins_too_many(network.version), DROP),
             rule("forward", came_in_by(tunnel), goes_out_by(port), from_(network), ACCEPT),
             rule("forward", came_in_by(port), goes_out_by(tunnel), to(network), is_reply(), ACCEPT),
         ]

@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy_router.hops.xray.keys import XrayIdentity
+from privacy_router.hops.xray.server_firewall import server_firewall
 from privacy_router.hops.xray.settings import (
     BLOCKED_NETWORKS,
     Vps,
     client_settings,
+    refused_by_server,
     server_settings,
 )
 
@@ -172,6 +174,13 @@ def test_the_way_of_dns_refuses_everything_else_a_second_time() -> None:
         ("::1", "refused"),
         ("fd00::1", "refused"),
         ("fe80::1", "refused"),
+        ("fec0::1", "refused"),
+        ("::c612:c801", "refused"),
+        ("64:ff9b::c612:c801", "refused"),
+        ("64:ff9b:1::c612:c801", "refused"),
+        ("2001:0:1::1", "refused"),
+        ("2002:c612:c801::1", "refused"),
+        ("255.255.255.255", "refused"),
         ("198.18.0.1", "internet"),
         ("198.51.100.1", "internet"),
         ("172.32.0.1", "internet"),
@@ -187,6 +196,25 @@ def test_names_are_judged_after_they_are_resolved() -> None:
     block, allow = internet["settings"]["finalRules"]
     assert block == {"action": "block", "ip": [str(network) for network in BLOCKED_NETWORKS]}
     assert allow == {"action": "allow"}
+
+
+def test_the_vps_own_addresses_are_refused_as_far_as_they_are_known() -> None:
+    more = [ip_address("2001:db8::9"), ip_address("203.0.113.7")]
+    refused = refused_by_server("203.0.113.7", more)
+    assert refused == (*BLOCKED_NETWORKS, *map(ip_network, ("2001:db8::9", "203.0.113.7")))
+    settings = server(blocked_networks=refused)
+    assert route(settings, "vless", "udp", "203.0.113.7", 22) == "refused"
+    assert route(settings, "vless", "udp", "203.0.113.8", 22) == "internet"
+    assert refused_by_server("vps.example.com", ()) == BLOCKED_NETWORKS
+
+
+def test_what_the_server_sends_for_clients_is_marked_and_the_rules_are_about_that_mark() -> None:
+    (internet,) = (o for o in server()["outbounds"] if o["protocol"] == "freedom")
+    mark = internet["streamSettings"]["sockopt"]["mark"]
+    rules = server_firewall(BLOCKED_NETWORKS)
+    assert f"meta mark {mark:#x} jump for_clients" in rules
+    assert "fib daddr type { local, broadcast, anycast, multicast }" in rules
+    assert all(f"{network}" in rules for network in BLOCKED_NETWORKS)
 
 
 def test_logs_name_no_destination() -> None:

@@ -5,10 +5,13 @@ Source: xtls.github.io, chapters inbound, outbound, routing, dns and transport.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
+
+from privacy_router.hops.xray.server_firewall import SERVER_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,24 +33,32 @@ REFUSED = "refused"
 DNS_PORT = 53
 
 BLOCKED_NETWORKS: tuple[Network, ...] = (
-    IPv4Network("0.0.0.0/8"),
+    IPv4Network("0.0.0.0/8"),  # of it Linux connects 0.0.0.0 to the loopback
     IPv4Network("10.0.0.0/8"),
     IPv4Network("100.64.0.0/10"),
     IPv4Network("127.0.0.0/8"),
     IPv4Network("169.254.0.0/16"),
     IPv4Network("172.16.0.0/12"),
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("192.88.99.0/24"),
     IPv4Network("192.168.0.0/16"),
     IPv4Network("224.0.0.0/4"),
-    IPv6Network("::/128"),
-    IPv6Network("::1/128"),
+    IPv4Network("240.0.0.0/4"),
+    IPv6Network("::/96"),  # among it :: and ::1, and IPv4 addresses as RFC 4291, 2.5.5.1 had them
+    IPv6Network("64:ff9b::/96"),  # IPv4 addresses behind a translator, RFC 6052
+    IPv6Network("64:ff9b:1::/48"),  # the same, RFC 8215
+    IPv6Network("100::/64"),
+    IPv6Network("2001::/32"),  # Teredo, RFC 4380: IPv4 addresses
+    IPv6Network("2002::/16"),  # 6to4, RFC 3056: IPv4 addresses
     IPv6Network("fc00::/7"),
     IPv6Network("fe80::/10"),
+    IPv6Network("fec0::/10"),
     IPv6Network("ff00::/8"),
 )
-"""What the VPS never connects to for a client: itself, its neighbours, and multicast.
+"""What the VPS never connects to for a client: itself, its neighbours, multicast, and IPv6
+addresses that stand for IPv4 ones (RFC 6890). ::ffff:0:0/96 is to XRay the IPv4 addresses in it.
 
-0.0.0.0 is in it because Linux connects it to the loopback. 198.18.0.0/15 (RFC 2544) is not: the
-lab's Internet lives there.
+198.18.0.0/15 (RFC 2544) and 2001:db8::/32 (RFC 3849) are left out: the lab's Internet lives there.
 """
 
 _DNS_TIMEOUT_MS = 1500
@@ -58,6 +69,15 @@ _LOG: Settings = {"loglevel": "warning", "access": "none"}
 # the end of every answer that is marked by closing; its own 1 s would cut off late answers to a
 # client that has closed its sending side.
 _POLICY: Settings = {"levels": {"0": {"uplinkOnly": 0, "downlinkOnly": 10}}}
+
+
+def refused_by_server(vps_address: str, own_addresses: Sequence[Address]) -> tuple[Network, ...]:
+    """What the VPS at `vps_address` (an address or a name) refuses to clients, its own addresses
+    among it as far as they are known beforehand."""
+    own = [*own_addresses]
+    with suppress(ValueError):
+        own.append(ip_address(vps_address))
+    return (*BLOCKED_NETWORKS, *dict.fromkeys(ip_network(address) for address in own))
 
 
 @dataclass(frozen=True)
@@ -121,18 +141,20 @@ def server_settings(
     target: str,
     listen: str = "0.0.0.0",
     blocked_networks: Sequence[Network] = BLOCKED_NETWORKS,
+    mark: int = SERVER_MARK,
 ) -> Settings:
     """XRay's configuration on the VPS.
 
     `target` (`host:port`) is the TLS 1.3 site to which strangers are handed; it must have a
-    certificate for `server_name`. XRay takes IPv4 and IPv6 on the default `listen`.
+    certificate for `server_name`. XRay takes IPv4 and IPv6 on the default `listen`. Its sockets for
+    clients have the firewall mark `mark` (0 for none), by which `server_firewall` knows them.
     """
     blocked = [str(network) for network in blocked_networks]
     return {
         "log": dict(_LOG),
         "policy": deepcopy(_POLICY),
         "inbounds": [_vless_inbound(identity, listen, listen_port, server_name, target)],
-        "outbounds": [_internet(blocked), {"tag": REFUSED, "protocol": "blackhole"}],
+        "outbounds": [_internet(blocked, mark), {"tag": REFUSED, "protocol": "blackhole"}],
         "routing": {"domainStrategy": "AsIs", "rules": _refusals(blocked)},
     }
 
@@ -249,7 +271,7 @@ def _vless_inbound(
     }
 
 
-def _internet(blocked: list[str]) -> Settings:
+def _internet(blocked: list[str], mark: int) -> Settings:
     # The rules of routing see addresses only; these see what a name resolved to as well. The last
     # one replaces XRay's own idea of private networks, to which the lab's Internet belongs.
     refused = [{"action": "block", "ip": blocked}] if blocked else []
@@ -257,6 +279,7 @@ def _internet(blocked: list[str]) -> Settings:
         "tag": INTERNET,
         "protocol": "freedom",
         "settings": {"finalRules": [*refused, {"action": "allow"}]},
+        "streamSettings": {"sockopt": _marked(mark)},
     }
 
 
