@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from privacy_router.host import namespaces, nftables, processes, sysctl
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import public_key_of
+from privacy_router.node.places import is_reachable
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.model import PortSpec
@@ -43,13 +44,20 @@ def observe(desired: DesiredState, machine: Machine) -> Items:
 
 def _processes(desired: DesiredState, machine: Machine) -> Iterator[tuple[Key, Any]]:
     seen: set[str] = set()
+    bridge = desired.bridge.name
     for process in processes.running(machine.owner):
         # a second one of the same name (two starts in a row, one killed halfway) is one too many
         name = process.name if process.name not in seen else f"{process.name} (pid {process.pid})"
         seen.add(process.name)
         spec = desired.processes.get(process.name)
-        lost = spec is not None and not processes.is_inside(process, spec.namespace)
-        yield Key(Kind.PROCESS, "node", name), f"{process.fingerprint}{' elsewhere' * lost}"
+        state = process.fingerprint
+        if spec is not None and not processes.is_inside(process, spec.namespace):
+            state += " elsewhere"
+        if not is_reachable(
+            process, machine, bridge, lambda: read_bridge(bridge, machine) is not None
+        ):
+            state += " unreachable"
+        yield Key(Kind.PROCESS, "node", name), state
 
 
 def _namespace(name: str, desired: DesiredState) -> Items:
