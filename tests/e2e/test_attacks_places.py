@@ -146,7 +146,7 @@ import sqlite3
 db = sqlite3.connect("{JOURNAL}")
 db.execute("UPDATE run SET changes = '{{'")
 db.commit()
-END"""
+END"""  # noqa: S608
 AWAY = f"rm -f {JOURNAL} {JOURNAL}-wal {JOURNAL}-shm"
 SPOILT = {
     "dangling": f"{AWAY}; ln -s /nowhere/at/all {JOURNAL}",

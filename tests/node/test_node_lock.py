@@ -175,3 +175,25 @@ def test_a_name_is_free_when_its_process_has_ended(tmp_path: Path) -> None:
     os.close(descriptor)
     assert not abstract_names.is_held(name)
     assert abstract_names.holders_of(name) == []
+
+
+def test_who_is_ending_is_waited_for(paths: NodePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files show no more, and its name is not free yet."""
+    descriptor = abstract_names.hold(lock_module._Names(paths).node)
+    assert descriptor is not None
+    monkeypatch.setattr(abstract_names, "holders_of", lambda _: [])
+    ending = threading.Timer(0.05, os.close, [descriptor])
+    ending.start()
+    NodeLock(paths).take(as_controller=False)
+    ending.join()
+
+
+def test_who_is_in_another_container_is_not_waited_for_long(
+    paths: NodePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    NodeLock(paths).take()
+    paths.lock.unlink()
+    monkeypatch.setattr(abstract_names, "holders_of", lambda _: [])
+    monkeypatch.setattr(lock_module, "_ENDING_S", 0.05)
+    with pytest.raises(ConflictError, match="of another container"):
+        NodeLock(paths).take()

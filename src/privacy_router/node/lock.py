@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 _TRIES = 5
 _PAUSE_S = 0.02
+_ENDING_S = 2.0
 
 
 class NodeLock:
@@ -94,10 +95,15 @@ class _Names:
 
     def hold(self, name: str) -> int | None:
         """Hold it; None where another user's process keeps it from us. Raises ConflictError."""
-        descriptor = abstract_names.hold(name)
-        if descriptor is not None:
-            return descriptor
-        holders = abstract_names.holders_of(name)
+        deadline_s = time.monotonic() + _ENDING_S
+        while True:
+            descriptor = abstract_names.hold(name)
+            if descriptor is not None:
+                return descriptor
+            holders = abstract_names.holders_of(name)
+            if holders or time.monotonic() > deadline_s:
+                break
+            time.sleep(_PAUSE_S)  # a process that is ending has it and shows it no more
         if holders and not any(map(_is_ours, holders)):
             _log.warning("another user holds the node's name", name=name, processes=holders)
             return None
