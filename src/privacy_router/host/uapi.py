@@ -170,7 +170,7 @@ def parse_endpoint(text: str) -> Endpoint:
     """The opposite of `format_endpoint`. Raises ValueError."""
     host, _, digits = text.rpartition(":")
     port = int(digits)
-    if not 0 < port <= _LAST_PORT:
+    if not 0 <= port <= _LAST_PORT:
         raise ValueError(f"{port} is no port")
     return ip_address(host.strip("[]")), port
 
