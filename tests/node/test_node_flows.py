@@ -159,6 +159,28 @@ def test_a_port_whose_policy_may_not_be_is_left_out_and_the_others_are_served() 
 # --- what is sent -------------------------------------------------------------------------------
 
 
+def test_of_two_ports_with_one_mac_the_first_is_served_until_it_goes() -> None:
+    same = {"mac_in_use": "02:00:00:00:00:07"}
+    kept = plan(row("internal_201", 9, **same), row("internal_202", 10, **same))
+    assert kept.size_of("internal_201")
+    assert not kept.size_of("internal_202")
+    assert "internal_201" in kept.mesh.left_out["internal_202"]
+    changed = kept.take_row("internal_201", None)
+    assert kept.recompile(changed) is not None
+    assert kept.size_of("internal_202")
+    assert "internal_202" not in kept.mesh.left_out
+
+
+def test_two_ports_that_exchange_their_macs_are_both_served() -> None:
+    macs = [{"mac_in_use": f"02:00:00:00:00:0{number}"} for number in (7, 8)]
+    kept = plan(row("internal_201", 9, **macs[0]), row("internal_202", 10, **macs[1]))
+    changed = kept.take_row("internal_201", row("internal_201", 9, **macs[1]))
+    changed |= kept.take_row("internal_202", row("internal_202", 10, **macs[0]))
+    assert kept.recompile(changed) is not None
+    assert not kept.mesh.left_out
+    assert kept.size_of("internal_201") == kept.size_of("internal_202") > 0
+
+
 def test_a_change_in_a_flow_is_sent_as_one_command() -> None:
     old = flow_mods(pipeline().base)
     new = flow_mods(pipeline(normal_ttl=128).base)

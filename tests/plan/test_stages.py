@@ -78,6 +78,7 @@ def test_every_change_is_in_one_stage(
     old, new, stages = stages_between(HOP_SETS[one], HOP_SETS[other], keys, facts)
     together = [*stages.before, *stages.during, *stages.after]
     assert sorted(c.key for c in together) == sorted(c.key for c in change_of(old, new))
+    assert {c.key for c in stages.ending} <= {c.key for c in stages.during}
 
 
 @pytest.mark.parametrize(("one", "other"), CHANGES)

@@ -11,9 +11,12 @@ from privacy_router.host.netlink_library import NFCTSocket, translated
 if TYPE_CHECKING:
     from pathlib import Path
 
+_EVERY_BIT = 0xFFFFFFFF
 
-def forget_all(namespace: Path) -> None:
-    """Have the kernel forget every connection that it knows in the namespace.
+
+def forget(namespace: Path | None, mark: int | None = None) -> None:
+    """Have the kernel forget every connection that it knows in the namespace (None: the caller's
+    own), or those with that connection mark.
 
     A connection that goes on is taken up again with its next packet, and is judged and translated
     by the rules of now: what the kernel remembers keeps the translation that it began with.
@@ -22,6 +25,6 @@ def forget_all(namespace: Path) -> None:
 
     def flush() -> None:
         with translated(), closing(NFCTSocket()) as session:
-            session.flush()
+            session.flush(mark, None if mark is None else _EVERY_BIT)
 
     run_in(namespace, flush)

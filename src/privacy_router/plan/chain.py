@@ -31,6 +31,8 @@ WARP_TUNNEL = "wgcf"
 EXIT_PORT = "pr-exit"
 WARP_SOCKET_MARK = 0x70720001
 """Firewall mark of the sockets of WARP's device; the host's guard knows its packets by it."""
+EXIT_CONNECTION_MARK = 0x70720002
+"""Connection mark, in the host's namespace, of what XRay sends by the host's exit."""
 TRANSIT_MTU_BYTES = 1500
 WIREGUARD_OVERHEAD_BYTES = 80
 ROLE_NUMBERS: Mapping[str, int] = {"warp": 1, "gateway": 2, "xray": 3, "exit": 4}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from privacy_router.plan.chain import EXIT_CONNECTION_MARK
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -239,6 +241,7 @@ def exit_of_host(
     forwards the answers to XRay and nothing else. Otherwise these chains accept by policy: what
     does not concern the exit port is the host's own business.
     """
+    mark = {"mangle": {"key": {"ct": {"key": "mark"}}, "value": EXIT_CONNECTION_MARK}}
     allowed = [[destination_port("tcp", vps_port)]]
     allowed += [[is_for(resolver), destination_port("udp", 53)] for resolver in resolvers]
     objects = [
@@ -247,7 +250,7 @@ def exit_of_host(
         chain("postrouting", "nat", "postrouting", _SOURCE_NAT_PRIORITY, "accept"),
         rule("input", came_in_by(port), DROP),
         rule("postrouting", came_in_by(port), from_(xray), MASQUERADE),
-        *(rule("forward", came_in_by(port), from_(xray), *what, ACCEPT) for what in allowed),
+        *(rule("forward", came_in_by(port), from_(xray), *what, mark, ACCEPT) for what in allowed),
         rule("forward", came_in_by(port), DROP),
         rule("forward", goes_out_by(port), to(xray), is_reply(), ACCEPT),
         rule("forward", goes_out_by(port), DROP),
