@@ -18,7 +18,7 @@ from privacy_router.node.lock import NodeLock, controller_pid, tell_controller
 from privacy_router.node.paths import NodePaths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -196,4 +196,15 @@ def test_who_is_in_another_container_is_not_waited_for_long(
     monkeypatch.setattr(abstract_names, "holders_of", lambda _: [])
     monkeypatch.setattr(lock_module, "_ENDING_S", 0.05)
     with pytest.raises(ConflictError, match="of another container"):
+        NodeLock(paths).take()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_else_has_the_name_of_the_lock_is_told(
+    paths: NodePaths, make: Callable[[Path], None]
+) -> None:
+    paths.run.mkdir()
+    make(paths.lock)
+    assert controller_pid(paths) is None
+    with pytest.raises(StorageError, match=r"controller\.lock"):
         NodeLock(paths).take()

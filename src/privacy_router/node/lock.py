@@ -55,7 +55,6 @@ class NodeLock:
         except BaseException:
             _release(held)
             raise
-        os.ftruncate(self._handle, 0)  # an earlier controller's number may be another process' now
         if as_controller:
             self._names.hold(self._names.controller)
             # it means "read again" and would end a process that does not handle it yet
@@ -67,16 +66,24 @@ class NodeLock:
         try:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StorageError(
-                f"cannot write to {self._path.parent}: {error.strerror}",
-                remedy="make room there, or set PRIVACY_ROUTER_RUN to another directory",
-            ) from error
+            raise self._no_file(error) from error
         try:
             _lock_patiently(handle)
+            os.ftruncate(handle, 0)  # an earlier controller's number may be another process' now
         except BlockingIOError as error:
             os.close(handle)
             raise _taken(read_controller_pid(self._path)) from error
+        except OSError as error:
+            os.close(handle)
+            raise self._no_file(error) from error
         return handle
+
+    def _no_file(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"cannot write to {self._path}: {error.strerror}",
+            remedy="make room there, take away what else has that name, or set PRIVACY_ROUTER_RUN"
+            " to another directory",
+        )
 
     def note_pid(self) -> None:
         """Write the caller's process id into the lock file."""
