@@ -19,7 +19,7 @@ from privacy_router.node import places
 from privacy_router.node.paths import NodePaths
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from privacy_router.node.machine import Machine
@@ -158,12 +158,17 @@ async def test_what_xray_was_started_with_is_written_again(node: Node, watching:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def _rename(directory: Path) -> None:
+    directory.rename(directory.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("take", [shutil.rmtree, _rename])
 @pytest.mark.parametrize("what", ["run", "ovs", "uapi"])
 async def test_a_directory_that_goes_ends_the_watch_and_the_next_one_makes_it(
-    node: Node, watching: Watching, what: str
+    node: Node, watching: Watching, what: str, take: Callable[[Path], None]
 ) -> None:
     directory = {"run": node.run, "ovs": node.run / "ovs", "uapi": node.uapi}[what]
-    shutil.rmtree(directory)
+    take(directory)
     with pytest.raises(StorageError, match="was removed"):
         await asyncio.wait_for(watching.task, PATIENCE_S)
     again = asyncio.create_task(places.watch(node.machine, node.desired, lambda: None))
@@ -171,6 +176,13 @@ async def test_a_directory_that_goes_ends_the_watch_and_the_next_one_makes_it(
     assert directory.stat().st_mode & 0o777 == (0o755 if what == "uapi" else 0o700)
     again.cancel()
     await asyncio.gather(again, return_exceptions=True)
+
+
+async def test_other_permissions_are_no_end(node: Node, watching: Watching) -> None:
+    node.run.chmod(0o750)
+    node.sockets["db"].unlink()
+    await asyncio.wait_for(watching.told.wait(), PATIENCE_S)
+    assert not watching.task.done()
 
 
 def test_the_age_of_a_process_is_known() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from privacy_router.errors import StorageError
 from privacy_router.host import namespaces, nftables, processes, sysctl
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import public_key_of
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from privacy_router.node.machine import Machine
     from privacy_router.ovsdb.model import BridgeRow
     from privacy_router.plan.state import DesiredState
+
+_log = structlog.get_logger()
 
 Items = dict[Key, Any]
 
@@ -84,7 +89,7 @@ def _namespace(name: str, desired: DesiredState) -> Items:
 
 def _host(desired: DesiredState, machine: Machine) -> Items:
     """The few items in the host's own namespace; all else there is none of the node's business."""
-    items: Items = dict(_settings(HOST, None, desired, machine.borrowed.names()))
+    items: Items = dict(_settings(HOST, None, desired, _noted(machine)))
     for table in (TABLE, *nftables.tables(None, GUARD_PREFIX)):
         ruleset = nftables.read(None, table)
         if ruleset:
@@ -96,6 +101,16 @@ def _host(desired: DesiredState, machine: Machine) -> Items:
         found.update(_addresses(HOST, netlink, netlink.routes()))
         found.update(_neighbours(HOST, netlink))
     return items | {key: value for key, value in found.items() if key in desired.items}
+
+
+def _noted(machine: Machine) -> list[str]:
+    """The settings of the host that were changed. A note that cannot be read holds up nothing else
+    of a look: who wants to add to it, and `down`, are refused."""
+    try:
+        return machine.borrowed.names()
+    except StorageError as error:
+        _log.debug("no settings of the host are known", reason=error.message)
+        return []
 
 
 def _settings(

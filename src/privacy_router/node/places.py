@@ -20,7 +20,7 @@ from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.plan.compile import XRAY_PROCESS, xray_settings_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from privacy_router.host.processes import Process
@@ -70,30 +70,32 @@ async def watch(
 ) -> None:
     """Call `tell` when a socket of the node's goes, and write files again, until cancelled.
 
-    Raises StorageError when a directory of the node's goes: what is in the next one is another
-    watch's.
+    Raises StorageError when a directory of the node's goes, or is another: what is in that is
+    another watch's. One that is renamed is seen from the one above.
     """
-    directories = await in_thread(_directories, machine, desired())
+    inodes = await in_thread(_directories, machine, desired())
+    above = {directory.parent for directory in inodes}
     heard: asyncio.Queue[Path] = asyncio.Queue()
-    with watching(directories, heard.put_nowait):
-        _require(directories, [directory for directory in directories if directory.is_dir()])
+    with watching([*inodes, *(above - inodes.keys())], heard.put_nowait):
+        _require_same(inodes)
         await in_thread(write_missing_files, desired(), machine)
         while True:
             path = await heard.get()
-            _require(directories, [one for one in directories if one != path])
+            if path in inodes:
+                _require_same(inodes)
             if path == xray_settings_file(machine.paths.run):
                 await in_thread(write_missing_files, desired(), machine)
             elif path in _needed(desired(), machine) and not path.exists():
                 tell()
 
 
-def _directories(machine: Machine, desired: DesiredState) -> list[Path]:
-    """The places of what is needed, made where they are not there."""
+def _directories(machine: Machine, desired: DesiredState) -> dict[Path, int]:
+    """The places of what is needed, with their inodes; made where they are not there."""
     make_directory(machine.paths.run)
     places = {machine.paths.run, *(path.parent for path in _needed(desired, machine))}
     for place in places:
         make_directory(place, _PUBLIC_MODE if place == UAPI_DIR else PRIVATE_DIRECTORY_MODE)
-    return sorted(places)
+    return {place: place.stat().st_ino for place in places}
 
 
 def _needed(desired: DesiredState, machine: Machine) -> set[Path]:
@@ -103,7 +105,11 @@ def _needed(desired: DesiredState, machine: Machine) -> set[Path]:
     return found
 
 
-def _require(directories: list[Path], there: list[Path]) -> None:
-    for directory in directories:
-        if directory not in there:
+def _require_same(inodes: Mapping[Path, int]) -> None:
+    for directory, inode in inodes.items():
+        try:
+            is_same = directory.stat().st_ino == inode
+        except OSError:
+            is_same = False
+        if not is_same:
             raise StorageError(f"{directory} was removed", retryable=True)
