@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy_router.config import ConfigError, Document, load_document, parse_document
+from privacy_router.config import (
+    ConfigError,
+    Document,
+    load,
+    load_document,
+    parse_document,
+    validation,
+)
 from privacy_router.errors import ExitCode, StorageError
 
 SEED: dict[str, Any] = json.loads((Path(__file__).parent / "seed.json").read_text("utf-8"))
@@ -137,8 +144,77 @@ def test_thousands_of_problems_stay_readable() -> None:
     part = {f"unknown {number}": 1 for number in range(5000)}
     with pytest.raises(ConfigError) as caught:
         parse_document(json.dumps({"version": 1, "plugins": {"privacy_router": part}}), "node.json")
-    assert len(caught.value.problems) == 1000
-    assert str(caught.value).endswith("… and 950 more")
+    assert len(caught.value.problems) == 100
+    assert str(caught.value).endswith("… and 4950 more")
+
+
+def refusal(privacy_router: object) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        parse_document(
+            json.dumps({"version": 1, "plugins": {"privacy_router": privacy_router}}), "node.json"
+        )
+    return caught.value
+
+
+def container(number: int, name: str) -> dict[str, object]:
+    return {"id": number + 100, "name": name, "container_type": "lxc"}
+
+
+@pytest.mark.parametrize(
+    ("part", "path", "found"),
+    [
+        (
+            {"containers": [container(n, "a name") for n in range(100_000)]},
+            "plugins.privacy_router.containers",
+            "a list with 100000 entries",
+        ),
+        ({f"key{n}": 1 for n in range(150_000)}, "plugins.privacy_router", "150000 keys"),
+        (
+            {f"key{n}": [1] * 5000 for n in range(100)},
+            "(document)",
+            "more than 200000 values",
+        ),
+    ],
+)
+def test_a_document_of_too_much_is_refused_before_it_is_judged(
+    monkeypatch: pytest.MonkeyPatch, part: object, path: str, found: str
+) -> None:
+    """3.8 MB with 150,000 bad names blocked the event loop for seconds."""
+    monkeypatch.setattr(load, "validate", None)
+    (problem,) = refusal(part).problems
+    assert problem.path == path
+    assert found in problem.found
+
+
+def test_of_many_wrong_entries_the_first_are_described_and_the_others_counted() -> None:
+    names = ["good" if number < 2000 else "a name" for number in range(4000)]
+    error = refusal({"containers": [container(n, name) for n, name in enumerate(names)]})
+    assert len(error.problems) == 100
+    assert error.more == 2000 - 100
+    assert error.problems[0].path == "plugins.privacy_router.containers[2000].name"
+
+
+def test_of_early_wrong_entries_only_the_first_of_the_document_are_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built: list[int] = []
+    described = validation._telling
+
+    def counting(details: list[object]) -> object:
+        built.append(len(details))
+        return described(details)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(validation, "_telling", counting)
+    error = refusal({"containers": [container(n, "a name") for n in range(4000)]})
+    assert (len(error.problems), error.more) == (100, 3900)
+    assert built[0] <= 1000
+
+
+def test_deep_nesting_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 1_000_000)
+    with pytest.raises(ConfigError, match="32 levels of nesting"):
+        load_document(path)
 
 
 @pytest.mark.parametrize("secret", [PRIVATE_KEY, PRIVATE_KEY[:-1], HEX_KEY, UUID])

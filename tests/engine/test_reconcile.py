@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from file_plugin import FilePlugin, machine, make_engine
 
-from privacy_router.engine import backoff
+from privacy_router.engine import backoff, reconcile
 from privacy_router.engine.backoff import Backoff
 from privacy_router.engine.document import Source
 from privacy_router.engine.model import ResourceKey
@@ -18,6 +18,8 @@ from privacy_router.engine.reconcile import Reconciler
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
+
+    import pytest
 
     from privacy_router.engine.engine import Engine
     from privacy_router.engine.model import Change
@@ -178,3 +180,18 @@ def test_another_resource_does_not_wait_with_it() -> None:
     record = Backoff()
     record.note([KEY], 0.0, failed=True)
     assert record.ready(ResourceKey("one", "file", "b"), 0.0)
+
+
+async def test_a_look_that_trips_over_something_is_not_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "_FULL_PASS_S", 0.01)
+    async with kept(tmp_path, one=A) as (engine, reconciler, ears):
+        keeper = reconciler.keepers["one"]
+        with monkeypatch.context() as odd:
+            odd.setattr(plugin(engine), "diff", lambda *_: [][1])
+            await until(lambda: "IndexError" in keeper.trouble)
+        await until(lambda: not keeper.trouble)
+        (tmp_path / "one" / "a").write_text("by hand")
+        await until(lambda: ears.drifts)
+        assert machine(tmp_path) == {"one/a": "1"}

@@ -7,10 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from privacy_router.config import parse_document
 from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError, StorageError
 from privacy_router.host.wireguard import generate_private_key, public_key_of
+from privacy_router.json_input import JsonError
 from privacy_router.node import clients
 from privacy_router.node.paths import NodePaths
 
@@ -115,7 +118,7 @@ def test_an_unknown_client_is_told_with_those_that_there_are(paths: NodePaths) -
     assert "tablet" in refusal.value.remedy
 
 
-KEY = generate_private_key()
+KEY, OTHER_KEY = generate_private_key(), generate_private_key()
 WHOLE = {"name": "a", "public_key": KEY, "preshared_key": KEY, "number": 2, "created": "now"}
 
 
@@ -133,6 +136,16 @@ WHOLE = {"name": "a", "public_key": KEY, "preshared_key": KEY, "number": 2, "cre
         json.dumps([WHOLE | {"public_key": "short"}]).encode(),
         json.dumps([WHOLE | {"preshared_key": None}]).encode(),
         json.dumps([WHOLE]).encode()[:-5],
+        b"[" * 100_000,
+        json.dumps([WHOLE]).encode().replace(b": 2", b": 1e999"),
+        json.dumps([WHOLE | {"number": 1}]).encode(),
+        json.dumps([WHOLE | {"number": -5}]).encode(),
+        json.dumps([WHOLE | {"number": True}]).encode(),
+        json.dumps([WHOLE | {"name": ["a"]}]).encode(),
+        json.dumps([WHOLE | {"name": "../a b"}]).encode(),
+        json.dumps([WHOLE, WHOLE | {"name": "b", "number": 3}]).encode(),
+        json.dumps([WHOLE, WHOLE | {"name": "b", "public_key": OTHER_KEY}]).encode(),
+        json.dumps([WHOLE, WHOLE | {"number": 3, "public_key": OTHER_KEY}]).encode(),
     ],
 )
 def test_a_damaged_register_is_refused_and_kept(paths: NodePaths, content: bytes) -> None:
@@ -156,3 +169,21 @@ def test_a_state_directory_that_is_a_file(paths: NodePaths) -> None:
     paths.state.touch()
     with pytest.raises(StorageError):
         add(paths, "phone")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*WHOLE, "else"]), inner, max_size=5)
+    ),
+    max_leaves=15,
+)
+
+
+@given(JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=40))
+def test_no_register_is_more_than_one_error(content: bytes) -> None:
+    try:
+        clients._clients_untrusted(CONFIG, content)
+    except (JsonError, ValueError):
+        return

@@ -18,7 +18,7 @@ from privacy_router.node.lock import NodeLock, controller_pid, tell_controller
 from privacy_router.node.paths import NodePaths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -175,3 +175,36 @@ def test_a_name_is_free_when_its_process_has_ended(tmp_path: Path) -> None:
     os.close(descriptor)
     assert not abstract_names.is_held(name)
     assert abstract_names.holders_of(name) == []
+
+
+def test_who_is_ending_is_waited_for(paths: NodePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files show no more, and its name is not free yet."""
+    descriptor = abstract_names.hold(lock_module._Names(paths).node)
+    assert descriptor is not None
+    monkeypatch.setattr(abstract_names, "holders_of", lambda _: [])
+    ending = threading.Timer(0.05, os.close, [descriptor])
+    ending.start()
+    NodeLock(paths).take(as_controller=False)
+    ending.join()
+
+
+def test_who_is_in_another_container_is_not_waited_for_long(
+    paths: NodePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    NodeLock(paths).take()
+    paths.lock.unlink()
+    monkeypatch.setattr(abstract_names, "holders_of", lambda _: [])
+    monkeypatch.setattr(lock_module, "_ENDING_S", 0.05)
+    with pytest.raises(ConflictError, match="of another container"):
+        NodeLock(paths).take()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_else_has_the_name_of_the_lock_is_told(
+    paths: NodePaths, make: Callable[[Path], None]
+) -> None:
+    paths.run.mkdir()
+    make(paths.lock)
+    assert controller_pid(paths) is None
+    with pytest.raises(StorageError, match=r"controller\.lock"):
+        NodeLock(paths).take()

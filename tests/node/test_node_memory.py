@@ -9,6 +9,7 @@ import pytest
 
 from privacy_router.errors import StorageError
 from privacy_router.host import sysctl
+from privacy_router.node import borrowed
 from privacy_router.node.borrowed import BorrowedSettings
 from privacy_router.node.tunnels import load_endpoints
 
@@ -81,4 +82,47 @@ def test_a_damaged_note_is_told(tmp_path: Path, host: Settings) -> None:
     with pytest.raises(StorageError, match="damaged") as refusal:
         BorrowedSettings(path).give_back()
     assert "forwarding" in refusal.value.remedy
+    assert host == {}
+
+
+# --- the note is not in the run directory --------------------------------------------------------
+
+
+def test_a_note_of_an_earlier_version_is_taken_over(tmp_path: Path, host: Settings) -> None:
+    path, older = tmp_path / "state" / "borrowed.json", tmp_path / "borrowed.json"
+    older.write_text('{"a": "0"}')
+    host.update({"a": "1", "b": "1"})
+    BorrowedSettings(path, older).note("b", "0")
+    assert not older.exists()
+    BorrowedSettings(path, older).give_back()
+    assert host == {"a": "0", "b": "0"}
+
+
+def test_a_note_of_another_boot_is_of_settings_that_are_gone(
+    tmp_path: Path, host: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "borrowed.json"
+    host.update({"a": "1"})
+    BorrowedSettings(path).note("a", "0")
+    monkeypatch.setattr(borrowed, "boot_id", lambda: "the next")
+    assert BorrowedSettings(path).names() == []
+    BorrowedSettings(path).give_back()
+    assert host == {"a": "1"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "7", "[" * 100_000, '{"../../kernel/core_pattern": "x"}', '{"/etc": "x"}', '{"a": 1}'],
+)
+@pytest.mark.parametrize("is_older", [True, False])
+def test_no_note_is_more_than_one_error(
+    tmp_path: Path, host: Settings, content: str, is_older: bool
+) -> None:
+    path, older = tmp_path / "state.json", tmp_path / "borrowed.json"
+    if is_older:
+        older.write_text(content)
+    else:
+        path.write_text(f'{{"boot": "{borrowed.boot_id()}", "settings": {content}}}')
+    with pytest.raises(StorageError, match="damaged"):
+        BorrowedSettings(path, older).give_back()
     assert host == {}

@@ -81,7 +81,7 @@ def declared(plugin: Login1Plugin, section: dict[str, Any]) -> Desired:
 def test_one_good_sentence_for_each_mistake(
     section: dict[str, Any], path: str, expected: str
 ) -> None:
-    _, problems = validate({"version": 1, "plugins": {"login1": section}})
+    _, problems, _ = validate({"version": 1, "plugins": {"login1": section}})
     assert [problem.path for problem in problems] == [f"plugins.login1.{path}"]
     assert expected in problems[0].expected
 

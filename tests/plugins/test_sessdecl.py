@@ -90,7 +90,7 @@ def declared(plugin: SessdeclPlugin, *sessions: dict[str, Any]) -> Desired:
 def test_one_good_sentence_for_each_mistake(
     section: list[dict[str, Any]], path: str, expected: str
 ) -> None:
-    _, problems = validate({"version": 1, "plugins": {"sessdecl": {"sessions": section}}})
+    _, problems, _ = validate({"version": 1, "plugins": {"sessdecl": {"sessions": section}}})
     assert [problem.path for problem in problems] == [f"plugins.sessdecl.sessions{path}"]
     assert expected in problems[0].expected
 

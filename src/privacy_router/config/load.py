@@ -32,7 +32,7 @@ def parse_document(text: str, source: str, base_directory: Path | None = None) -
     """Read a document from a text; `source` is its name in messages, and relative paths inside
     start at `base_directory`.
 
-    Raises ConfigError with every problem when the text cannot be used.
+    Raises ConfigError with its problems when the text cannot be used.
     """
     if len(text) > DOCUMENT_MAX_BYTES:
         raise ConfigError(source, [too_large()])
@@ -50,9 +50,9 @@ def _parse(text: str, source: str, base_directory: Path | None) -> Document:
         data, oddities = read_json_untrusted(text)
     except UnreadableTextError as error:
         raise ConfigError(source, [error.problem]) from None
-    document, problems = validate(data, base_directory)
+    document, problems, more = validate(data, base_directory)
     if document is None or oddities:
-        raise ConfigError(source, [*oddities, *problems])
+        raise ConfigError(source, [*oddities, *problems], more)
     return document
 
 

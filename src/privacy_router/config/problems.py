@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from privacy_router.errors import ExitCode, PrivacyRouterError
@@ -18,6 +19,7 @@ PATH_MAX_CHARS = 200
 NEAREST_MAX_CHARS = 64
 NEAREST_MAX_CANDIDATES = 100
 SHOWN_PROBLEMS_MAX = 50
+PROBLEMS_MAX = 100
 MASKING_MARGIN_CHARS = 1000
 
 HIDDEN = "[hidden]"
@@ -134,22 +136,26 @@ class Problem:
 
 
 class ConfigError(PrivacyRouterError):
-    """A document cannot be used; `problems` says all that is wrong with it."""
+    """A document cannot be used; `problems` says what is wrong with it, the first 100 of it, and
+    `more` how many there are beside those, as far as they were counted."""
 
     exit_code = ExitCode.INVALID_CONFIG
 
-    def __init__(self, source: str, problems: Iterable[Problem]) -> None:
+    def __init__(self, source: str, problems: Iterable[Problem], more: int = 0) -> None:
         self.source = printable(source)
-        self.problems = tuple(problems)
+        found = iter(problems)
+        self.problems = tuple(islice(found, PROBLEMS_MAX))
+        self.more = more + sum(1 for _ in found)
         super().__init__(
-            _message(self.source, self.problems),
+            _message(self.source, self.problems, self.more),
             remedy=f"Correct {self.source} and try again; nothing was changed.",
         )
 
 
-def _message(source: str, problems: tuple[Problem, ...]) -> str:
-    lines = [f"{source}: {_count(len(problems), 'problem')}"]
+def _message(source: str, problems: tuple[Problem, ...], more: int) -> str:
+    count = len(problems) + more
+    lines = [f"{source}: {_count(count, 'problem')}"]
     lines.extend(f"  {problem}".replace("\n", "\n  ") for problem in problems[:SHOWN_PROBLEMS_MAX])
-    if len(problems) > SHOWN_PROBLEMS_MAX:
-        lines.append(f"  … and {len(problems) - SHOWN_PROBLEMS_MAX} more")
+    if count > SHOWN_PROBLEMS_MAX:
+        lines.append(f"  … and {count - len(problems[:SHOWN_PROBLEMS_MAX])} more")
     return "\n".join(lines)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.config.problems import (
     DOCUMENT_PATH,
+    PROBLEMS_MAX,
     Problem,
     describe,
     json_path,
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 DOCUMENT_MAX_BYTES = 8 * 1024 * 1024
 NESTING_MAX_LEVELS = 32
+ENTRIES_MAX = 10_000
+VALUES_MAX = 200_000
 EXCERPT_MAX_CHARS = 72
 INTEGER_MAX_DIGITS = 40
 
@@ -82,7 +86,7 @@ def read_json_untrusted(text: str) -> tuple[object, list[Problem]]:
         raise UnreadableTextError(_not_json(text, error)) from None
     except RecursionError:
         raise UnreadableTextError(_too_deep(())) from None
-    return value, list(_oddities(value))
+    return value, list(islice(_oddities(value), PROBLEMS_MAX))
 
 
 def too_large() -> Problem:
@@ -126,10 +130,19 @@ def _excerpt(text: str, position: int) -> str:
 
 
 def _oddities(root: object) -> Iterator[Problem]:
-    """Find repeated keys, broken Unicode and deep nesting, without recursion."""
+    """Find repeated keys, broken Unicode and deep nesting, without recursion.
+
+    Raises UnreadableTextError for a document of more values than are looked at.
+    """
     stack: list[tuple[_Path, object]] = [((), root)]
+    seen = 0
     while stack:
         path, value = stack.pop()
+        seen += _require_few(path, value)
+        if seen > VALUES_MAX:
+            raise UnreadableTextError(
+                Problem(DOCUMENT_PATH, f"more than {VALUES_MAX} values", "fewer")
+            )
         if isinstance(value, _Object):
             yield from _repeated_keys(path, value)
         yield from _broken_texts(path, value)
@@ -138,6 +151,17 @@ def _oddities(root: object) -> Iterator[Problem]:
             yield _too_deep(path)
         else:
             stack.extend(reversed(children))
+
+
+def _require_few(path: _Path, value: object) -> int:
+    """How many entries it has. Raises UnreadableTextError for too many in one place."""
+    count = len(value) if isinstance(value, dict | list) else 0
+    if count > ENTRIES_MAX:
+        kind = "keys" if isinstance(value, dict) else "entries"
+        raise UnreadableTextError(
+            Problem(json_path(path), describe(value), f"at most {ENTRIES_MAX} {kind}")
+        )
+    return count
 
 
 def _children(path: _Path, value: object) -> list[tuple[_Path, object]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network
+from itertools import islice
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -12,7 +13,14 @@ from pydantic import BaseModel, ValidationError
 from privacy_router.config.checks import check
 from privacy_router.config.machine_checks import check_together
 from privacy_router.config.models import Document, PrivacyRouterConfig
-from privacy_router.config.problems import HIDDEN, Problem, describe, json_path, nearest_of
+from privacy_router.config.problems import (
+    HIDDEN,
+    PROBLEMS_MAX,
+    Problem,
+    describe,
+    json_path,
+    nearest_of,
+)
 from privacy_router.config.values import BASE_DIRECTORY
 
 if TYPE_CHECKING:
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-REPORTED_ERRORS_MAX = 1000
+_FIRST_ENTRIES = (100, 1000)
 
 _CONFIG_LOCATION = ("plugins", "privacy_router")
 _KEY_MARKER = "[key]"
@@ -37,8 +45,9 @@ _Location = tuple[str | int, ...]
 
 def validate(
     data: object, base_directory: Path | None = None
-) -> tuple[Document | None, list[Problem]]:
-    """Turn JSON values into a document: the document, or None and all that is wrong.
+) -> tuple[Document | None, list[Problem], int]:
+    """Turn JSON values into a document: the document, or None, what is wrong, and how much more is
+    wrong that is not described: that of 100,000 entries would take seconds and no person reads it.
 
     Relative paths in the document start at `base_directory`.
     """
@@ -46,13 +55,36 @@ def validate(
     try:
         document = Document.model_validate(data, context=context)
     except ValidationError as error:
-        details = _telling(error.errors(include_url=False))
-        described = map(_problem, details[:REPORTED_ERRORS_MAX])
-        return None, [*described, *_check_valid_parts(data, details)]
+        details = _telling(_details(error, data, context))
+        described = [*map(_problem, details[:PROBLEMS_MAX])]
+        if error.error_count() > PROBLEMS_MAX:  # what stands in for so much says nothing more
+            return None, described, error.error_count() - len(described)
+        return None, [*described, *_check_valid_parts(data, details)], 0
     config = document.plugins.privacy_router
     problems = [] if config is None else check(config)
     problems += check_together(document.plugins)
-    return (None if problems else document), problems
+    return (None if problems else document), problems, 0
+
+
+def _details(error: ValidationError, data: object, context: dict[str, Any]) -> list[ErrorDetails]:
+    """What is wrong, in pydantic's words; of a document with much of that, what is wrong in the
+    first entries of its lists where something is: pydantic tells all or nothing."""
+    if error.error_count() > PROBLEMS_MAX:
+        for most in _FIRST_ENTRIES:
+            try:
+                Document.model_validate(_cut(data, most), context=context)
+            except ValidationError as first:
+                return first.errors(include_url=False)
+    return error.errors(include_url=False)
+
+
+def _cut(value: object, most: int) -> object:
+    """The first entries of each list and object. A document is at most 32 levels deep."""
+    if isinstance(value, dict):
+        return {key: _cut(inner, most) for key, inner in islice(value.items(), most)}
+    if isinstance(value, list):
+        return [_cut(inner, most) for inner in value[:most]]
+    return value
 
 
 def _telling(details: list[ErrorDetails]) -> list[ErrorDetails]:
@@ -63,13 +95,14 @@ def _telling(details: list[ErrorDetails]) -> list[ErrorDetails]:
 
 def _check_valid_parts(data: object, details: list[ErrorDetails]) -> list[Problem]:
     config_depth = len(_CONFIG_LOCATION)
-    unusable: set[str] = set()
+    parts: set[str] = set()
     for detail in details:
         location = detail["loc"]
         if location == _CONFIG_LOCATION[: len(location)]:
             return []
         if location[:config_depth] == _CONFIG_LOCATION:
-            unusable.update(_touched(str(location[config_depth])))
+            parts.add(str(location[config_depth]))
+    unusable = {touched for part in parts for touched in _touched(part)}
     raw = _at(data, _CONFIG_LOCATION)
     if not isinstance(raw, dict):
         return []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from privacy_router.host.boot import boot_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,5 +24,4 @@ class Clock:
 @cache
 def machine_clock() -> Clock:
     """This machine's clock."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return Clock(boot, lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
+    return Clock(boot_id(), lambda: time.clock_gettime(time.CLOCK_BOOTTIME))

@@ -119,6 +119,10 @@ class Keeper:
                 _log.error(
                     "not kept", plugin=self.plugin.name, reason=error.message, remedy=error.remedy
                 )
+        except Exception as error:  # a plugin's defect ends this look, not the keeping
+            self.trouble = f"a defect: {type(error).__name__}: {error}"
+            if self.trouble != before[0]:
+                _log.error("not kept", plugin=self.plugin.name, reason=self.trouble, exc_info=error)
         if (self.trouble, self.deviations) != before:
             self._listener.settled()
 

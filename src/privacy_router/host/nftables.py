@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from privacy_router.errors import MachineError, MissingPrerequisiteError
 from privacy_router.host.namespaces import run_in
+from privacy_router.json_input import JsonError, read_json_untrusted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +18,7 @@ Ruleset = list[dict[str, Any]]
 
 _OUTPUT_JSON = 1 << 4
 _OUTPUT_STATELESS = 1 << 2
+_LISTING_LIMIT_BYTES = 64 * 1024 * 1024
 
 
 class NftablesError(MachineError):
@@ -45,8 +47,10 @@ def _run(command: str) -> str:
         library.nft_ctx_buffer_output(context)
         library.nft_ctx_buffer_error(context)
         if library.nft_run_cmd_from_buffer(context, command.encode()) != 0:
-            raise NftablesError(library.nft_ctx_get_error_buffer(context).decode().strip())
-        return str(library.nft_ctx_get_output_buffer(context).decode())
+            raise NftablesError(
+                library.nft_ctx_get_error_buffer(context).decode(errors="replace").strip()
+            )
+        return str(library.nft_ctx_get_output_buffer(context).decode(errors="replace"))
     finally:
         library.nft_ctx_free(context)
 
@@ -127,8 +131,13 @@ def _chain_name(item: dict[str, Any]) -> str:
 
 
 def _objects(text: str) -> Ruleset:
-    found: Ruleset = json.loads(text)["nftables"] if text else []
-    return found
+    """What the library says is there: names and rules of any program. Raises NftablesError."""
+    try:
+        found = read_json_untrusted(text, limit_bytes=_LISTING_LIMIT_BYTES) if text else {}
+    except JsonError as error:
+        raise NftablesError(f"what nftables lists cannot be read: {error.message}") from error
+    objects: Ruleset = found.get("nftables", []) if isinstance(found, dict) else []
+    return objects
 
 
 def _plain(value: Any) -> Any:

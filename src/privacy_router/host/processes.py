@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -189,6 +190,16 @@ def is_alive(process: Process) -> bool:
         return _state(Path(f"/proc/{process.pid}")) != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def age_s(process: Process) -> float:
+    """How long it has run; 0 when it has ended. proc_pid_stat(5), starttime."""
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    began_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began_s
 
 
 def reap(process: Process) -> None:

@@ -15,6 +15,7 @@ from privacy_router.errors import MachineError
 Endpoint = tuple[IPv4Address | IPv6Address, int]
 
 _KEY_BYTES = 32
+_LAST_PORT = 65535
 
 
 class UapiError(MachineError):
@@ -167,8 +168,11 @@ def format_endpoint(endpoint: Endpoint) -> str:
 
 def parse_endpoint(text: str) -> Endpoint:
     """The opposite of `format_endpoint`. Raises ValueError."""
-    host, _, port = text.rpartition(":")
-    return ip_address(host.strip("[]")), int(port)
+    host, _, digits = text.rpartition(":")
+    port = int(digits)
+    if not 0 <= port <= _LAST_PORT:
+        raise ValueError(f"{port} is no port")
+    return ip_address(host.strip("[]")), port
 
 
 def _to_hex(key: str) -> str:

@@ -20,6 +20,7 @@ from privacy_router.hops.gateway import Client, ClientSettings, render_client
 from privacy_router.host.files import make_directory, read_bounded, write_private
 from privacy_router.host.uapi import format_endpoint
 from privacy_router.host.wireguard import generate_private_key, public_key_of
+from privacy_router.json_input import JsonError, read_json_untrusted
 from privacy_router.plan.chain import client_addresses, client_mtu_bytes
 
 if TYPE_CHECKING:
@@ -54,38 +55,51 @@ def load(config: PrivacyRouterConfig, paths: NodePaths) -> tuple[Client, ...]:
     if not paths.clients.exists():
         return ()
     try:
-        entries = json.loads(read_bounded(paths.clients, _REGISTER_LIMIT_BYTES))
-        return tuple(_client(config, entry) for entry in _list(entries))
-    except (ValueError, KeyError, TypeError) as error:
+        data = read_bounded(paths.clients, _REGISTER_LIMIT_BYTES)
+        return _clients_untrusted(config, data)
+    except (JsonError, ValueError) as error:
         raise StorageError(
             f"the register of clients {paths.clients} is damaged",
             remedy="restore it from a backup, or remove it and add the clients again",
         ) from error
 
 
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError("not a list")
-    return value
+def _clients_untrusted(config: PrivacyRouterConfig, data: bytes) -> tuple[Client, ...]:
+    """The clients of a register, no two of a name, number or key. Raises JsonError, ValueError."""
+    entries = read_json_untrusted(data, limit_bytes=_REGISTER_LIMIT_BYTES)
+    if not isinstance(entries, list):
+        raise ValueError("not a list")  # noqa: TRY004 - one error for whatever is in the file
+    found = tuple(_client(config, entry) for entry in entries)
+    for values in zip(*((c.name, c.number, c.public_key) for c in found), strict=True):
+        if len(set(values)) != len(values):
+            raise ValueError("two clients are one")
+    return found
+
+
+def _client(config: PrivacyRouterConfig, entry: Any) -> Client:
+    if not isinstance(entry, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - as above
+    number, name = entry.get("number"), entry.get("name")
+    if type(number) is not int or number < _FIRST_NUMBER:
+        raise ValueError("not a client's number")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError("not a client's name")
+    v4, v6 = client_addresses(config, number)
+    return Client(
+        name=name,
+        public_key=_key(entry.get("public_key")),
+        preshared_key=_key(entry.get("preshared_key")),
+        number=number,
+        v4=v4,
+        v6=v6,
+        created=str(entry.get("created")),
+    )
 
 
 def _key(value: Any) -> str:
-    if len(base64.b64decode(value, validate=True)) != _KEY_BYTES:
+    if not isinstance(value, str) or len(base64.b64decode(value, validate=True)) != _KEY_BYTES:
         raise ValueError("not a WireGuard key")
-    return str(value)
-
-
-def _client(config: PrivacyRouterConfig, entry: dict[str, Any]) -> Client:
-    v4, v6 = client_addresses(config, int(entry["number"]))
-    return Client(
-        name=str(entry["name"]),
-        public_key=_key(entry["public_key"]),
-        preshared_key=_key(entry["preshared_key"]),
-        number=int(entry["number"]),
-        v4=v4,
-        v6=v6,
-        created=str(entry["created"]),
-    )
+    return value
 
 
 def add(

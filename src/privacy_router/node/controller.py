@@ -18,7 +18,7 @@ import structlog
 from privacy_router.errors import FAILURES
 from privacy_router.host import namespaces, processes
 from privacy_router.host.threads import in_thread
-from privacy_router.node import converge
+from privacy_router.node import converge, places
 from privacy_router.node.apply import ApplyError
 from privacy_router.node.engine import FlowEngine
 from privacy_router.node.network_watch import NetworkWatch
@@ -124,6 +124,7 @@ class Controller:
             self._watch_processes(loop)
             self._supervisor.keep("the bridge", lambda: self._watch_bridge(engine))
             self._supervisor.keep("the flows", engine.run)
+            self._supervisor.keep("the run directory", self._watch_places)
             self._supervisor.keep("the namespaces", network.run)
             on_ready()
             await self._keep(engine, network)
@@ -164,6 +165,9 @@ class Controller:
         finally:
             self._bridge_watch = None
             await in_thread(watch.end)
+
+    async def _watch_places(self) -> None:
+        await places.watch(self.machine, lambda: self.desired, self._hear)
 
     def stop(self) -> None:
         """Have `run` return; the node stays as it is."""

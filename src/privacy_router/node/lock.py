@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 _TRIES = 5
 _PAUSE_S = 0.02
+_ENDING_S = 2.0
 
 
 class NodeLock:
@@ -54,7 +55,6 @@ class NodeLock:
         except BaseException:
             _release(held)
             raise
-        os.ftruncate(self._handle, 0)  # an earlier controller's number may be another process' now
         if as_controller:
             self._names.hold(self._names.controller)
             # it means "read again" and would end a process that does not handle it yet
@@ -66,16 +66,24 @@ class NodeLock:
         try:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StorageError(
-                f"cannot write to {self._path.parent}: {error.strerror}",
-                remedy="make room there, or set PRIVACY_ROUTER_RUN to another directory",
-            ) from error
+            raise self._no_file(error) from error
         try:
             _lock_patiently(handle)
+            os.ftruncate(handle, 0)  # an earlier controller's number may be another process' now
         except BlockingIOError as error:
             os.close(handle)
             raise _taken(read_controller_pid(self._path)) from error
+        except OSError as error:
+            os.close(handle)
+            raise self._no_file(error) from error
         return handle
+
+    def _no_file(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"cannot write to {self._path}: {error.strerror}",
+            remedy="make room there, take away what else has that name, or set PRIVACY_ROUTER_RUN"
+            " to another directory",
+        )
 
     def note_pid(self) -> None:
         """Write the caller's process id into the lock file."""
@@ -94,10 +102,15 @@ class _Names:
 
     def hold(self, name: str) -> int | None:
         """Hold it; None where another user's process keeps it from us. Raises ConflictError."""
-        descriptor = abstract_names.hold(name)
-        if descriptor is not None:
-            return descriptor
-        holders = abstract_names.holders_of(name)
+        deadline_s = time.monotonic() + _ENDING_S
+        while True:
+            descriptor = abstract_names.hold(name)
+            if descriptor is not None:
+                return descriptor
+            holders = abstract_names.holders_of(name)
+            if holders or time.monotonic() > deadline_s:
+                break
+            time.sleep(_PAUSE_S)  # a process that is ending has it and shows it no more
         if holders and not any(map(_is_ours, holders)):
             _log.warning("another user holds the node's name", name=name, processes=holders)
             return None

@@ -12,7 +12,15 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from privacy_router.errors import FAILURES, ConflictError, MissingPrerequisiteError, PrivilegeError
+import structlog
+
+from privacy_router.errors import (
+    FAILURES,
+    ConflictError,
+    MissingPrerequisiteError,
+    PrivilegeError,
+    StorageError,
+)
 from privacy_router.host import namespaces, sysctl
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import (
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
     from privacy_router.host.wireguard import WireGuardBackend
     from privacy_router.node.paths import NodePaths
 
+_log = structlog.get_logger()
 _SYSTEM_OVS_SOCKET = Path("/run/openvswitch/db.sock")
 _KERNEL_DATAPATH = Path("/sys/module/openvswitch")
 _TUN = Path("/dev/net/tun")
@@ -69,7 +78,7 @@ class Machine:
 
 def borrowed_settings(paths: NodePaths) -> BorrowedSettings:
     """The host's settings that the node of these paths changed."""
-    return BorrowedSettings(paths.run / "borrowed.json")
+    return BorrowedSettings(paths.borrowed, paths.run / "borrowed.json")
 
 
 def inspect(config: PrivacyRouterConfig, paths: NodePaths, *, to_run: bool = False) -> Machine:
@@ -125,10 +134,15 @@ def _uplink() -> str | None:
 
 def _forwards(device: str, borrowed: BorrowedSettings) -> bool:
     """Whether the machine itself forwards what comes in by the device: all of it, or this one's
-    before the node changed it."""
+    before the node changed it. Where that cannot be read, no."""
     everything, own = "ipv4/ip_forward", f"ipv4/conf/{device}/forwarding"
     now = sysctl.read(None, (everything, own))
-    return "1" in (now[everything], borrowed.before(own) or now[own])
+    try:
+        before = borrowed.before(own)
+    except StorageError as error:
+        _log.warning("taken for one that forwards nothing", device=device, reason=error.message)
+        return False
+    return "1" in (now[everything], before or now[own])
 
 
 def _require_programs(*, system_ovs: bool, kernel_wireguard: bool) -> None:

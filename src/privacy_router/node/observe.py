@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from privacy_router.errors import StorageError
 from privacy_router.host import namespaces, nftables, processes, sysctl
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import public_key_of
+from privacy_router.node.places import is_reachable
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.plan.chain import NAMESPACES, SWITCH_NAMESPACE
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from privacy_router.ovsdb.model import BridgeRow
     from privacy_router.plan.state import DesiredState
 
+_log = structlog.get_logger()
+
 Items = dict[Key, Any]
 
 
@@ -42,13 +48,20 @@ def observe(desired: DesiredState, machine: Machine) -> Items:
 
 def _processes(desired: DesiredState, machine: Machine) -> Iterator[tuple[Key, Any]]:
     seen: set[str] = set()
+    bridge = desired.bridge.name
     for process in processes.running(machine.owner):
         # a second one of the same name (two starts in a row, one killed halfway) is one too many
         name = process.name if process.name not in seen else f"{process.name} (pid {process.pid})"
         seen.add(process.name)
         spec = desired.processes.get(process.name)
-        lost = spec is not None and not processes.is_inside(process, spec.namespace)
-        yield Key(Kind.PROCESS, "node", name), f"{process.fingerprint}{' elsewhere' * lost}"
+        state = process.fingerprint
+        if spec is not None and not processes.is_inside(process, spec.namespace):
+            state += " elsewhere"
+        if not is_reachable(
+            process, machine, bridge, lambda: read_bridge(bridge, machine) is not None
+        ):
+            state += " unreachable"
+        yield Key(Kind.PROCESS, "node", name), state
 
 
 def _namespace(name: str, desired: DesiredState) -> Items:
@@ -75,7 +88,7 @@ def _namespace(name: str, desired: DesiredState) -> Items:
 
 def _host(desired: DesiredState, machine: Machine) -> Items:
     """The few items in the host's own namespace; all else there is none of the node's business."""
-    items: Items = dict(_settings(HOST, None, desired, machine.borrowed.names()))
+    items: Items = dict(_settings(HOST, None, desired, _noted(machine)))
     for table in (TABLE, *nftables.tables(None, GUARD_PREFIX)):
         ruleset = nftables.read(None, table)
         if ruleset:
@@ -87,6 +100,16 @@ def _host(desired: DesiredState, machine: Machine) -> Items:
         found.update(_addresses(HOST, netlink, netlink.routes()))
         found.update(_neighbours(HOST, netlink))
     return items | {key: value for key, value in found.items() if key in desired.items}
+
+
+def _noted(machine: Machine) -> list[str]:
+    """The settings of the host that were changed. A note that cannot be read holds up nothing else
+    of a look: who wants to add to it, and `down`, are refused."""
+    try:
+        return machine.borrowed.names()
+    except StorageError as error:
+        _log.debug("no settings of the host are known", reason=error.message)
+        return []
 
 
 def _settings(

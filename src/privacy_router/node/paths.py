@@ -48,6 +48,11 @@ class NodePaths:
         return self.state / "wgcf-profile.conf"
 
     @property
+    def borrowed(self) -> Path:
+        """What settings of the host were before the node changed them."""
+        return self.state / "borrowed.json"
+
+    @property
     def journal(self) -> Path:
         """What runs were about to change, how to undo it, and what is declared now."""
         return self.state / "journal.db"

@@ -6,10 +6,12 @@ import json
 import socket
 from typing import TYPE_CHECKING
 
+from privacy_router.errors import PrivacyRouterError
 from privacy_router.host import namespaces, uapi
-from privacy_router.host.files import write_private
+from privacy_router.host.files import read_bounded, write_private
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer
+from privacy_router.json_input import read_json_untrusted
 from privacy_router.plan.chain import GATEWAY_TUNNEL
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from privacy_router.plan.state import Change, DesiredState
 
 _DISCARD_PORT = 9
+_NOTE_LIMIT_BYTES = 16 * 1024 * 1024
 
 
 class TunnelApplier:
@@ -76,9 +79,9 @@ class TunnelApplier:
 def load_endpoints(path: Path) -> dict[str, Endpoint]:
     """Where clients were last seen; empty when nothing (readable) was noted down."""
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json_untrusted(read_bounded(path, _NOTE_LIMIT_BYTES))
         return {key: uapi.parse_endpoint(text) for key, text in found.items()}
-    except (FileNotFoundError, ValueError, AttributeError, TypeError):
+    except (PrivacyRouterError, ValueError, AttributeError, TypeError):
         return {}
 
 
@@ -107,7 +110,8 @@ class EndpointMemory:
             for peer in status.peers
             if peer.endpoint is not None and peer.last_handshake
         }
-        if not seen.items() <= self._known.items():
+        is_noted = self._machine.paths.endpoints.exists()
+        if not seen.items() <= self._known.items() or (self._known and not is_noted):
             self._known |= seen
             self._store()
         lost = [
