@@ -82,17 +82,22 @@ def read(namespace: Path | None, table: str) -> Ruleset:
     """
 
     def listing() -> Ruleset:
-        tables = _objects(_run("list tables"))
-        if {"family": "inet", "name": table} not in [
-            {key: entry["table"][key] for key in ("family", "name")}
-            for entry in tables
-            if "table" in entry
-        ]:
+        if table not in _tables():
             return []
         return _objects(_run(f"list table inet {table}"))
 
     found = run_in(namespace, listing)
     return [_plain(entry) for entry in found if "chain" in entry or "rule" in entry]
+
+
+def tables(namespace: Path | None, prefix: str) -> list[str]:
+    """The names of the `inet` tables that begin so."""
+    return sorted(name for name in run_in(namespace, _tables) if name.startswith(prefix))
+
+
+def _tables() -> list[str]:
+    found = (entry["table"] for entry in _objects(_run("list tables")) if "table" in entry)
+    return [str(table["name"]) for table in found if table["family"] == "inet"]
 
 
 def canonical(objects: Ruleset) -> str:

@@ -50,14 +50,15 @@ _NOTHING: frozenset[Finding] = frozenset()
 class Rules:
     """What to look for. `token` is a secret word that all traffic of the check carries.
 
-    `askers` are the addresses whose DNS queries must not be readable; `known` are the addresses
-    to which the node's uplink may send.
+    `askers` are the addresses whose DNS queries must not be readable, but for those about one of
+    `open_names`; `known` are the addresses to which the node's uplink may send.
     """
 
     token: bytes
     clients: tuple[Network, ...]
     askers: frozenset[Address]
     known: frozenset[Address]
+    open_names: tuple[str, ...] = ()
 
 
 @dataclass
@@ -121,7 +122,7 @@ class LinkEvidence:
             if rules.token in frame:
                 found.add(Finding.PAYLOAD)
             if packet is not None:
-                found |= _readable(packet, rules)
+                found |= _readable(frame, packet, rules)
         if self.uplink and from_far_end and _is_foreign(frame, packet, rules):
             found.add(Finding.FOREIGN)
         return frozenset(found)
@@ -149,7 +150,7 @@ class LinkEvidence:
             self.examples.append(f"{self.link}: {packet or 'a frame'} {reasons}")
 
 
-def _readable(packet: Packet, rules: Rules) -> set[Finding]:
+def _readable(frame: bytes, packet: Packet, rules: Rules) -> set[Finding]:
     found = set()
     for network in rules.clients:
         if packet.source in network or packet.destination in network:
@@ -158,9 +159,16 @@ def _readable(packet: Packet, rules: Rules) -> set[Finding]:
         Protocol.UDP,
         Protocol.TCP,
     }
-    if is_query and packet.source in rules.askers:
+    is_open = any(_on_the_wire(name) in frame.lower() for name in rules.open_names)
+    if is_query and packet.source in rules.askers and not is_open:
         found.add(Finding.PLAIN_DNS)
     return found
+
+
+def _on_the_wire(name: str) -> bytes:
+    """A name as a DNS question has it; RFC 1035, section 3.1."""
+    labels = (label.encode() for label in name.lower().split("."))
+    return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
 
 
 def _is_foreign(frame: bytes, packet: Packet | None, rules: Rules) -> bool:

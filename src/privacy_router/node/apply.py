@@ -23,6 +23,7 @@ from privacy_router.host.units import UnitError
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
+from privacy_router.plan.stages import is_guard
 from privacy_router.plan.state import HOST, Change, Device, Kind
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _OVS_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 _FAILURES = (OSError, NetlinkError, nftables.NftablesError, UapiError, UnitError)
+_FIRST, _REMOVAL, _LAST = -2, -1, max(Kind) + 1
 _APPEAR_TIMEOUT_S = 5.0
 _POLL_S = 0.005
 
@@ -59,7 +61,7 @@ class Applier:
         self._stopped = threading.Event()
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Make the changes in the order given, processes in the order that they need.
+        """Make the changes in the order given, but for the guard and what needs each other.
 
         Raises ApplyError for what could not be made, and when told to stop before all was.
         """
@@ -121,13 +123,15 @@ class Applier:
                 ) from error
 
     def _ordered(self, changes: Sequence[Change]) -> list[Change]:
-        """As given, but processes in the order in which they need each other, and the bridge's
-        ports, which have to be waited for, behind the other devices."""
+        """As given, but the guard around all else, processes in the order in which they need each
+        other, and the bridge's ports, which have to be waited for, behind the other devices."""
         start_order = list(self._desired.processes)
 
         def rank(change: Change) -> tuple[int, int]:
+            if is_guard(change):  # in force before all else, and the last to go
+                return (_FIRST, 0) if change.after is not None else (_LAST, 0)
             if change.after is None:  # what forbids goes last
-                return (-1, int(change.key.kind is Kind.FIREWALL))
+                return (_REMOVAL, int(change.key.kind is Kind.FIREWALL))
             if change.key.kind is Kind.PROCESS:
                 return (change.key.kind, start_order.index(change.key.name))
             is_port = change.key.kind is Kind.DEVICE and change.after.mac is not None
@@ -145,6 +149,8 @@ class Applier:
 
     def _setting(self, change: Change) -> None:
         if change.after is None:
+            if change.key.where == HOST:
+                self._machine.borrowed.give_one_back(change.key.name)
             return
         if change.key.where == HOST:
             self._machine.borrowed.note(change.key.name, change.before)

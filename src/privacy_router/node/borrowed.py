@@ -28,12 +28,29 @@ class BorrowedSettings:
         if before is not None and name not in known:
             write_private(self._path, json.dumps({**known, name: before}).encode())
 
+    def names(self) -> list[str]:
+        """The settings that were changed, such as `ipv4/conf/eth0/forwarding`."""
+        return list(self._read())
+
+    def before(self, name: str) -> str | None:
+        """What a setting was before the node changed it; None for one that it did not change."""
+        return self._read().get(name)
+
+    def give_one_back(self, name: str) -> None:
+        """Set one as it was; a device that is gone has no settings any more."""
+        known = self._read()
+        value = known.pop(name, None)
+        if value is not None and sysctl.read(None, (name,))[name] is not None:
+            sysctl.write(None, {name: value})
+        if known:
+            write_private(self._path, json.dumps(known).encode())
+        else:
+            self._path.unlink(missing_ok=True)
+
     def give_back(self) -> None:
-        """Set everything as it was; a device that is gone has no settings any more."""
-        for name, value in self._read().items():
-            if sysctl.read(None, (name,))[name] is not None:
-                sysctl.write(None, {name: value})
-        self._path.unlink(missing_ok=True)
+        """Set everything as it was."""
+        for name in self.names():
+            self.give_one_back(name)
 
     def _read(self) -> dict[str, str]:
         try:

@@ -15,20 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from privacy_router.errors import PrivacyRouterError, VerificationError
+from privacy_router.errors import PrivacyRouterError
 from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.nftables import NftablesError
 from privacy_router.host.threads import in_thread
 from privacy_router.host.uapi import UapiError
-from privacy_router.node.apply import Applier, ApplyError
+from privacy_router.node import converge
+from privacy_router.node.apply import ApplyError
 from privacy_router.node.engine import FlowEngine
 from privacy_router.node.network_watch import NetworkWatch
-from privacy_router.node.observe import observe, read_bridge
+from privacy_router.node.observe import read_bridge
 from privacy_router.node.tunnels import EndpointMemory
 from privacy_router.ovsdb.watch import BridgeWatch
 from privacy_router.plan.chain import GATEWAY_NAMESPACE, NAMESPACES
-from privacy_router.plan.state import HOST, diff
+from privacy_router.plan.state import HOST, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-_PASSES = 5
 _FULL_PASS_S = 30.0
 _ENDPOINT_PERIOD_S = 2.0
 _CALL_PERIOD_S = 0.3
@@ -49,52 +49,16 @@ _FAILURES = (PrivacyRouterError, OSError, NetlinkError, NftablesError, UapiError
 _LOG_LIMIT_BYTES = 4 * 1024 * 1024
 
 
-async def observe_all(desired: DesiredState, machine: Machine, engine: FlowEngine) -> list[Change]:
-    """What is different from `desired` right now."""
-    rest = await _differences(desired, machine)
-    return [*rest, *await engine.differences()]
-
-
-async def converge(desired: DesiredState, machine: Machine, engine: FlowEngine) -> list[Change]:
-    """Make the node be `desired`; return the changes that were made.
-
-    The flows come last in each pass: while ovsdb-server is away, vswitchd neither forwards nor
-    answers, and waiting for it would keep ovsdb-server away.
-    Raises VerificationError when what is read back stays different, and whatever a change raises.
-    """
-    made: list[Change] = []
-    for attempt in range(1, _PASSES + 1):
-        rest = await _differences(desired, machine)
-        try:
-            if rest:
-                applier = Applier(desired, machine)
-                await in_thread(applier.apply, rest, on_cancel=applier.stop)
-        except ApplyError as error:
-            if not error.retryable or attempt == _PASSES:
-                raise
-            made += rest
-            continue  # something went while it was being changed; what is there now, is read again
-        changes = rest + await engine.repair()
-        if not changes:
-            return made
-        made += changes
-    names = ", ".join(f"{c.key.kind.name.lower()} {c.key.name}" for c in changes[:5])
-    raise VerificationError(
-        f"the node does not become what it should be: {names}",
-        remedy="another program may be changing the same things; see the logs in the run directory",
-        retryable=True,
-    )
-
-
-async def _differences(desired: DesiredState, machine: Machine) -> list[Change]:
-    return diff(desired.items, await in_thread(observe, desired, machine))
-
-
 async def make_engine(
     desired: DesiredState, machine: Machine, on_lost: Callable[[], None] | None = None
 ) -> FlowEngine:
-    """The flow engine of that node, with the ports that its bridge has now."""
-    engine = FlowEngine(desired.bridge.name, machine.ovs_socket, desired.pipeline, on_lost)
+    """The flow engine of that node, with the ports that its bridge has now.
+
+    One that keeps watch (`on_lost`) begins closed: what it puts right before the node was read back
+    must not open the tunnel.
+    """
+    name, socket = desired.bridge.name, machine.ovs_socket
+    engine = FlowEngine(name, socket, desired.pipeline, on_lost, closed=on_lost is not None)
     row = await in_thread(read_bridge, desired.bridge.name, machine)
     if row is not None:
         engine.set_rows(row.ports.values())
@@ -147,6 +111,7 @@ class Controller:
     _stopping: bool = False
     _reload_asked: bool = True  # clients may have come since `desired` was worked out
     _watched: dict[int, int] = field(default_factory=dict)
+    _read_back: DesiredState | None = None  # the last state that the whole node was found in
 
     async def run(self, on_ready: Callable[[], None], *, patient: bool = False) -> None:
         """Bring the node up, report it, and keep it until told to stop.
@@ -162,7 +127,7 @@ class Controller:
         tasks = [_in_background(self._keep_endpoints())]
         try:
             if not patient:
-                await converge(self.desired, self.machine, engine)
+                await self._converge(engine)
             self._watch_processes(loop)
             watch = self._watch_bridge(engine, loop)
             tasks += [_in_background(engine.run()), _in_background(network.run())]
@@ -207,10 +172,9 @@ class Controller:
         self._wake.set()
 
     def replace(self, desired: DesiredState) -> None:
-        """Keep another state from now on, on the same bridge. Raises what compiling it does, and
-        keeps the old one."""
-        if self.flows is not None:
-            self.flows.set_pipeline(desired.pipeline)
+        """Keep another state from the next pass on, on the same bridge. Raises what compiling it
+        does, and keeps the old one."""
+        _ = desired.pipeline.base
         self.desired = desired
 
     def ask_reload(self) -> None:
@@ -284,10 +248,22 @@ class Controller:
                 self.on_pass(made)
 
     async def _repair(self, engine: FlowEngine) -> list[Change]:
-        made = await converge(self.desired, self.machine, engine)
-        for change in made:
-            _log.warning("repaired", kind=change.key.kind.name.lower(), what=change.key.name)
+        is_known = self.desired is self._read_back
+        made = await self._converge(engine)
+        if made and is_known:
+            _log.warning("repaired", changes=len(made), what=summary(made))
+        elif made:
+            _log.info("the node is as declared", changes=len(made))
         await in_thread(self._trim_logs)
+        return made
+
+    async def _converge(self, engine: FlowEngine) -> list[Change]:
+        desired = self.desired
+        if desired is self._read_back:
+            return await converge.repair(desired, self.machine, engine)
+        self._read_back = None
+        made = await converge.change(desired, self.machine, engine)
+        self._read_back = desired
         return made
 
     def _trim_logs(self) -> None:

@@ -20,6 +20,7 @@ from privacy_router.node.flow_plan import FlowPlan
 from privacy_router.node.flows import FlowError, FlowTable
 from privacy_router.node.proxmox import container_mac
 from privacy_router.ovsdb.client import OvsDatabase
+from privacy_router.plan.state import summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -42,6 +43,8 @@ class FlowEngine:
     With `on_trouble` it keeps watch, which takes `run`: and what it cannot put right by itself
     (the switch is gone) it tells. Without, it only answers. `on_repaired` is told what it put back
     while it kept watch, and `on_port` of ports of the mesh that have their flows, or are gone.
+
+    While it is `closed`, the flows that it wants drop what any hop sends; see `node.converge`.
     """
 
     def __init__(
@@ -50,10 +53,12 @@ class FlowEngine:
         database: Path,
         pipeline: Pipeline,
         on_trouble: Callable[[], None] | None = None,
+        *,
+        closed: bool = False,
     ) -> None:
         self._bridge_name = bridge_name
         self._database = database
-        self._plan = FlowPlan(pipeline, container_mac)
+        self._plan = FlowPlan(pipeline, container_mac, closed=closed)
         self._wake = asyncio.Event()
         self._table = FlowTable(
             bridge_name,
@@ -72,10 +77,19 @@ class FlowEngine:
 
     # --- what should be there --------------------------------------------------------------------
 
-    def set_pipeline(self, pipeline: Pipeline) -> None:
-        """Another configuration; takes effect with the next repair. Raises what compiling does,
-        and keeps the old one."""
-        self._plan.use(pipeline)
+    @property
+    def closed(self) -> bool:
+        """Whether the tunnel is to be closed."""
+        return self._plan.closed
+
+    def close_tunnel(self, pipeline: Pipeline) -> None:
+        """Want the flows of that configuration, with the tunnel closed; takes effect with the next
+        repair."""
+        self._plan.use(pipeline, closed=True)
+
+    def open_tunnel(self, pipeline: Pipeline) -> None:
+        """The same with the tunnel open."""
+        self._plan.use(pipeline, closed=False)
 
     def set_rows(self, rows: Iterable[PortRow]) -> None:
         """All ports of the bridge, as the database has them; takes effect with the next repair."""
@@ -173,8 +187,8 @@ class FlowEngine:
             if not drifted:
                 return
             made = await self._repair_under(drifted)
-        for change in made:
-            _log.warning("repaired", kind=change.key.kind.name.lower(), what=change.key.name)
+        if made:
+            _log.warning("repaired", changes=len(made), what=summary(made))
         for key in self._contention.note(time.monotonic(), (change.key.name for change in made)):
             _log.error(
                 "another program keeps changing the flows of this bridge; only one may have it",

@@ -31,29 +31,50 @@ class FlowPlan:
     """The flows and meters of one bridge. `mac_of` gives the MAC of the container behind a port
     whose own MAC is another, or None."""
 
-    def __init__(self, pipeline: Pipeline, mac_of: Callable[[str], str | None]) -> None:
+    def __init__(
+        self, pipeline: Pipeline, mac_of: Callable[[str], str | None], *, closed: bool = False
+    ) -> None:
         self._mac_of = mac_of
         self._rows: dict[str, PortRow] = {}
-        self.use(pipeline)
+        self._pipeline, self._closed = pipeline, closed
+        self._compile()
 
-    def use(self, pipeline: Pipeline) -> None:
-        """Take another configuration. Raises what compiling it does, and keeps the old one."""
-        base = pipeline.base
-        mesh = Mesh(pipeline.config)
+    def use(self, pipeline: Pipeline, *, closed: bool) -> None:
+        """Take another configuration, with the tunnel closed or open.
+
+        Opening and closing cost what the hops' flows cost, however many containers there are.
+        """
+        is_new = pipeline is not self._pipeline
+        self._pipeline, self._closed = pipeline, closed
+        if is_new:
+            self._compile()
+        else:
+            self._hold(_BASE, self._base())
+
+    def _base(self) -> Program:
+        return self._pipeline.closed if self._closed else self._pipeline.base
+
+    def _compile(self) -> None:
+        base = self._base()
+        self.mesh = Mesh(self._pipeline.config)
         for row in self._rows.values():
-            mesh.put(row, self._mac_of(row.name))
-        self._pipeline, self.mesh = pipeline, mesh
+            self.mesh.put(row, self._mac_of(row.name))
         self._programs: dict[str, Program] = {}
         self._mods: dict[str, tuple[FlowMod, ...]] = {}
         self._owners: dict[int, str] = {}
         self._hold(_BASE, base)
-        for name in list(mesh.ports):
+        for name in list(self.mesh.ports):
             self._hold(name, self._compiled(name))
+
+    @property
+    def closed(self) -> bool:
+        """Whether the tunnel's packets are to be dropped."""
+        return self._closed
 
     def set_rows(self, rows: Iterable[PortRow]) -> None:
         """Take in all ports of the bridge, as the database has them."""
         self._rows = {row.name: row for row in rows}
-        self.use(self._pipeline)
+        self._compile()
 
     # --- asking ----------------------------------------------------------------------------------
 
@@ -130,7 +151,7 @@ class FlowPlan:
         flows speak of them, so that all was compiled anew."""
         names = sorted(names)
         if not self._pipeline.speaks_of.isdisjoint(names):
-            self.use(self._pipeline)
+            self._compile()
             return None
         old = [mod for name in names for mod in self._mods.get(name, ())]
         meters = {rate.meter_id for name in names for rate in self._rates_of(name)}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.node import machine as machines
-from privacy_router.node.controller import make_engine, observe_all
+from privacy_router.node.controller import make_engine
+from privacy_router.node.converge import observe_all
 from privacy_router.node.observe import read_bridge
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.proxmox import container_mac

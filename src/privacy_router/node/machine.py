@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privacy_router.errors import ConflictError, MissingPrerequisiteError, PrivilegeError
+from privacy_router.host import sysctl
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.wireguard import (
@@ -54,12 +55,17 @@ class Machine:
     @property
     def borrowed(self) -> BorrowedSettings:
         """The host's settings that were changed."""
-        return BorrowedSettings(self.paths.run / "borrowed.json")
+        return borrowed_settings(self.paths)
 
     @property
     def management_socket_dir(self) -> Path:
         """Where vswitchd puts `<bridge>.mgmt`."""
         return self.ovs_socket.parent
+
+
+def borrowed_settings(paths: NodePaths) -> BorrowedSettings:
+    """The host's settings that the node of these paths changed."""
+    return BorrowedSettings(paths.run / "borrowed.json")
 
 
 def inspect(config: PrivacyRouterConfig, paths: NodePaths, *, to_run: bool = False) -> Machine:
@@ -72,12 +78,14 @@ def inspect(config: PrivacyRouterConfig, paths: NodePaths, *, to_run: bool = Fal
     kernel_wireguard = kernel_has_wireguard()
     if to_run:
         _require_programs(system_ovs=system, kernel_wireguard=kernel_wireguard)
+    uplink = _uplink()
     facts = NodeFacts(
         datapath_type="system" if system else "netdev",
         kernel_wireguard=kernel_wireguard,
         private_ovs=not system,
         run_dir=str(paths.run),
-        uplink=_uplink(),
+        uplink=uplink,
+        uplink_forwards=uplink is not None and _forwards(uplink, borrowed_settings(paths)),
     )
     return Machine(
         paths=paths,
@@ -109,6 +117,14 @@ def _use_system_ovs(config: PrivacyRouterConfig) -> bool:
 def _uplink() -> str | None:
     with Netlink() as netlink:
         return netlink.default_device()
+
+
+def _forwards(device: str, borrowed: BorrowedSettings) -> bool:
+    """Whether the machine itself forwards what comes in by the device: all of it, or this one's
+    before the node changed it."""
+    everything, own = "ipv4/ip_forward", f"ipv4/conf/{device}/forwarding"
+    now = sysctl.read(None, (everything, own))
+    return "1" in (now[everything], borrowed.before(own) or now[own])
 
 
 def _require_programs(*, system_ovs: bool, kernel_wireguard: bool) -> None:

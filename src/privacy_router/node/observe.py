@@ -12,11 +12,12 @@ from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.model import PortSpec
 from privacy_router.plan.chain import NAMESPACES
 from privacy_router.plan.firewall import TABLE
+from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.plan.namespace import route_name, rule_name
 from privacy_router.plan.state import HOST, Device, Key, Kind, PeerState, TunnelState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from privacy_router.host.topology import Link, Routes
@@ -34,7 +35,7 @@ def observe(desired: DesiredState, machine: Machine) -> Items:
     items.update(_processes(desired, machine))
     for name in namespaces.bound(NAMESPACES):
         items.update(_namespace(name, desired))
-    items.update(_host(desired))
+    items.update(_host(desired, machine))
     items.update(_bridge(desired, machine))
     items.update(_tunnels(desired, machine))
     return items
@@ -73,13 +74,14 @@ def _namespace(name: str, desired: DesiredState) -> Items:
     return items
 
 
-def _host(desired: DesiredState) -> Items:
+def _host(desired: DesiredState, machine: Machine) -> Items:
     """The few items in the host's own namespace; all else there is none of the node's business."""
-    items: Items = dict(_settings(HOST, None, desired))
-    ruleset = nftables.read(None, TABLE)
-    if ruleset:
-        items[Key(Kind.FIREWALL, HOST, TABLE)] = nftables.canonical(ruleset)
-    if not any(key.where == HOST for key in desired.items):
+    items: Items = dict(_settings(HOST, None, desired, machine.borrowed.names()))
+    for table in (TABLE, *nftables.tables(None, GUARD_PREFIX)):
+        ruleset = nftables.read(None, table)
+        if ruleset:
+            items[Key(Kind.FIREWALL, HOST, table)] = nftables.canonical(ruleset)
+    if not any(key.where == HOST and key.kind is Kind.DEVICE for key in desired.items):
         return items
     with Netlink() as netlink:
         found: Items = dict(_devices(HOST, netlink.links(), desired))
@@ -88,8 +90,12 @@ def _host(desired: DesiredState) -> Items:
     return items | {key: value for key, value in found.items() if key in desired.items}
 
 
-def _settings(name: str, path: Path | None, desired: DesiredState) -> Iterator[tuple[Key, Any]]:
-    wanted = {
+def _settings(
+    name: str, path: Path | None, desired: DesiredState, borrowed: Collection[str] = ()
+) -> Iterator[tuple[Key, Any]]:
+    """The settings that are desired, and those of the host that were changed earlier."""
+    wanted = {setting: Key(Kind.DEVICE_SETTING, name, setting) for setting in borrowed}
+    wanted |= {
         key.name: key
         for key in desired.items
         if key.kind in (Kind.SETTING, Kind.DEVICE_SETTING) and key.where == name

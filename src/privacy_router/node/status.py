@@ -12,7 +12,8 @@ from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.ping import echo_rtt_ms
 from privacy_router.node import machine as machines
-from privacy_router.node.controller import make_engine, observe_all
+from privacy_router.node.controller import make_engine
+from privacy_router.node.converge import observe_all
 from privacy_router.node.inspection import read_flows
 from privacy_router.node.lock import controller_pid
 from privacy_router.node.paths import NodePaths

@@ -15,6 +15,7 @@ from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.plan.chain import GATEWAY_TUNNEL, NAMESPACES, WARP_TUNNEL
 from privacy_router.plan.firewall import TABLE
+from privacy_router.plan.guard import GUARD_PREFIX
 
 if TYPE_CHECKING:
     from privacy_router.node.machine import Machine
@@ -43,6 +44,8 @@ def tear_down(machine: Machine, bridge_name: str) -> None:
         namespaces.delete(name)
     for bridge in bridges:
         _clear_host(machine, bridge)
+    for guard in nftables.tables(None, GUARD_PREFIX):
+        nftables.delete(None, guard)
     _clear_files(machine)
     _remove_empty_directories()
 
@@ -93,9 +96,9 @@ def _remove_empty_directories() -> None:
 
 
 def _clear_host(machine: Machine, bridge_name: str) -> None:
+    machine.borrowed.give_back()
     if nftables.read(None, TABLE):
         nftables.delete(None, TABLE)
-    machine.borrowed.give_back()
     remove_leftover_devices(bridge_name, private_ovs=machine.facts.private_ovs)
 
 

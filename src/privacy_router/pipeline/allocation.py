@@ -64,9 +64,22 @@ _FIRST_TRACKING_ZONE = 0x5052
 MESH_TRACKING_ZONE = _FIRST_TRACKING_ZONE
 
 
-def tracking_zone(stretch: int) -> int:
-    """The connection tracking zone of a stretch of the chain, by its place (from 0)."""
-    return MESH_TRACKING_ZONE + 1 + stretch
+# Each pair of neighbours has a number of its own for good: a connection that one chain remembers
+# is never taken for one of another chain.
+_STRETCHES = (
+    frozenset({"gateway", "warp"}),
+    frozenset({"warp", "xray"}),
+    frozenset({"gateway", "xray"}),
+    frozenset({"xray", "exit"}),
+)
+
+
+def tracking_zone(hop: str, neighbour: str) -> int:
+    """The connection tracking zone of the stretch between two hops, in either order.
+
+    Raises ValueError for hops that are never neighbours.
+    """
+    return MESH_TRACKING_ZONE + 1 + _STRETCHES.index(frozenset({hop, neighbour}))
 
 
 class Rate(IntEnum):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.openflow.instructions import Instruction
     from privacy_router.pipeline.mesh import MeshPort
-    from privacy_router.pipeline.segment import SegmentPort
+    from privacy_router.pipeline.segment import Segment, SegmentPort
 
 SECURITY_KEY = "openflow.enable_security_flows"
 LINK_LOCAL = "fe80::/10"
@@ -26,6 +26,7 @@ _GROUP_BIT = ("01:00:00:00:00:00", "01:00:00:00:00:00")
 _NO_MAC = "00:00:00:00:00:00"
 _SOLICIT, _ADVERTISE = 135, 136  # RFC 4861, 4.3 and 4.4
 
+_CLOSED = 0xFFFF
 _GROUPS, _NEIGHBOUR, _FORGED, _OWN, _REST = 300, 200, 150, 100, 10
 
 
@@ -35,6 +36,23 @@ def misses() -> Iterator[Flow]:
         onward = goto(table.miss) if table.miss else DROP
         what = f"to {table.miss}" if table.miss else "drop"
         yield Flow(table.name, 0, Match(), onward, Layer.BASE, "pipeline", f"{what} on a miss")
+
+
+def closed(segment: Segment) -> Iterator[Flow]:
+    """Drop what any hop sends, before every other flow: in force while the chain changes.
+
+    They name the numbers of all roles, so that they hold for the old chain and for the new one.
+    """
+    for number in segment.reserved_numbers:
+        yield Flow(
+            "classify",
+            _CLOSED,
+            Match(in_port=number),
+            DROP,
+            Layer.BASE,
+            "pipeline",
+            "the tunnel is closed while the chain changes",
+        )
 
 
 def group_senders() -> Flow:

@@ -50,6 +50,13 @@ class Pipeline:
         check(program, self._zones)
         return program
 
+    @cached_property
+    def closed(self) -> Program:
+        """The same with the tunnel closed: no packet of a hop passes, those of the mesh do."""
+        if not self.config.openflow.enabled:
+            return Program()
+        return Program(tuple(classify.closed(self.segment))) + self.base
+
     def of_port(self, port: MeshPort, others: Mapping[str, MeshPort]) -> Program:
         """What comes with one port; `others` are all ports of the mesh by name, itself included.
 

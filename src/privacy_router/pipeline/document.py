@@ -220,7 +220,7 @@ def _tracking_zones(pipeline: Pipeline) -> Iterator[str]:
     zones = {MESH_TRACKING_ZONE: "the mesh"}
     for source, target in segment.edges:
         stretch = f"between `{source.port}` and `{target.port}`"
-        zones.setdefault(tracking_zone_between(segment, source, target), stretch)
+        zones.setdefault(tracking_zone_between(source, target), stretch)
     yield from _grid(("zone", "connections"), sorted(zones.items()))
     yield ""
 

@@ -42,6 +42,10 @@ class Segment(Protocol):
         """Every port of the segment."""
 
     @property
+    def reserved_numbers(self) -> Sequence[int]:
+        """The OpenFlow numbers of all hops that any configuration can have."""
+
+    @property
     def edges(self) -> Sequence[tuple[SegmentPort, SegmentPort]]:
         """Who may hand packets to whom, outward and back; the chain's only ways."""
 
@@ -64,15 +68,10 @@ def hop_named(segment: Segment, hop: str) -> SegmentPort | None:
     return next((port for port in segment.ports if port.hop == hop), None)
 
 
-def tracking_zone_between(segment: Segment, one: SegmentPort, other: SegmentPort) -> int:
+def tracking_zone_between(one: SegmentPort, other: SegmentPort) -> int:
     """The connection tracking zone of the stretch between two hops that are neighbours.
 
     A client's packet crosses the bridge once on each stretch; in one zone for all, the second
     crossing would look like a repetition of the first.
     """
-    stretches: list[set[str]] = []
-    for source, target in segment.edges:
-        stretch = {source.port, target.port}
-        if stretch not in stretches:
-            stretches.append(stretch)
-    return tracking_zone(stretches.index({one.port, other.port}))
+    return tracking_zone(one.hop, other.hop)

@@ -29,7 +29,7 @@ _NEW_STATE = "+new+trk"
 def privacy_lookups(segment: Segment) -> Iterator[Flow]:
     """Each stretch of the chain has a tracking zone of its own."""
     for source, target in segment.edges:
-        zone = tracking_zone_between(segment, source, target)
+        zone = tracking_zone_between(source, target)
         look = do(Ct(zone=zone, table_id=number_of("state")))
         way = f"{source.hop} → {target.hop}"
         if (source, target) == segment.way_back:
@@ -76,7 +76,7 @@ def privacy_begins(segment: Segment) -> Iterator[Flow]:
     address is its own.
     """
     for source, target in segment.edges:
-        zone = tracking_zone_between(segment, source, target)
+        zone = tracking_zone_between(source, target)
         way = f"{source.hop} → {target.hop}"
         for match in _beginnings(segment, source, target):
             yield _state(_NEW, match, _commit(zone), f"new: {way}", source.ofport)

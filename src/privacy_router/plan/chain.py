@@ -15,6 +15,8 @@ from ipaddress import (
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.host.topology import Address, Interface
 
@@ -25,9 +27,16 @@ NAMESPACES = tuple(f"{NAMESPACE_PREFIX}{hop}" for hop in ("gateway", "warp", "xr
 GATEWAY_TUNNEL = "wg100"
 WARP_TUNNEL = "wgcf"
 EXIT_PORT = "pr-exit"
+WARP_SOCKET_MARK = 0x70720001
+"""Firewall mark of the sockets of WARP's device; the host's guard knows its packets by it."""
 TRANSIT_MTU_BYTES = 1500
 WIREGUARD_OVERHEAD_BYTES = 80
-_FIRST_CONTAINER_OFPORT = 16
+PORT_NUMBERS: Mapping[str, int] = {"warp": 1, "gateway": 2, "xray": 3, "exit": 4}
+"""OpenFlow number of each role's port, and host number of its addresses on the segment.
+
+A number belongs to one role for good. While the chain changes, a flow of the old chain that
+outputs to a number must not reach the port of another role.
+"""
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,11 @@ class Chain:
         return tuple(ways)
 
     @property
+    def reserved_numbers(self) -> tuple[int, ...]:
+        """The OpenFlow numbers of all roles, also of those that this chain is without."""
+        return tuple(sorted(PORT_NUMBERS.values()))
+
+    @property
     def way_back(self) -> tuple[Station, Station] | None:
         """The turn back to the gateway, where packets to clients part from all others."""
         turning = self.warp or self.xray
@@ -123,7 +137,8 @@ def build(config: PrivacyRouterConfig) -> Chain:
     hops = config.chain_hops
     direct = "xray" in hops and "warp" not in hops
 
-    def station(hop: str, port: str, number: int) -> Station:
+    def station(hop: str, port: str) -> Station:
+        number = PORT_NUMBERS[hop]
         return Station(
             hop=hop,
             port=port,
@@ -134,10 +149,10 @@ def build(config: PrivacyRouterConfig) -> Chain:
         )
 
     return Chain(
-        gateway=station("gateway", config.wireguard.port_name, 2) if "gateway" in hops else None,
-        warp=station("warp", config.warp.interface, 1) if "warp" in hops else None,
-        xray=station("xray", config.xray.port_name, 3) if "xray" in hops else None,
-        exit=station("exit", EXIT_PORT, 1) if direct else None,
+        gateway=station("gateway", config.wireguard.port_name) if "gateway" in hops else None,
+        warp=station("warp", config.warp.interface) if "warp" in hops else None,
+        xray=station("xray", config.xray.port_name) if "xray" in hops else None,
+        exit=station("exit", EXIT_PORT) if direct else None,
         clients=(config.wireguard.client_subnet, config.wireguard.client_subnet6),
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from privacy_router.hops.gateway import device_config
 from privacy_router.hops.xray import runner
 from privacy_router.hops.xray.settings import Vps, client_settings
+from privacy_router.host import nftables
 from privacy_router.host.confinement import Capability, Confinement
 from privacy_router.host.processes import ProcessSpec
 from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer
@@ -18,8 +19,9 @@ from privacy_router.pipeline.compile import Pipeline
 from privacy_router.plan import chain as chains
 from privacy_router.plan import hops
 from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
+from privacy_router.plan.guard import host_guard
 from privacy_router.plan.namespace import anywhere
-from privacy_router.plan.state import DesiredState, Key, Kind, PeerState, TunnelState
+from privacy_router.plan.state import HOST, DesiredState, Key, Kind, PeerState, TunnelState
 
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from privacy_router.plan.namespace import Items
 
 XRAY_PROCESS = "xray"
+OVS_PROCESSES = ("ovsdb-server", "ovs-vswitchd")
 TUN_DEVICE = "/dev/net/tun"
 
 
@@ -38,6 +41,7 @@ def compile_node(config: PrivacyRouterConfig, keys: NodeKeys, facts: NodeFacts) 
     tunnels = _tunnels(config, chain, keys)
     processes = _processes(config, chain, keys, facts)
     items: Items = {
+        **_guard_items(config, chain, keys),
         **_hop_items(config, chain, keys),
         **_exit_items(config, chain, facts),
         **_bridge_items(bridge),
@@ -75,9 +79,15 @@ def _hop_items(config: PrivacyRouterConfig, chain: Chain, keys: NodeKeys) -> Ite
 
 
 def _exit_items(config: PrivacyRouterConfig, chain: Chain, facts: NodeFacts) -> Items:
-    if chain.exit is None:
+    if chain.exit is None or chain.xray is None:
         return {}
-    return hops.host_exit(config, chain, chain.exit, facts.uplink)
+    return hops.host_exit(config, chain, chain.exit, chain.xray, facts)
+
+
+def _guard_items(config: PrivacyRouterConfig, chain: Chain, keys: NodeKeys) -> Items:
+    endpoint = keys.warp.endpoint if chain.warp is not None and keys.warp is not None else None
+    name, objects = host_guard(config, chain, endpoint)
+    return {Key(Kind.FIREWALL, HOST, name): nftables.canonical(objects)}
 
 
 def _tunnels(
@@ -223,6 +233,9 @@ def _xray_process(
     return ProcessSpec(
         name=XRAY_PROCESS,
         argv=runner.command(file),
+        # started anew when its way out changes: its connections and its clients' UDP sessions
+        # belong to the old way, on which no answer comes any more
+        env={"PRIVACY_ROUTER_WAY_OUT": chain.router.hop},
         namespace=Path("/run/netns") / f"{chain.xray.namespace}",
         inputs=json.dumps(settings, sort_keys=True).encode(),
         confinement=Confinement(

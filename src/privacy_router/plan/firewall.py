@@ -99,9 +99,21 @@ def carries(protocol: str) -> Expression:
     return _match({"meta": {"key": "l4proto"}}, protocol)
 
 
+def is_source_translated() -> Expression:
+    """The packet's connection leaves with another source address than it came with."""
+    return _match({"ct": {"key": "status"}}, "snat", "in")
+
+
 def is_marked(mark: int) -> Expression:
     """The packet carries that mark."""
     return _match({"meta": {"key": "mark"}}, mark)
+
+
+def in_table(table: str, objects: Ruleset) -> Ruleset:
+    """The same chains and rules in another table."""
+    return [
+        {kind: {**content, "table": table} for kind, content in item.items()} for item in objects
+    ]
 
 
 ACCEPT: Expression = {"accept": None}
@@ -203,44 +215,46 @@ def xray(
             for protocol in ("tcp", "udp")
         ]
     objects += [
-        rule("output", goes_out_by(port), _is_for(resolver), destination_port("udp", 53), ACCEPT)
+        rule("output", goes_out_by(port), is_for(resolver), destination_port("udp", 53), ACCEPT)
         for resolver in resolvers
     ]
     return objects
 
 
 def exit_of_host(
-    port: str, xray: Iterable[Network], vps_port: int, resolvers: Iterable[Address]
+    port: str,
+    xray: Network,
+    vps_port: int,
+    resolvers: Iterable[Address],
+    *,
+    closed_uplink: str | None,
 ) -> Ruleset:
     """The host's share where there is no WARP: XRay to its VPS and its name's lookup, else nothing.
 
-    These chains accept by policy: what does not concern the exit port is the host's own business.
+    `closed_uplink` is the uplink if the machine did not forward what comes in by it before: then it
+    forwards the answers to XRay and nothing else. Otherwise these chains accept by policy: what
+    does not concern the exit port is the host's own business.
     """
+    allowed = [[destination_port("tcp", vps_port)]]
+    allowed += [[is_for(resolver), destination_port("udp", 53)] for resolver in resolvers]
     objects = [
         chain("input", "filter", "input", _FILTER_PRIORITY, "accept"),
         chain("forward", "filter", "forward", _FILTER_PRIORITY, "accept"),
         chain("postrouting", "nat", "postrouting", _SOURCE_NAT_PRIORITY, "accept"),
         rule("input", came_in_by(port), DROP),
-    ]
-    for network in xray:
-        allowed = [destination_port("tcp", vps_port)]
-        objects += [
-            rule("forward", came_in_by(port), from_(network), *allowed, ACCEPT),
-            rule("postrouting", from_(network), MASQUERADE),
-        ]
-    objects += [
-        rule("forward", came_in_by(port), _is_for(resolver), destination_port("udp", 53), ACCEPT)
-        for resolver in resolvers
-    ]
-    return [
-        *objects,
+        rule("postrouting", came_in_by(port), from_(xray), MASQUERADE),
+        *(rule("forward", came_in_by(port), from_(xray), *what, ACCEPT) for what in allowed),
         rule("forward", came_in_by(port), DROP),
-        rule("forward", goes_out_by(port), is_reply(), ACCEPT),
+        rule("forward", goes_out_by(port), to(xray), is_reply(), ACCEPT),
         rule("forward", goes_out_by(port), DROP),
     ]
+    if closed_uplink is not None:
+        objects.append(rule("forward", came_in_by(closed_uplink), DROP))
+    return objects
 
 
-def _is_for(address: Address) -> Expression:
+def is_for(address: Address) -> Expression:
+    """The packet's destination is that address."""
     field = {"payload": {"protocol": "ip" if address.version == 4 else "ip6", "field": "daddr"}}
     return _match(field, str(address))
 

@@ -24,7 +24,7 @@ from privacy_router.plan.state import HOST
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.plan.chain import Chain, Station
-    from privacy_router.plan.keys import WarpTunnel
+    from privacy_router.plan.keys import NodeFacts, WarpTunnel
     from privacy_router.plan.namespace import Items
 
 TO_CLIENTS = 101
@@ -116,23 +116,28 @@ def xray(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Items:
 
 
 def host_exit(
-    config: PrivacyRouterConfig, chain: Chain, station: Station, uplink: str | None
+    config: PrivacyRouterConfig, chain: Chain, station: Station, xray: Station, facts: NodeFacts
 ) -> Items:
     """The host's share of a chain without WARP: XRay's connection to the VPS, over IPv4.
 
     IPv6 is left out, since a host that forwards it stops listening to its router.
     """
     space = NamespaceItems(HOST)
-    xray_addresses = [chain.xray.v4.ip] if chain.xray else []
-    resolvers = [address for address in config.xray.dns if address.version == 4]
+    (source,) = networks_of([xray.v4.ip])
     space.firewall(
-        firewall.exit_of_host(station.port, networks_of(xray_addresses), config.vps_port, resolvers)
+        firewall.exit_of_host(
+            station.port,
+            source,
+            config.vps_port,
+            [address for address in config.xray.dns if address.version == 4],
+            closed_uplink=None if facts.uplink_forwards else facts.uplink,
+        )
     )
     space.device(station.port, station.mac, TRANSIT_MTU_BYTES)
     space.address(station.port, station.v4)
     for peer in chain.peers_of(station):
         space.neighbour(Neighbour(peer.v4.ip, peer.mac, station.port))
-    for device in (station.port, *([uplink] if uplink else [])):
+    for device in (station.port, *([facts.uplink] if facts.uplink else [])):
         space.device_sysctl({f"ipv4/conf/{device}/forwarding": "1"})
     return space.items
 

@@ -45,3 +45,5 @@ class NodeFacts:
     private_ovs: bool
     run_dir: str
     uplink: str | None = None
+    uplink_forwards: bool = False
+    """Whether the machine forwarded what comes in by its uplink before the node did."""

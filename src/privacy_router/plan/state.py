@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from privacy_router.host.processes import ProcessSpec
     from privacy_router.host.uapi import WireGuardConfig
@@ -122,6 +122,21 @@ class DesiredState:
     processes: Mapping[str, ProcessSpec]
     tunnels: Mapping[str, WireGuardConfig]
     fingerprint: str = ""
+
+
+_NAMED_MOST = 3
+
+
+def summary(changes: Sequence[Change]) -> str:
+    """The changes in one line: of each kind how many, and the names of the first few."""
+    names: dict[Kind, list[str]] = {}
+    for change in changes:
+        names.setdefault(change.key.kind, []).append(f"{change.key.name} ({change.key.where})")
+    parts = []
+    for kind, found in names.items():
+        more = f" and {len(found) - _NAMED_MOST} more" if len(found) > _NAMED_MOST else ""
+        parts.append(f"{kind.name.lower()} {', '.join(found[:_NAMED_MOST])}{more}")
+    return "; ".join(parts)
 
 
 def diff(desired: Mapping[Key, Any], observed: Mapping[Key, Any]) -> list[Change]:

@@ -19,7 +19,7 @@ from privacy_router.host.nftables import NftablesError
 from privacy_router.host.threads import in_thread
 from privacy_router.host.uapi import UapiError
 from privacy_router.node import clients
-from privacy_router.node.controller import observe_all
+from privacy_router.node.converge import observe_all
 from privacy_router.node.inspection import port_names
 from privacy_router.node.status import ClientStatus, HopStatus, glance
 

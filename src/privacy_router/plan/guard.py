@@ -1,0 +1,88 @@
+"""The host's guard: what of the node may never leave the host's own namespace (pure).
+
+The hops hold by having no route, no forwarding and no flow. The guard is for the moments in which
+one of these is being changed, or was broken: it names what must not leave, and by which device, so
+it holds whatever the rest of the node looks like. It is in force before the first item of a node
+and is the last one to go.
+
+Each guard is a table whose name is made from its content. A changed guard is therefore another
+table: it is added before anything of the old chain is touched, and the old one is removed after
+the new chain was read back. In between both are in force, so both chains' addresses are covered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from privacy_router.plan import firewall
+from privacy_router.plan.chain import EXIT_PORT, GATEWAY_TUNNEL, WARP_SOCKET_MARK, WARP_TUNNEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.host.nftables import Ruleset
+    from privacy_router.host.uapi import Endpoint
+    from privacy_router.plan.chain import Chain
+    from privacy_router.plan.firewall import Expression
+
+GUARD_PREFIX = f"{firewall.TABLE}_guard_"
+_BEFORE_OTHERS = -300
+_AFTER_TRANSLATION = 300
+_DIGEST_DIGITS = 8
+
+
+def host_guard(
+    config: PrivacyRouterConfig, chain: Chain, warp_endpoint: Endpoint | None
+) -> tuple[str, Ruleset]:
+    """The guard's table name and its chains and rules.
+
+    * What comes in by a device of a hop is neither taken nor forwarded: such a device is in the
+      host's namespace only before it was moved, or after something went wrong.
+    * What has an address of the clients or of the segment as its source does not leave, unless
+      towards the exit port. What comes from the exit port leaves with a translated source only.
+    * The sockets of WARP's device, which carry a mark, speak to WARP's endpoint only: a peer that
+      was swapped, or an endpoint that roamed, is sent nothing.
+    """
+    objects = [*_rules(config, chain, warp_endpoint)]
+    digest = hashlib.sha256(json.dumps(objects, sort_keys=True).encode()).hexdigest()
+    name = f"{GUARD_PREFIX}{digest[:_DIGEST_DIGITS]}"
+    return name, firewall.in_table(name, objects)
+
+
+def _rules(
+    config: PrivacyRouterConfig, chain: Chain, warp_endpoint: Endpoint | None
+) -> Iterator[dict[str, object]]:
+    for hook in ("input", "forward", "output"):
+        yield firewall.chain(hook, "filter", hook, _BEFORE_OTHERS, "accept")
+    yield firewall.chain("postrouting", "filter", "postrouting", _AFTER_TRANSLATION, "accept")
+    hop_ports = [station.port for station in chain.stations if station.port != EXIT_PORT]
+    for device in (config.bridge_name, *hop_ports, GATEWAY_TUNNEL, WARP_TUNNEL):
+        for hook in ("input", "forward"):
+            yield firewall.rule(hook, firewall.came_in_by(device), firewall.DROP)
+    yield from _output(warp_endpoint)
+    yield from _postrouting(config, chain)
+
+
+def _output(warp_endpoint: Endpoint | None) -> Iterator[dict[str, object]]:
+    of_warp = firewall.is_marked(WARP_SOCKET_MARK)
+    if warp_endpoint is not None:
+        address, port = warp_endpoint
+        to_endpoint = (firewall.is_for(address), firewall.destination_port("udp", port))
+        yield firewall.rule("output", of_warp, *to_endpoint, firewall.ACCEPT)
+    yield firewall.rule("output", of_warp, firewall.DROP)
+
+
+def _postrouting(config: PrivacyRouterConfig, chain: Chain) -> Iterator[dict[str, object]]:
+    def rule(*expressions: Expression) -> dict[str, object]:
+        return firewall.rule("postrouting", *expressions)
+
+    yield rule(firewall.goes_out_by("lo"), firewall.ACCEPT)
+    yield rule(firewall.goes_out_by(EXIT_PORT), firewall.ACCEPT)
+    for network in (*chain.clients, config.transit_subnet, config.transit_subnet6):
+        yield rule(firewall.from_(network), firewall.DROP)
+    from_exit = firewall.came_in_by(EXIT_PORT)
+    yield rule(from_exit, firewall.is_source_translated(), firewall.ACCEPT)
+    yield rule(from_exit, firewall.DROP)

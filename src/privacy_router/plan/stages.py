@@ -1,0 +1,83 @@
+"""In which order a chain is changed so that no packet meets half of it (pure).
+
+A change of the chain is many changes of items, and between two of them the node is neither the old
+chain nor the new one. So they are made in three stages, and the tunnel is closed around the second:
+
+* `before`: what can be made beside the old chain: namespaces that are new, what is in them, new
+  processes, the guard. It takes longest, and the old chain carries the clients meanwhile.
+* `during`: what the old or the new chain's packets could meet. The flows drop what hops send.
+* `after`: what nothing leads to any more, once the new chain was read back and is open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from privacy_router.plan.guard import GUARD_PREFIX
+from privacy_router.plan.state import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from privacy_router.plan.state import Change
+
+_OF_A_NEW_NAMESPACE = frozenset({Kind.SETTING, Kind.FIREWALL, Kind.RULE})
+
+
+@dataclass(frozen=True)
+class Stages:
+    """All changes of a list, each in one stage, in the order of the list."""
+
+    before: tuple[Change, ...] = ()
+    during: tuple[Change, ...] = ()
+    after: tuple[Change, ...] = ()
+
+
+def in_stages(changes: Sequence[Change]) -> Stages:
+    """Divide the changes that turn the observed node into the desired one."""
+    new = {c.key.where for c in changes if c.key.kind is Kind.NAMESPACE and c.before is None}
+    tunnels = {c.key.name for c in changes if _is_new_tunnel(c, new)}
+    stages: dict[str, list[Change]] = {"before": [], "during": [], "after": []}
+    for change in changes:
+        stages[_stage(change, new, tunnels)].append(change)
+    return Stages(*(tuple(found) for found in stages.values()))
+
+
+def is_guard(change: Change) -> bool:
+    """Whether it is about the host's guard, which comes first and goes last."""
+    return change.key.kind is Kind.FIREWALL and change.key.name.startswith(GUARD_PREFIX)
+
+
+def _stage(change: Change, new: set[str], tunnels: set[str]) -> str:
+    kind = change.key.kind
+    if change.after is None:
+        gone = kind in (Kind.NAMESPACE, Kind.PROCESS) or is_guard(change)
+        return "after" if gone else "during"
+    if kind is Kind.TUNNEL or is_guard(change):
+        return "before"  # a tunnel's keys and peers do not decide where packets go
+    if kind is Kind.PROCESS:
+        return "before" if change.before is None else "during"
+    beside = change.key.where in new and _needs_no_port(change, tunnels)
+    return "before" if beside else "during"
+
+
+def _needs_no_port(change: Change, tunnels: set[str]) -> bool:
+    """Whether an item of a new namespace can be made before the bridge's port is in it."""
+    kind = change.key.kind
+    if kind is Kind.NAMESPACE or kind in _OF_A_NEW_NAMESPACE:
+        return True
+    if kind is Kind.DEVICE:
+        return change.after.mac is None
+    if kind is Kind.ADDRESS:
+        return change.after[0] in tunnels
+    return kind is Kind.ROUTE and change.after.device in {None, *tunnels}
+
+
+def _is_new_tunnel(change: Change, new: set[str]) -> bool:
+    return (
+        change.key.kind is Kind.DEVICE
+        and change.key.where in new
+        and change.after is not None
+        and change.after.mac is None
+    )
