@@ -159,7 +159,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, make: Callable[[Path], No
     """Opening a pipe that no process writes to would wait for ever."""
     place = tmp_path / "place"
     make(place)
-    with pytest.raises(StorageError, match="place is not a regular file") as refusal:
+    with pytest.raises(StorageError, match="place: it is not a regular file") as refusal:
         read_bounded(place, 10)
     assert refusal.value.remedy
 

@@ -116,7 +116,7 @@ def _open_regular(path: Path, *, follow: bool) -> int:
     try:
         if not stat.S_ISREG(os.fstat(place).st_mode):
             raise StorageError(
-                f"{path} is not a regular file",
+                f"cannot read {path}: it is not a regular file",
                 remedy="name a file; a pipe, a device or a directory is not read",
             )
         return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from privacy_router.host.uapi import DeviceStatus
     from privacy_router.node.machine import Machine
     from privacy_router.ovsdb.model import BridgeRow
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.plan.state import NodeState
 
 Items = dict[Key, Any]
 
 
-def observe(desired: DesiredState, machine: Machine) -> Items:
+def observe(desired: NodeState, machine: Machine) -> Items:
     """Everything that the node consists of now, except its flows (those come over OpenFlow)."""
     items: Items = {}
     items.update(_processes(desired, machine))
@@ -41,7 +41,7 @@ def observe(desired: DesiredState, machine: Machine) -> Items:
     return items
 
 
-def _processes(desired: DesiredState, machine: Machine) -> Iterator[tuple[Key, Any]]:
+def _processes(desired: NodeState, machine: Machine) -> Iterator[tuple[Key, Any]]:
     seen: set[str] = set()
     for process in processes.running(machine.owner):
         # a second one of the same name (two starts in a row, one killed halfway) is one too many
@@ -52,7 +52,7 @@ def _processes(desired: DesiredState, machine: Machine) -> Iterator[tuple[Key, A
         yield Key(Kind.PROCESS, "node", name), f"{process.fingerprint}{' elsewhere' * lost}"
 
 
-def _namespace(name: str, desired: DesiredState) -> Items:
+def _namespace(name: str, desired: NodeState) -> Items:
     key = Key(Kind.NAMESPACE, name, name)
     if not namespaces.exists(name):
         return {}
@@ -74,7 +74,7 @@ def _namespace(name: str, desired: DesiredState) -> Items:
     return items
 
 
-def _host(desired: DesiredState, machine: Machine) -> Items:
+def _host(desired: NodeState, machine: Machine) -> Items:
     """The few items in the host's own namespace; all else there is none of the node's business."""
     items: Items = dict(_settings(HOST, None, desired, machine.borrowed.names()))
     for table in (TABLE, *nftables.tables(None, GUARD_PREFIX)):
@@ -91,7 +91,7 @@ def _host(desired: DesiredState, machine: Machine) -> Items:
 
 
 def _settings(
-    name: str, path: Path | None, desired: DesiredState, borrowed: Collection[str] = ()
+    name: str, path: Path | None, desired: NodeState, borrowed: Collection[str] = ()
 ) -> Iterator[tuple[Key, Any]]:
     """The settings that are desired, and those of the host that were changed earlier."""
     wanted = {setting: Key(Kind.DEVICE_SETTING, name, setting) for setting in borrowed}
@@ -105,9 +105,7 @@ def _settings(
             yield wanted[setting], value
 
 
-def _devices(
-    name: str, links: Mapping[str, Link], desired: DesiredState
-) -> Iterator[tuple[Key, Any]]:
+def _devices(name: str, links: Mapping[str, Link], desired: NodeState) -> Iterator[tuple[Key, Any]]:
     for link in links.values():
         key = Key(Kind.DEVICE, name, link.name)
         wanted = desired.items.get(key)
@@ -129,7 +127,7 @@ def _neighbours(name: str, netlink: Netlink) -> Iterator[tuple[Key, Any]]:
         yield Key(Kind.NEIGHBOUR, name, label), neighbour
 
 
-def _bridge(desired: DesiredState, machine: Machine) -> Items:
+def _bridge(desired: NodeState, machine: Machine) -> Items:
     name = desired.bridge.name
     row = read_bridge(name, machine)
     if row is None:
@@ -157,7 +155,7 @@ def read_bridge(name: str, machine: Machine) -> BridgeRow | None:
     return row if row is not None and row.ours else None
 
 
-def _tunnels(desired: DesiredState, machine: Machine) -> Iterator[tuple[Key, Any]]:
+def _tunnels(desired: NodeState, machine: Machine) -> Iterator[tuple[Key, Any]]:
     for key in desired.items:
         if key.kind is Kind.TUNNEL and namespaces.exists(key.where):
             status = machine.wireguard.read(key.name, namespaces.path_of(key.where))
