@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 
 class ExitCode(IntEnum):
@@ -33,6 +34,10 @@ class PrivacyRouterError(Exception):
         self.message = message
         self.remedy = remedy
         self.retryable = retryable
+
+
+FAILURES: Final = (PrivacyRouterError, OSError)
+"""What reading or changing the machine may raise; any other error is a defect of this program."""
 
 
 class PrivilegeError(PrivacyRouterError):
@@ -74,6 +79,10 @@ class StorageError(PrivacyRouterError):
     """A file could not be read or written."""
 
     exit_code = ExitCode.STORAGE
+
+
+class MachineError(PrivacyRouterError):
+    """The kernel, or a program that acts for it, refused a request."""
 
 
 class VerificationError(PrivacyRouterError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,6 +88,76 @@ def test_without_warp_the_isp_sees_the_vps_and_nothing_else(
     assert report.cleartext_packets == 0, report.problems
     status = json.loads(lab["node"].run(("privacy-router", "status", "--json")).stdout)
     assert status["ok"], status
+
+
+LAN = "pr-test-lan"
+ANSWER = b"a packet of the isp"
+LISTEN = f"""
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+    line.bind(("10.77.0.2", 7))
+    line.settimeout(1)
+    print("ready", flush=True)
+    try:
+        print(line.recv(64) == {ANSWER!r})
+    except TimeoutError:
+        print(False)
+"""
+
+
+@contextmanager
+def another_network(lab: Lab) -> Iterator[None]:
+    """A network behind the node that is none of its business, to which the ISP has a route."""
+    node, isp = lab["node"], lab["isp"]
+    address = internet.address_of("node", 4)
+    commands = (
+        f"ip netns add {LAN}",
+        f"ip link add pr-test-a type veth peer name pr-test-b netns {LAN}",
+        "ip address add 10.77.0.1/24 dev pr-test-a",
+        "ip link set pr-test-a up",
+        f"ip -n {LAN} address add 10.77.0.2/24 dev pr-test-b",
+        f"ip -n {LAN} link set pr-test-b up",
+    )
+    try:
+        for command in commands:
+            assert node.run(tuple(command.split())).returncode == 0, command
+        assert isp.run(("ip", "route", "add", "10.77.0.0/24", "via", str(address))).returncode == 0
+        yield
+    finally:
+        isp.run(("ip", "route", "delete", "10.77.0.0/24"))
+        node.run(("ip", "netns", "delete", LAN))
+
+
+def reaches_the_other_network(lab: Lab) -> bool:
+    listening = ("ip", "netns", "exec", LAN, "python", "-c", LISTEN)
+    send = (
+        "import socket; line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        f"for _ in range(5): line.sendto({ANSWER!r}, ('10.77.0.2', 7))"
+    )
+    with lab["node"].popen(listening, stdout=subprocess.PIPE) as listener:
+        assert listener.stdout is not None
+        assert listener.stdout.readline().strip() == b"ready"
+        assert lab["isp"].run(("python", "-c", send)).returncode == 0
+        return listener.stdout.readline().strip() == b"True"
+
+
+def test_without_warp_the_node_is_no_router_for_its_uplink(
+    without_warp: tuple[Lab, Report],
+) -> None:
+    """Forwarding was on and nothing in the way: the ISP reached the networks behind the node."""
+    lab, _ = without_warp
+    node = lab["node"]
+    with another_network(lab):
+        assert not reaches_the_other_network(lab)
+        # where the operator has the machine forward, that stays so
+        assert node.run(("sysctl", "-w", "net.ipv4.ip_forward=1")).returncode == 0
+        stage.node_command(lab, ("down",))
+        stage.node_command(lab, ("up", "--detach"))
+        assert reaches_the_other_network(lab)
+        stage.node_command(lab, ("down",))
+        assert node.run(("sysctl", "-w", "net.ipv4.ip_forward=0")).returncode == 0
+        stage.node_command(lab, ("up", "--detach"))
+        assert not reaches_the_other_network(lab)
 
 
 def test_without_warp_down_gives_the_hosts_settings_back(

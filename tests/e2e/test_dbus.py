@@ -15,6 +15,7 @@ import pytest
 from bus import BUS, ENV, MANAGER, OPENFLOW, await_true, busctl, call, on_the_bus, read, start_bus
 
 from privacy_router.lab import stage
+from privacy_router.plan.chain import port_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,7 +186,8 @@ def messages(output: IO[bytes]) -> Iterator[dict[str, Any]]:
 
 def test_drift_is_put_right_and_told(bus_lab: Lab) -> None:
     with listening(bus_lab) as told:
-        drop = ("ovs-ofctl", "-O", "OpenFlow13", "del-flows", SWITCH, "table=8,in_port=1")
+        flows = f"table=8,in_port={port_number('warp')}"
+        drop = ("ovs-ofctl", "-O", "OpenFlow13", "del-flows", SWITCH, flows)
         assert bus_lab["node"].run(drop).returncode == 0
         repaired = next(one for one in told if one.get("member") == "Repaired")
         changed = next(one for one in told if "LastRepair" in json.dumps(one))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from privacy_router.pipeline.tables import number_of
+from privacy_router.plan.chain import port_number
 
 if TYPE_CHECKING:
     from privacy_router.lab.stage import Lab
@@ -36,7 +37,7 @@ def ofctl(lab: Lab, *arguments: str) -> None:
     [
         ("del-flows", SWITCH),
         ("del-flows", SWITCH, f"table={PRIVACY}"),
-        ("mod-flows", SWITCH, f"table={PRIVACY},in_port=1,actions=drop"),
+        ("mod-flows", SWITCH, f"table={PRIVACY},in_port={port_number('warp')},actions=drop"),
         ("-O", "OpenFlow13", "del-meters", SWITCH),
     ],
     ids=["all deleted", "one table deleted", "redirected", "meters deleted"],

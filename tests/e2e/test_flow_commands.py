@@ -12,6 +12,7 @@ import pytest
 
 from privacy_router.errors import ExitCode
 from privacy_router.pipeline.tables import number_of
+from privacy_router.plan.chain import port_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.e2e
 
 SWITCH = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
 DATABASE = "unix:/run/privacy-router/ovs/db.sock"
-FROM_WARP = f"table={number_of('privacy')},priority=100,in_port=1"
-NEW_FLOW = f"table={number_of('security')},priority=7,in_port=2,actions=drop"
+FROM_WARP = f"table={number_of('privacy')},priority=100,in_port={port_number('warp')}"
+NEW_FLOW = f"table={number_of('security')},priority=7,in_port={port_number('gateway')},actions=drop"
 OURS, ANOTHERS = "0x5052000200000000", "0x1234"
 REPAIRED_WITHIN_S = 10.0
 

@@ -21,6 +21,7 @@ from containers import (
 
 from privacy_router.lab import stage
 from privacy_router.pipeline.tables import number_of
+from privacy_router.plan.chain import port_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,7 +189,7 @@ def test_a_container_that_does_not_fit_does_not_keep_the_tunnel_from_its_repair(
     must(lab, "ovs-vsctl", DATABASE, *port, "type=internal")
     await_said(lab, "TABLE_FULL.*flow_limit", since)
     switch = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
-    gone = f"table={privacy},priority=100,in_port=2"
+    gone = f"table={privacy},priority=100,in_port={port_number('gateway')}"
     must(lab, "ovs-ofctl", "-O", "OpenFlow13", "--strict", "del-flows", switch, gone)
     deadline = time.monotonic() + 5
     while not any(row["reason"] == "gateway → warp" for row in flows(lab)):
@@ -243,7 +244,7 @@ def test_a_port_that_goes_takes_its_flows_and_meters_along(lab: Lab, bucket: Con
 def test_another_controller_does_not_fight_unnoticed(lab: Lab) -> None:
     since = len(events(lab))
     switch = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
-    flow = "table=0,priority=10,in_port=1"
+    flow = f"table=0,priority=10,in_port={port_number('warp')}"
     for _ in range(4):
         must(lab, "ovs-ofctl", "-O", "OpenFlow13", "--strict", "del-flows", switch, flow)
         deadline = time.monotonic() + 5

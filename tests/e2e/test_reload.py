@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from privacy_router.lab import internet
+from privacy_router.lab import internet, traffic
 from privacy_router.lab.capture import Captures
 from privacy_router.lab.check import new_token, rules_for
 from privacy_router.lab.hosts import NODE_CONFIG
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 PATIENCE_S = 10.0
-TRAFFIC_S = 20
+TRAFFIC_S = 25
+RECOVERY_LIMIT_S = 5.0
 VPS, CLOUDFLARE = str(internet.VPS[0]), str(internet.WARP_EGRESS[0])
 
 
@@ -46,30 +47,58 @@ def exit_address(lab: Lab) -> str:
     return address
 
 
-def test_hops_are_switched_off_and_on(lab: Lab) -> None:
-    whole = json.loads(lab["node"].file(NODE_CONFIG).read_text())
-    without_xray, without_warp = (json.loads(json.dumps(whole)) for _ in range(2))
-    without_xray["plugins"]["privacy_router"]["xray"]["enabled"] = False
-    without_warp["plugins"]["privacy_router"]["warp"]["enabled"] = False
+def variants(lab: Lab) -> dict[str, dict[str, Any]]:
+    """The node's document with every hop, without one or the other, and on another segment."""
+    text = lab["node"].file(NODE_CONFIG).read_text()
+    found: dict[str, dict[str, Any]] = {}
+    for name, sections in {
+        "whole": {},
+        "without xray": {"xray": {"enabled": False}},
+        "without warp": {"warp": {"enabled": False}},
+        "another segment": {"transit_subnet": "10.202.0.0/24"},
+    }.items():
+        found[name] = json.loads(text)
+        own = found[name]["plugins"]["privacy_router"]
+        for section, value in sections.items():
+            own[section] = {**own[section], **value} if isinstance(value, dict) else value
+    return found
+
+
+EXITS = {"without xray": CLOUDFLARE}
+ROUND = ("without xray", "whole", "without warp", "another segment", "without warp", "whole")
+
+
+def test_changing_the_chain_leaks_nothing_and_interrupts_little(lab: Lab) -> None:
+    """A client's DNS left in clear, and its UDP flows stayed dead for 25 to 100 s."""
+    documents = variants(lab)
     token = new_token()
-    traffic = ("python", "-P", "-m", "privacy_router.lab.traffic", token, str(TRAFFIC_S))
+    sending = ("python", "-P", "-m", "privacy_router.lab.traffic", token, str(TRAFFIC_S), "20")
     # without WARP the node asks for its VPS' name, and for no other; see docs/security.md
     rules = replace(rules_for(lab.config, token), open_names=(internet.VPS_NAME,))
     with (
-        lab["client"].popen(traffic, stdout=subprocess.DEVNULL) as sender,
+        lab["client"].popen(sending, stdout=subprocess.PIPE) as sender,
         Captures(lab.hosts, rules) as captures,
     ):
-        for document, address in (
-            (without_xray, CLOUDFLARE),
-            (whole, VPS),
-            (without_warp, VPS),
-            (whole, VPS),
-        ):
-            apply(lab, document)
-            assert exit_address(lab) == address
-        sender.kill()
+        for name in ROUND:
+            apply(lab, documents[name])
+            assert exit_address(lab) == EXITS.get(name, VPS)
+        output, _ = sender.communicate(timeout=TRAFFIC_S + 10)
     assert captures.cleartext_packets == 0, captures.examples
     assert captures.dropped == 0
+    assert captures.evidence[internet.cable("vps", "web").name].payload_packets > 30
+    fates = [json.loads(line) for line in output.decode().splitlines()]
+    for kind in ("udp", "tcp"):
+        assert traffic.longest_outage_s(fates, kind) < RECOVERY_LIMIT_S
+
+
+def test_the_host_is_guarded_again_at_once_when_its_firewall_is_flushed(lab: Lab) -> None:
+    node = lab["node"]
+    before = node.run(("nft", "list", "ruleset")).stdout
+    assert "table inet privacy_router_guard_" in before
+    assert node.run(("nft", "flush", "ruleset")).returncode == 0
+    deadline = time.monotonic() + PATIENCE_S
+    while node.run(("nft", "list", "ruleset")).stdout != before:
+        assert time.monotonic() < deadline
 
 
 def meters(lab: Lab) -> set[str]:

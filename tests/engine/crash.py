@@ -76,7 +76,7 @@ class TellingJournal(Journal):
 
     def _tell(self) -> None:
         if self.pipe >= 0:
-            size = wal_size(self._path.parents[1])
+            size = wal_size(self._file._path.parents[1])
             os.write(self.pipe, size.to_bytes(8, "big"))
 
     def begin(self, *arguments: Any) -> Any:
@@ -110,7 +110,7 @@ async def apply(root: Path, document: Any, trial: Trial) -> None:
     if trial.fails:
         plugins[-1].fault = "raise"
     engine = make_engine(root, plugins)
-    engine.journal._db.close()
+    engine.journal.close()
     engine.journal = TellingJournal(root / "state" / "journal.db")
     engine.source = engine.journal.source() or Source()
     try:

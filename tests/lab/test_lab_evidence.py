@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -27,6 +28,7 @@ RULES = Rules(
     clients=(ip_network("10.101.0.0/24"), ip_network("fd70:7276:6174:1::/64")),
     askers=frozenset(map(ip_address, (CLIENT, CLIENT6, NODE, NODE6))),
     known=frozenset(map(ip_address, (WARP, WARP6, API, CLIENT, CLIENT6))),
+    own=frozenset(map(ip_address, (NODE, NODE6))),
 )
 
 
@@ -81,6 +83,26 @@ def test_nothing_is_a_leak_where_the_internet_begins(name: str) -> None:
     evidence = open_link()
     assert not evidence.take(CLEARTEXT[name][0], RULES, from_far_end=True)
     assert evidence.cleartext_packets == 0
+
+
+@pytest.mark.parametrize("source", ["10.102.0.3", "192.0.2.1", "fd70:7276:6174:2::3"])
+def test_a_source_that_is_not_the_nodes_is_seen_on_its_uplink(source: str) -> None:
+    """XRay's packets, and clients' DNS, left with the segment's addresses while the chain
+    changed."""
+    warp = WARP6 if ":" in source else WARP
+    evidence = uplink()
+    data = frame(source, warp, 17, udp(9, 2408, SECRET))
+    assert evidence.take(data, RULES, from_far_end=True) == {Finding.UNTRANSLATED}
+    assert evidence.cleartext_packets == 1
+    assert not evidence.take(data, RULES, from_far_end=False), "what comes in is the ISP's doing"
+
+
+def test_a_question_for_an_open_name_is_no_leak_and_one_for_another_name_is() -> None:
+    rules = replace(RULES, open_names=("vps.example.net",))
+    for name, is_leak in (("\3vps\7example\3net", False), ("\3web\7example\3net", True)):
+        question = bytes(12) + name.encode() + b"\0\0\1\0\1"
+        found = uplink().take(frame(NODE, DNS, 17, udp(9, 53, question)), rules, from_far_end=True)
+        assert (Finding.PLAIN_DNS in found) is is_leak
 
 
 INNOCENT = {
@@ -175,5 +197,8 @@ def test_an_innocent_conversation_does_not_cover_up_for_what_comes_later(filler:
         assert evidence.take(guilty, RULES, from_far_end=True) == {Finding.PAYLOAD}
     incoming = frame(WEB, NODE, 17, udp(9, 7, SECRET + filler))
     assert evidence.take(incoming, RULES, from_far_end=False) == frozenset()
-    assert evidence.take(incoming, RULES, from_far_end=True) == {Finding.FOREIGN}
-    assert (evidence.packets, evidence.cleartext_packets, evidence.foreign_packets) == (8, 3, 1)
+    assert evidence.take(incoming, RULES, from_far_end=True) == {
+        Finding.FOREIGN,
+        Finding.UNTRANSLATED,
+    }
+    assert (evidence.packets, evidence.cleartext_packets, evidence.foreign_packets) == (8, 4, 1)

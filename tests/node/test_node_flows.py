@@ -65,6 +65,24 @@ def test_a_new_port_costs_its_own_flows_and_meters() -> None:
     assert changes.unused_meters == ()
 
 
+def test_a_closed_tunnel_stays_closed_whatever_is_put_right_meanwhile() -> None:
+    """A repair of one cookie alone must not take away the flows that close the tunnel."""
+    kept = plan(row("nm-privacy", 8), row("internal_200", 9))
+    opened = {mod.key(): mod for mod in kept.mods}
+    kept.use(kept.pipeline, closed=True)
+    closing = [mod for mod in kept.mods if mod.key() not in opened]
+    assert len(closing) == 4
+    assert all(mod in kept.mods_under(mod.cookie) for mod in closing)
+    wanted, _ = kept.base()
+    assert all(mod in wanted[mod.cookie] for mod in closing)
+    assert kept.take_row("internal_201", row("internal_201", 10)) == {"internal_201"}
+    assert kept.recompile({"internal_201"}) is not None
+    kept.set_rows([row("nm-privacy", 8)])  # all is compiled anew
+    assert {mod.key() for mod in closing} <= {mod.key() for mod in kept.mods}
+    kept.use(kept.pipeline, closed=False)
+    assert not {mod.key() for mod in closing} & {mod.key() for mod in kept.mods}
+
+
 def test_a_port_that_goes_takes_everything_along() -> None:
     kept = plan(row("nm-privacy", 8), row("internal_201", 10))
     size = kept.size_of("internal_201")
@@ -139,6 +157,28 @@ def test_a_port_whose_policy_may_not_be_is_left_out_and_the_others_are_served() 
 
 
 # --- what is sent -------------------------------------------------------------------------------
+
+
+def test_of_two_ports_with_one_mac_the_first_is_served_until_it_goes() -> None:
+    same = {"mac_in_use": "02:00:00:00:00:07"}
+    kept = plan(row("internal_201", 9, **same), row("internal_202", 10, **same))
+    assert kept.size_of("internal_201")
+    assert not kept.size_of("internal_202")
+    assert "internal_201" in kept.mesh.left_out["internal_202"]
+    changed = kept.take_row("internal_201", None)
+    assert kept.recompile(changed) is not None
+    assert kept.size_of("internal_202")
+    assert "internal_202" not in kept.mesh.left_out
+
+
+def test_two_ports_that_exchange_their_macs_are_both_served() -> None:
+    macs = [{"mac_in_use": f"02:00:00:00:00:0{number}"} for number in (7, 8)]
+    kept = plan(row("internal_201", 9, **macs[0]), row("internal_202", 10, **macs[1]))
+    changed = kept.take_row("internal_201", row("internal_201", 9, **macs[1]))
+    changed |= kept.take_row("internal_202", row("internal_202", 10, **macs[0]))
+    assert kept.recompile(changed) is not None
+    assert not kept.mesh.left_out
+    assert kept.size_of("internal_201") == kept.size_of("internal_202") > 0
 
 
 def test_a_change_in_a_flow_is_sent_as_one_command() -> None:

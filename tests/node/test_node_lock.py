@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from privacy_router.errors import ConflictError, StorageError
+from privacy_router.host import abstract_names
+from privacy_router.node import lock as lock_module
 from privacy_router.node.lock import NodeLock, controller_pid, tell_controller
 from privacy_router.node.paths import NodePaths
 
@@ -89,3 +92,86 @@ def test_a_run_directory_that_cannot_be(paths: NodePaths) -> None:
     with pytest.raises(StorageError) as refusal:
         NodeLock(paths).take()
     assert refusal.value.remedy
+
+
+# --- what is removed ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["the file", "the directory", "both, and made anew"])
+def test_a_lock_that_is_removed_still_holds(paths: NodePaths, what: str) -> None:
+    """A second controller started beside the first, and each undid what the other did."""
+    lock = NodeLock(paths)
+    lock.take()
+    paths.lock.unlink()
+    if what != "the file":
+        paths.run.rmdir()
+    if what == "both, and made anew":
+        paths.run.mkdir()
+        paths.lock.write_text("1\n")
+    assert controller_pid(paths) == os.getpid()
+    with pytest.raises(ConflictError, match=f"up already .*{os.getpid()}"):
+        NodeLock(paths).take()
+    assert paths.run.exists() == (what != "the directory"), "being refused makes nothing"
+    assert tell_controller(paths)
+
+
+def test_who_takes_it_down_is_no_controller_without_its_file_either(paths: NodePaths) -> None:
+    lock = NodeLock(paths)
+    lock.take(as_controller=False)
+    shutil.rmtree(paths.run)
+    assert controller_pid(paths) is None
+    with pytest.raises(ConflictError, match="being taken down"):
+        NodeLock(paths).take()
+
+
+def test_a_lock_that_was_refused_holds_nothing(paths: NodePaths) -> None:
+    paths.run.touch()
+    with pytest.raises(StorageError):
+        NodeLock(paths).take()
+    paths.run.unlink()
+    NodeLock(paths).take()
+
+
+def test_two_nodes_of_one_network_do_not_meet(paths: NodePaths, tmp_path: Path) -> None:
+    NodeLock(paths).take()
+    other = NodePaths(state=tmp_path / "other", run=tmp_path / "other-run")
+    NodeLock(other).take()
+    assert controller_pid(paths) == controller_pid(other) == os.getpid()
+
+
+def test_another_way_to_the_same_directory_is_the_same_node(
+    paths: NodePaths, tmp_path: Path
+) -> None:
+    NodeLock(paths).take()
+    (tmp_path / "link").symlink_to(paths.run)
+    paths.lock.unlink()
+    with pytest.raises(ConflictError):
+        NodeLock(NodePaths(state=paths.state, run=tmp_path / "link")).take()
+
+
+def test_another_user_cannot_keep_the_node_down(
+    paths: NodePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may bind an abstract name."""
+    names = lock_module._Names(paths)
+    descriptors = [abstract_names.hold(name) for name in (names.node, names.controller)]
+    with monkeypatch.context() as others:
+        others.setattr(lock_module, "_is_ours", lambda _: False)
+        NodeLock(paths).take()
+        assert controller_pid(paths) == os.getpid(), "the file still tells"
+        with pytest.raises(ConflictError, match="up already"):
+            NodeLock(paths).take()
+    for descriptor in descriptors:
+        assert descriptor is not None
+        os.close(descriptor)
+
+
+def test_a_name_is_free_when_its_process_has_ended(tmp_path: Path) -> None:
+    name = f"privacy-router-test/{tmp_path}"
+    descriptor = abstract_names.hold(name)
+    assert descriptor is not None
+    assert abstract_names.hold(name) is None
+    assert abstract_names.holders_of(name) == [os.getpid()]
+    os.close(descriptor)
+    assert not abstract_names.is_held(name)
+    assert abstract_names.holders_of(name) == []

@@ -3,6 +3,7 @@ hops; the mesh apart from it; and what is wrong is refused before a switch sees 
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from typing import Any
 
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 
 from privacy_router.openflow import ApplyActions, GotoTable, Match, Meter, Output, PortNumber
 from privacy_router.pipeline.allocation import Layer, cookie, layer_of, port_of
-from privacy_router.pipeline.checks import PipelineError, check
-from privacy_router.pipeline.flow import Flow, Program
+from privacy_router.pipeline.checks import check
+from privacy_router.pipeline.flow import Flow, Program, join
 from privacy_router.pipeline.notation import FlowRefusedError
 from privacy_router.pipeline.packet import parse_packet, with_defaults
+from privacy_router.pipeline.rivals import PipelineError
 from privacy_router.pipeline.tables import TABLES, number_of, table_of
 from privacy_router.pipeline.walk import Dropped, Sent, Walk, own_mac, walk
 
@@ -97,6 +99,27 @@ def test_packets_go_from_hop_to_hop(hops: str, secure: bool, level: int) -> None
         found = send(one, text, state)
         assert leaves_by(one, found) == onward, (port, source, target)
         assert found.steps[-1].packet["nw_ttl"] == (64 if level else 9)
+
+
+@pytest.mark.parametrize("secure", [True, False], ids=["secure", "open"])
+@pytest.mark.parametrize("hops", PATHS)
+def test_a_closed_tunnel_carries_nothing_of_any_chain_and_the_mesh_works_on(
+    hops: str, secure: bool
+) -> None:
+    openflow = {"enable_security_flows": secure}
+    one = compiled(**HOP_SETS[hops], **MESH, openflow=openflow)
+    ports = [one.pipeline.of_port(port, one.ports) for port in one.ports.values()]
+    shut = dataclasses.replace(one, program=join((one.pipeline.closed, *ports)))
+    for port, source, target, state, _ in PATHS[hops]:
+        text = f"in_port={port},udp,nw_src={source},nw_dst={target},udp_dst=443"
+        assert "closed" in reason(send(shut, text, state))
+    for number in one.chain.reserved_numbers:
+        text = f"in_port={number},udp,nw_src={CLIENT},nw_dst={SITE},udp_dst=443"
+        packet = with_defaults(parse_packet(text, {}.get), source_mac=None, begins=True)
+        assert isinstance(walk(shut.program.flows, packet, ct_states=("new",)).verdict, Dropped)
+    opened = set(one.program.flows)
+    assert {flow.table for flow in set(shut.program.flows) - opened} == {"classify"}
+    assert opened <= set(shut.program.flows)
 
 
 def test_ipv6_takes_the_same_way() -> None:
@@ -210,6 +233,12 @@ def test_a_function_is_translated_to_its_container() -> None:
         ("in_port=nm-privacy,udp,nw_src=10.103.0.200,nw_dst=10.103.0.201", "address of this node"),
         ("in_port=nm-privacy,udp,nw_src=10.101.0.2,nw_dst=10.103.0.201", "address of this node"),
         ("in_port=internal_201,udp,eth_src=02:00:00:00:00:09,nw_src=10.103.0.201", "another's MAC"),
+        ("in_port=internal_201,udp,dl_vlan=5,nw_src=10.103.0.201,nw_dst=10.44.0.7", "VLAN tag"),
+        ("in_port=internal_201,arp,dl_vlan=0,arp_spa=10.103.0.201", "VLAN tag"),
+        ("in_port=internal_100,udp,dl_vlan=5,nw_src=10.101.0.2,nw_dst=203.0.113.7", "VLAN tag"),
+        ("in_port=warp0,tcp6,dl_vlan=4095,ipv6_dst=fd70:7276:6174:1::2", "VLAN tag"),
+        ("in_port=internal_201,dl_type=0x8847", "speaks something else"),
+        ("in_port=internal_100,arp", "speaks something else"),
     ],
 )
 def test_who_speaks_in_anothers_name_is_dropped(text: str, why: str) -> None:
@@ -417,12 +446,69 @@ def bad(table: str, *actions: Any, **given: Any) -> Flow:
         ([bad("state", instructions=(GotoTable(0),))], "may not go on to classify"),
         ([bad("classify", instructions=(GotoTable(number_of("privacy")),))], "may not go on"),
         ([bad("rates", instructions=(Meter(99),))], "there is no meter 99"),
-        ([bad("privacy", Output(1), origin="a"), bad("privacy", origin="b")], "b and a want"),
+        ([dataclasses.replace(bad("sources"), port=9)], "packets of other ports too"),
     ],
 )
 def test_what_leaves_the_declared_tables_is_refused(flows: list[Flow], words: str) -> None:
     with pytest.raises(PipelineError, match=words):
         check(Program(tuple(flows)), {1: "privacy", 9: "mesh"})
+
+
+def routed(*routes: dict[str, Any]) -> Compiled:
+    """The mesh with these functions, given as what they differ in."""
+    given = [
+        {"function": f"f{place}", "target_socket": f"internal_{200 + place % 2}", **route}
+        for place, route in enumerate(routes)
+    ]
+    return compiled(**SEED_SECTIONS, **MESH, openflow={"function_routing": given})
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        ({"match_fields": {"tcp_dst": 8080}}, {"match_fields": {"ip_proto": 6, "eth_type": 2048}}),
+        (
+            {"match_fields": {"tcp_dst": 8080}},
+            {"match_fields": {"ipv4_src": "10.44.0.0/16"}},
+        ),
+        (  # the flow that keeps the first one's container from itself is one above it
+            {"match_fields": {"tcp_dst": 8080}, "priority": 200},
+            {"match_fields": {"tcp_dst": "8080"}, "priority": 201},
+        ),
+        ({"match_fields": {"tcp_dst": 8080}, "priority": 10},),
+    ],
+    ids=["protocol", "source", "own asking", "the mesh"],
+)
+def test_functions_that_want_overlapping_packets_are_refused(routes: Any) -> None:
+    with pytest.raises(PipelineError, match="both want") as refused:
+        routed(*routes)
+    assert "function" in refused.value.message
+    assert "priority" in (refused.value.remedy or "")
+
+
+def test_functions_of_different_priorities_or_apart_may_be() -> None:
+    routed(
+        {"match_fields": {"tcp_dst": 8080}, "priority": 200},
+        {"match_fields": {"ipv4_src": "10.44.0.0/16"}, "priority": 210},
+        {"match_fields": {"udp_dst": 8080}, "priority": 200},
+        {"match_fields": {"tcp_dst": 8081}, "priority": 200},
+    )
+
+
+def test_the_clients_stretch_remembers_what_began_before_the_switch() -> None:
+    one = compiled(**SEED_SECTIONS)
+    packet = f"in_port=warp0,tcp,nw_src={SITE},nw_dst={CLIENT},tcp_flags=ack"
+    found = send(one, packet, "new")
+    assert leaves_by(one, found) == "internal_100"
+    assert not any("ambiguous" in note for step in found.steps for note in step.notes)
+    assert "gateway" in next(s.flow.reason for s in found.steps if s.table == "state" and s.flow)
+
+
+def test_a_mesh_peer_does_not_begin_connections_with_itself() -> None:
+    one = mesh()
+    found = send(one, asks("nm-privacy", "10.44.0.7", "10.44.0.9", 443))
+    assert reason(found) == "the mesh asks itself for no function"
+    assert not any("remembered" in note for step in found.steps for note in step.notes)
 
 
 def test_the_tables_lead_onward_only() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import TYPE_CHECKING
 
 import pytest
+from hop_sets import HOP_SETS, config_of
 
-from privacy_router.config import PrivacyRouterConfig, parse_document
 from privacy_router.hops.gateway import Client
 from privacy_router.hops.xray.keys import XrayIdentity
 from privacy_router.plan.keys import NodeFacts, NodeKeys, WarpTunnel
@@ -17,24 +16,12 @@ from privacy_router.plan.keys import NodeFacts, NodeKeys, WarpTunnel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from privacy_router.config import PrivacyRouterConfig
+
 
 def key(byte: int) -> str:
     """A WireGuard key that is the same in every run."""
     return base64.b64encode(bytes([byte]) * 32).decode()
-
-
-def config_of(**sections: object) -> PrivacyRouterConfig:
-    """A configuration with these sections, all else by default."""
-    document = {"version": 1, "plugins": {"privacy_router": sections}}
-    return parse_document(json.dumps(document), "test").config
-
-
-HOP_SETS: dict[str, dict[str, object]] = {
-    "gateway warp xray": {"xray": {"vps_address": "192.0.2.9"}},
-    "gateway warp": {},
-    "gateway xray": {"xray": {"vps_address": "192.0.2.9"}, "warp": {"enabled": False}},
-    "warp xray": {"xray": {"vps_address": "192.0.2.9"}, "wireguard": {"enabled": False}},
-}
 
 
 @pytest.fixture(params=HOP_SETS, ids=lambda name: name.replace(" ", "-"))

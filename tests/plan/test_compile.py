@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from privacy_router.plan import chain as chains
+from privacy_router.plan.chain import EXIT_PORT
 from privacy_router.plan.compile import compile_node
-from privacy_router.plan.state import HOST, DesiredState, Kind
+from privacy_router.plan.firewall import TABLE
+from privacy_router.plan.guard import GUARD_PREFIX
+from privacy_router.plan.state import HOST, DesiredState, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,26 +106,52 @@ def test_the_host_forwards_nothing_but_xray_to_its_vps(
     make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
 ) -> None:
     config = make_config(xray={"vps_address": "192.0.2.9"}, warp={"enabled": False})
-    state = compile_node(config, keys, facts)
-    ((_, _, text),) = [item for item in of_kind(state, Kind.FIREWALL) if item[0] == HOST]
-    accepted = [
-        json.dumps(item["rule"]["expr"])
-        for item in json.loads(text)
-        if "rule" in item
-        and item["rule"]["chain"] == "forward"
-        and {"accept": None} in item["rule"]["expr"]
-    ]
+    rules = host_rules(compile_node(config, keys, facts), "forward")
+    accepted = [rule for rule in rules if "accept" in rule]
     assert len(accepted) == 3
+    assert all("10.102.0.3" in rule and EXIT_PORT in rule for rule in accepted)
     assert sum('"right": 443' in rule and "10.102.0.3" in rule for rule in accepted) == 1
     assert sum('"right": 53' in rule and "1.1.1.1" in rule for rule in accepted) == 1
     assert sum("established" in rule for rule in accepted) == 1
 
 
-def test_a_chain_with_warp_leaves_the_host_alone(
+@pytest.mark.parametrize("forwarded_before", [False, True])
+def test_the_uplink_forwards_answers_to_xray_and_what_it_forwarded_before(
+    make_config: Callable[..., PrivacyRouterConfig],
+    keys: NodeKeys,
+    facts: NodeFacts,
+    *,
+    forwarded_before: bool,
+) -> None:
+    """Without WARP the node was a router for its uplink: forwarding on, and nothing in the way."""
+    config = make_config(xray={"vps_address": "192.0.2.9"}, warp={"enabled": False})
+    machine = replace(facts, uplink="eth0", uplink_forwards=forwarded_before)
+    state = compile_node(config, keys, machine)
+    about_uplink = [rule for rule in host_rules(state, "forward") if '"eth0"' in rule]
+    assert len(about_uplink) == (0 if forwarded_before else 1)
+    assert all("drop" in rule for rule in about_uplink)
+    assert Key(Kind.DEVICE_SETTING, HOST, "ipv4/conf/eth0/forwarding") in state.items
+
+
+def host_rules(state: DesiredState, chain: str) -> list[str]:
+    (text,) = [
+        text
+        for where, name, text in of_kind(state, Kind.FIREWALL)
+        if (where, name) == (HOST, TABLE)
+    ]
+    return [
+        json.dumps(item["rule"]["expr"])
+        for item in json.loads(text)
+        if "rule" in item and item["rule"]["chain"] == chain
+    ]
+
+
+def test_a_chain_with_warp_guards_the_host_and_leaves_it_alone_else(
     make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
 ) -> None:
     state = compile_node(make_config(xray={"vps_address": "192.0.2.9"}), keys, facts)
-    assert not [key for key in state.items if key.where == HOST]
+    (only,) = [key for key in state.items if key.where == HOST]
+    assert only.name.startswith(GUARD_PREFIX)
 
 
 def test_no_item_holds_a_secret(state: DesiredState, keys: NodeKeys) -> None:

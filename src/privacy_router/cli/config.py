@@ -12,9 +12,9 @@ from privacy_router.cli.options import DEFAULT_CONFIG, AsJson
 from privacy_router.cli.output import err, out, print_json, say
 from privacy_router.config import ConfigError, Problem, load_document, notes
 from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError
-from privacy_router.pipeline.checks import PipelineError
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.notation import FlowRefusedError
+from privacy_router.pipeline.rivals import PipelineError
 from privacy_router.plan import chain as chains
 
 

@@ -19,7 +19,12 @@ from privacy_router.cli import daemon as daemons
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import complaints, out, print_json, say
 from privacy_router.config import ConfigError, PrivacyRouterConfig, load_document
-from privacy_router.errors import ExitCode, RemoteServiceError, StorageError
+from privacy_router.errors import (
+    ExitCode,
+    PrivacyRouterError,
+    RemoteServiceError,
+    StorageError,
+)
 from privacy_router.node.paths import NodePaths
 
 if TYPE_CHECKING:
@@ -167,9 +172,10 @@ def down(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     goes on, with nothing declared, until `up`.
     """
     from privacy_router.daemon.logging import set_up_logging
-    from privacy_router.daemon.release import give_back
+    from privacy_router.daemon.release import give_back, not_given_back
     from privacy_router.node import lifecycle
     from privacy_router.node.machine import require_root
+    from privacy_router.node.teardown import LeftoverError, together
 
     require_root()
     if daemons.is_supervised():
@@ -184,11 +190,21 @@ def down(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
         say("[yellow]taking down what is there all the same[/]")
         config = PrivacyRouterConfig()
     paths = NodePaths.from_environment()
-    was_up = lifecycle.down(config, paths)
-    say("[green]✓[/] the node is down" if was_up else "the node was not up")
-    given_back = asyncio.run(give_back(paths))
-    if given_back:
-        say(f"[green]✓[/] {given_back} other change(s) of this machine are taken back")
+    left: list[PrivacyRouterError] = []
+    try:
+        was_up = lifecycle.down(config, paths)
+        say("[green]✓[/] the node is down" if was_up else "the node was not up")
+    except LeftoverError as error:
+        left.append(error)
+    try:
+        given_back = asyncio.run(give_back(paths))
+    except PrivacyRouterError as error:
+        left.append(not_given_back(error))
+    else:
+        if given_back:
+            say(f"[green]✓[/] {given_back} other change(s) of this machine are taken back")
+    if left:
+        raise together(left)
 
 
 def status(

@@ -49,6 +49,8 @@ def complaints() -> Iterator[None]:
         # the reader (head, less) went away; nothing is wrong
         sys.stderr.close()
         raise SystemExit(ExitCode.OK) from None
+    except OSError as error:
+        fail(PrivacyRouterError(f"the machine refused something: {error}"))
 
 
 def fail(error: PrivacyRouterError) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What the daemon says of itself: one line an event, on stderr."""
+"""What the daemon says of itself: one line an event, and the trace of a defect, on stderr."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def set_up_logging(*, verbose: bool) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=True),
+            structlog.processors.format_exc_info,
             _line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
@@ -29,8 +30,10 @@ def set_up_logging(*, verbose: bool) -> None:
 
 def _line(_: WrappedLogger, __: str, event: EventDict) -> str:
     head = f"{event.pop('timestamp')} [{event.pop('level'):<7}] {event.pop('event')}"
+    trace = event.pop("exception", "")
     rest = " ".join(f"{key}={_plain(value)}" for key, value in sorted(event.items()))
-    return f"{head}  {rest}" if rest else head
+    line = f"{head}  {rest}" if rest else head
+    return f"{line}\n{trace}" if trace else line
 
 
 def _plain(value: object) -> str:

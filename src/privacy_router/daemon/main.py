@@ -10,7 +10,7 @@ from pathlib import Path
 from privacy_router import __version__
 from privacy_router.daemon.logging import set_up_logging
 from privacy_router.daemon.service import Order, lock_node, serve
-from privacy_router.errors import PrivacyRouterError
+from privacy_router.errors import ExitCode, PrivacyRouterError
 from privacy_router.node.paths import NodePaths
 
 
@@ -30,6 +30,9 @@ def main() -> None:
         remedy = f"\nremedy: {error.remedy}" if error.remedy else ""
         print(f"error: {error}{remedy}", file=sys.stderr)
         sys.exit(int(error.exit_code))
+    except OSError as error:
+        print(f"error: the machine refused something: {error}", file=sys.stderr)
+        sys.exit(int(ExitCode.FAILURE))
 
 
 def _arguments() -> argparse.Namespace:

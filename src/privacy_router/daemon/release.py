@@ -10,6 +10,7 @@ from privacy_router.daemon.plugins import all_plugins
 from privacy_router.engine.document import Source
 from privacy_router.engine.engine import Engine
 from privacy_router.engine.journal import Journal
+from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.dbus import Bus
 from privacy_router.plugins.place import Place
 from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
@@ -23,7 +24,8 @@ async def give_back(paths: NodePaths) -> int:
 
     The caller holds the node's lock, and has taken the node itself down. Raises what applying does.
     """
-    if not paths.journal.exists():
+    journal = paths.journal
+    if not journal.exists() and not journal.is_symlink():  # a link to nowhere is refused below
         return 0
     bus = Bus(bus_address(os.environ))
     node = PrivacyRouterPlugin(paths, going_down=True)
@@ -36,3 +38,14 @@ async def give_back(paths: NodePaths) -> int:
     finally:
         await engine.close()
         await bus.close()
+
+
+def not_given_back(error: PrivacyRouterError) -> PrivacyRouterError:
+    """What `down` says when that fails: the same error, and what it is about."""
+    told = PrivacyRouterError(
+        f"what other plugins have taken over is not given back: {error.message}",
+        remedy=error.remedy,
+        retryable=error.retryable,
+    )
+    told.exit_code = error.exit_code
+    return told

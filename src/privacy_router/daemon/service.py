@@ -9,7 +9,7 @@ import hashlib
 import os
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -22,17 +22,18 @@ from privacy_router.engine.document import Source
 from privacy_router.engine.engine import Engine
 from privacy_router.engine.journal import Journal
 from privacy_router.engine.reconcile import Reconciler
-from privacy_router.errors import PrivacyRouterError, StorageError
+from privacy_router.errors import FAILURES, PrivacyRouterError, StorageError
 from privacy_router.host.dbus import Bus
 from privacy_router.host.notify import Notifier
 from privacy_router.host.threads import in_thread
 from privacy_router.node.lock import NodeLock
 from privacy_router.node.machine import require_root
+from privacy_router.node.supervision import Supervisor, words
 from privacy_router.plugins.place import Place
 from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
     from pathlib import Path
 
     from privacy_router.engine.transaction import Progress
@@ -111,7 +112,7 @@ class Daemon:
         self._signal = signal.SIGTERM
         self._failure: BaseException | None = None
         self._found = Source()
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._supervisor = Supervisor(lambda: None)
         self._hung_up = asyncio.Event()
 
     async def start(self) -> None:
@@ -121,7 +122,8 @@ class Daemon:
         done; then what was begun is undone. Raises what undoing it does.
         """
         self._handle_signals()
-        self._background(self._notifier.keep_alive())
+        if self._notifier.watchdog_s is not None:
+            self._supervisor.keep("the watchdog", self._notifier.keep_alive)
         starting = asyncio.create_task(self._start())
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -148,20 +150,12 @@ class Daemon:
 
     def _begin(self) -> None:
         """Keep watch, and answer on the bus."""
-        self._background(self._reconciler.run())
-        self._background(self._reload_when_told())
-        if self._bus.address is not None:
-            self._background(offer(self.view, self._bus.address))
+        self._supervisor.keep("what other plugins keep", self._reconciler.run)
+        self._supervisor.keep("SIGHUP", self._reload_when_told)
+        address = self._bus.address
+        if address is not None:
+            self._supervisor.keep("D-Bus", lambda: offer(self.view, address))
         self._reconciler.refresh()
-
-    def _background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._ended)
-        self._tasks.append(task)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         """A defect: end, and leave everything as it is; a service manager starts us anew."""
@@ -186,9 +180,7 @@ class Daemon:
 
     async def end(self) -> None:
         """Leave everything up and closed."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._supervisor.end()
         await self._node.leave()
         await self.engine.close()
         await self._bus.close()
@@ -265,11 +257,12 @@ class Daemon:
             self._notifier.reloading()
             try:
                 await self._reload()
-            except PrivacyRouterError as error:
+            except Exception as error:
                 _log.error(
                     "configuration not read again, the old one stays",
-                    reason=error.message,
-                    remedy=error.remedy,
+                    reason=words(error),
+                    remedy=getattr(error, "remedy", ""),
+                    exc_info=None if isinstance(error, FAILURES) else error,
                 )
             self._notifier.ready(self._words())
 

@@ -33,9 +33,13 @@ _MAY_PASS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def make_directory(path: Path, mode: int = PRIVATE_DIRECTORY_MODE) -> None:
-    """Have the directory and those above it. Raises StorageError."""
+    """Have the directory and those above it, each that is new with that mode. Raises
+    StorageError."""
+    missing = [one for one in (path, *path.parents) if not one.exists()]
     try:
-        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        for one in reversed(missing):  # `parents=True` would give those above it another mode
+            one.mkdir(mode=mode, exist_ok=True)
+        path.mkdir(mode=mode, exist_ok=True)
     except OSError as error:
         raise _storage_error("make", path, error) from error
 

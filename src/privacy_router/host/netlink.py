@@ -10,7 +10,7 @@ from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Any, Self
 
 from privacy_router.host.namespaces import enter
-from privacy_router.host.netlink_library import IPRoute, NetlinkError
+from privacy_router.host.netlink_library import IPRoute, NetlinkError, translated
 from privacy_router.host.topology import (
     KERNELS_RULES,
     MAIN_TABLE,
@@ -312,8 +312,9 @@ class _Session:
         return call
 
     def _call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        result = getattr(self._ip, name)(*args, **kwargs)
-        return list(result) if isinstance(result, Iterator) else result
+        with translated():
+            result = getattr(self._ip, name)(*args, **kwargs)
+            return list(result) if isinstance(result, Iterator) else result
 
     def close(self) -> None:
         """Close the session in its own thread, and end that."""

@@ -9,6 +9,13 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from privacy_router.errors import MachineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 if "pyroute2" not in sys.modules:
     _spec = importlib.util.find_spec("pyroute2")
@@ -17,7 +24,32 @@ if "pyroute2" not in sys.modules:
     sys.modules["pyroute2"] = importlib.util.module_from_spec(_spec)
 
 from pyroute2.iproute.linux import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.exceptions import NetlinkError as _Refusal
 from pyroute2.netlink.generic.wireguard import WireGuard
+from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
-__all__ = ["IPRoute", "NetlinkError", "WireGuard"]
+__all__ = ["IPRoute", "NFCTSocket", "NetlinkError", "translated", "wireguard_session"]
+
+
+class NetlinkError(MachineError):
+    """The kernel refused a request over netlink; `code` is its errno."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """What the library raises for the kernel's refusals, as a NetlinkError."""
+    try:
+        yield
+    except _Refusal as error:
+        raise NetlinkError(int(error.code), str(error)) from error
+
+
+@contextmanager
+def wireguard_session() -> Iterator[WireGuard]:
+    """A session with the kernel's WireGuard. Raises NetlinkError, also where it has none."""
+    with translated(), WireGuard() as session:
+        yield session

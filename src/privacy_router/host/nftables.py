@@ -7,7 +7,7 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from privacy_router.errors import MissingPrerequisiteError
+from privacy_router.errors import MachineError, MissingPrerequisiteError
 from privacy_router.host.namespaces import run_in
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _OUTPUT_JSON = 1 << 4
 _OUTPUT_STATELESS = 1 << 2
 
 
-class NftablesError(Exception):
+class NftablesError(MachineError):
     """libnftables refused a command."""
 
 

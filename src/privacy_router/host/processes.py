@@ -24,6 +24,7 @@ from privacy_router.errors import MissingPrerequisiteError
 from privacy_router.host import units
 from privacy_router.host.confinement import Confinement
 from privacy_router.host.dbus import BusGoneError
+from privacy_router.host.files import make_directory
 from privacy_router.host.namespaces import inode_of, run_in
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def start(spec: ProcessSpec, owner: str, log_file: Path) -> Process:
     """
     marks = {_OWNER: owner, _NAME: spec.name, _FINGERPRINT: spec.fingerprint}
     environment = {**_base_environment(), **spec.env, **marks}
-    log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(log_file.parent)
     log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         child = _start_unit(spec, owner, environment, log_file) or run_in(
@@ -180,6 +181,14 @@ def open_pidfd(process: Process) -> int | None:
         return os.pidfd_open(process.pid)
     except ProcessLookupError:
         return None
+
+
+def is_alive(process: Process) -> bool:
+    """Whether it still runs; one that has ended and waits to be collected does not."""
+    try:
+        return _state(Path(f"/proc/{process.pid}")) != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def reap(process: Process) -> None:

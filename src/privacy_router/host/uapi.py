@@ -10,12 +10,14 @@ import binascii
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from privacy_router.errors import MachineError
+
 Endpoint = tuple[IPv4Address | IPv6Address, int]
 
 _KEY_BYTES = 32
 
 
-class UapiError(Exception):
+class UapiError(MachineError):
     """The WireGuard process sent something that is not its protocol, or refused a request."""
 
 

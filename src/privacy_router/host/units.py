@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from privacy_router.errors import PrivacyRouterError
+from privacy_router.errors import MachineError
 from privacy_router.host.dbus import Bus, BusGoneError, DBusCallError, Remote
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ Properties: TypeAlias = list[tuple[str, str, Any]]
 """Name, D-Bus type, value; a later one of the same name adds to the earlier."""
 
 
-class UnitError(PrivacyRouterError):
+class UnitError(MachineError):
     """systemd did not start a unit, or its process ended at once."""
 
 

@@ -19,8 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from privacy_router.host import uapi
 from privacy_router.host.namespaces import run_in
-from privacy_router.host.netlink_library import NetlinkError
-from privacy_router.host.netlink_library import WireGuard as WireGuardNetlink
+from privacy_router.host.netlink_library import NetlinkError, wireguard_session
 from privacy_router.host.uapi import DeviceStatus, PeerStatus, WireGuardConfig, WireGuardPeer
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def kernel_has_wireguard() -> bool:
 
     def work() -> bool:
         try:
-            with WireGuardNetlink():
+            with wireguard_session():
                 return True
         except NetlinkError:
             return False
@@ -161,7 +160,7 @@ class KernelWireGuard(WireGuardBackend):
                 socket.if_nametoindex(name)
             except OSError:
                 return None
-            with WireGuardNetlink() as link:
+            with wireguard_session() as link:
                 return list(link.info(name))
 
         messages = run_in(namespace, work)
@@ -170,7 +169,7 @@ class KernelWireGuard(WireGuardBackend):
 
 def _set(name: str, namespace: Path | None, **request: Any) -> None:
     def work() -> None:
-        with WireGuardNetlink() as link:
+        with wireguard_session() as link:
             link.set(name, **request)
 
     run_in(namespace, work)

@@ -43,6 +43,7 @@ def rules_for(config: PrivacyRouterConfig, token: str) -> Rules:
         clients=(config.wireguard.client_subnet, config.wireguard.client_subnet6),
         askers=frozenset((*client, *node)),
         known=frozenset((*internet.WARP_ENDPOINT, *internet.WARP_API, *client)),
+        own=frozenset(node),
     )
 
 

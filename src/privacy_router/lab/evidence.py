@@ -34,12 +34,15 @@ class Finding(StrEnum):
 
     CLIENT_ADDRESS = "carries a client's address inside the tunnel"
     PLAIN_DNS = "is a plain DNS query"
+    UNTRANSLATED = "leaves the node with a source that is not the node's"
     PAYLOAD = "carries the payload of the check in clear"
     FOREIGN = "leaves the node for a stranger"
     UNREADABLE = "cannot be read"
 
 
-CLEARTEXT = frozenset({Finding.CLIENT_ADDRESS, Finding.PLAIN_DNS, Finding.PAYLOAD})
+CLEARTEXT = frozenset(
+    {Finding.CLIENT_ADDRESS, Finding.PLAIN_DNS, Finding.PAYLOAD, Finding.UNTRANSLATED}
+)
 STRANGERS = frozenset({Finding.FOREIGN, Finding.UNREADABLE})
 
 
@@ -51,13 +54,15 @@ class Rules:
     """What to look for. `token` is a secret word that all traffic of the check carries.
 
     `askers` are the addresses whose DNS queries must not be readable, but for those about one of
-    `open_names`; `known` are the addresses to which the node's uplink may send.
+    `open_names`; `known` are the addresses to which the node's uplink may send, `own` those that it
+    may send from.
     """
 
     token: bytes
     clients: tuple[Network, ...]
     askers: frozenset[Address]
     known: frozenset[Address]
+    own: frozenset[Address]
     open_names: tuple[str, ...] = ()
 
 
@@ -123,8 +128,11 @@ class LinkEvidence:
                 found.add(Finding.PAYLOAD)
             if packet is not None:
                 found |= _readable(frame, packet, rules)
-        if self.uplink and from_far_end and _is_foreign(frame, packet, rules):
-            found.add(Finding.FOREIGN)
+        if self.uplink and from_far_end:
+            if _is_foreign(frame, packet, rules):
+                found.add(Finding.FOREIGN)
+            if packet is not None and _is_untranslated(packet, rules):
+                found.add(Finding.UNTRANSLATED)
         return frozenset(found)
 
     def _judge_unreadable(
@@ -169,6 +177,12 @@ def _on_the_wire(name: str) -> bytes:
     """A name as a DNS question has it; RFC 1035, section 3.1."""
     labels = (label.encode() for label in name.lower().split("."))
     return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+
+
+def _is_untranslated(packet: Packet, rules: Rules) -> bool:
+    # before it has an address, and to its link alone, a host speaks without one (RFC 4862, 5.4)
+    speaks_to_its_link = packet.source.is_unspecified or packet.source.is_link_local
+    return not speaks_to_its_link and packet.source not in rules.own
 
 
 def _is_foreign(frame: bytes, packet: Packet | None, rules: Rules) -> bool:

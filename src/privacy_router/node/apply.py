@@ -13,13 +13,10 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from privacy_router.errors import MissingPrerequisiteError, PrivacyRouterError
+from privacy_router.errors import MachineError, MissingPrerequisiteError, PrivacyRouterError
 from privacy_router.host import namespaces, nftables, processes, sysctl
-from privacy_router.host.files import write_private
+from privacy_router.host.files import make_directory, write_private
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.netlink_library import NetlinkError
-from privacy_router.host.uapi import UapiError
-from privacy_router.host.units import UnitError
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
@@ -34,7 +31,6 @@ if TYPE_CHECKING:
     from privacy_router.plan.state import DesiredState
 
 _OVS_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
-_FAILURES = (OSError, NetlinkError, nftables.NftablesError, UapiError, UnitError)
 _FIRST, _REMOVAL, _LAST = -2, -1, max(Kind) + 1
 _APPEAR_TIMEOUT_S = 5.0
 _POLL_S = 0.005
@@ -115,7 +111,7 @@ class Applier:
             self._go_on()
             try:
                 steps[change.key.kind](change)
-            except _FAILURES as error:
+            except (OSError, MachineError) as error:
                 raise ApplyError(
                     f"could not {change.verb} {change.key.kind.name.lower()} {change.key.name}"
                     f" in {change.key.where}: {error}",
@@ -320,7 +316,7 @@ class Applier:
 
 
 def _create_ovs_database(home: Path) -> None:
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(home)
     database = home / "conf.db"
     (home / "db.sock").unlink(missing_ok=True)
     if database.exists():

@@ -11,28 +11,26 @@ import asyncio
 import contextlib
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
-from privacy_router.errors import PrivacyRouterError
+from privacy_router.errors import FAILURES
 from privacy_router.host import namespaces, processes
-from privacy_router.host.netlink_library import NetlinkError
-from privacy_router.host.nftables import NftablesError
 from privacy_router.host.threads import in_thread
-from privacy_router.host.uapi import UapiError
 from privacy_router.node import converge
 from privacy_router.node.apply import ApplyError
 from privacy_router.node.engine import FlowEngine
 from privacy_router.node.network_watch import NetworkWatch
 from privacy_router.node.observe import read_bridge
+from privacy_router.node.supervision import Supervisor, words
 from privacy_router.node.tunnels import EndpointMemory
 from privacy_router.ovsdb.watch import BridgeWatch
 from privacy_router.plan.chain import GATEWAY_NAMESPACE, NAMESPACES
 from privacy_router.plan.state import HOST, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Mapping
 
     from privacy_router.node.machine import Machine
     from privacy_router.ovsdb.watch import BridgeChange
@@ -45,7 +43,6 @@ _ENDPOINT_PERIOD_S = 2.0
 _CALL_PERIOD_S = 0.3
 _RETRY_FIRST_S = 0.2
 _RETRY_MOST_S = 5.0
-_FAILURES = (PrivacyRouterError, OSError, NetlinkError, NftablesError, UapiError)
 _LOG_LIMIT_BYTES = 4 * 1024 * 1024
 
 
@@ -74,30 +71,13 @@ def _ended() -> ApplyError:
     return ApplyError("the controller of the node has ended", retryable=True)
 
 
-def _in_background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Something that goes on beside the passes; what ends it by a defect is in the log."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_complain)
-    return task
-
-
-def _complain(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("a watch of the node ended; the clock does its work", reason=repr(error))
-
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 @dataclass
 class Controller:
     """Keeps one node; `reload` gives the desired state anew when keys or clients have changed.
 
     `on_pass` is told what each pass of keeping it so has changed, `trouble` says why the last one
-    failed, and `flows` is there while it runs.
+    failed, and `flows` is there while it runs. A look that fails, in whatever way, is a failed
+    pass, which is tried again; a watch that ends is begun anew, and `degraded` meanwhile.
     """
 
     desired: DesiredState
@@ -111,7 +91,19 @@ class Controller:
     _stopping: bool = False
     _reload_asked: bool = True  # clients may have come since `desired` was worked out
     _watched: dict[int, int] = field(default_factory=dict)
+    _supervisor: Supervisor = field(init=False)
+    _told: str = ""
     _read_back: DesiredState | None = None  # the last state that the whole node was found in
+
+    def __post_init__(self) -> None:
+        """What a watch that ended did not see is looked for by a pass."""
+        self._supervisor = Supervisor(self._hear)
+
+    @property
+    def degraded(self) -> Mapping[str, str]:
+        """The watches that do not work at the moment, with the reason: their work is done by the
+        clock."""
+        return self._supervisor.degraded
 
     async def run(self, on_ready: Callable[[], None], *, patient: bool = False) -> None:
         """Bring the node up, report it, and keep it until told to stop.
@@ -122,25 +114,23 @@ class Controller:
         loop = asyncio.get_running_loop()
         engine = await make_engine(self.desired, self.machine, self._wake.set)
         self.flows = engine
-        watch: BridgeWatch | None = None
-        network = NetworkWatch(self._hear)
-        tasks = [_in_background(self._keep_endpoints())]
+        network = NetworkWatch(self._hear, self._supervisor)
+        self._supervisor.keep("the clients' endpoints", self._keep_endpoints)
         try:
             if not patient:
                 await self._converge(engine)
             self._watch_processes(loop)
-            watch = self._watch_bridge(engine, loop)
-            tasks += [_in_background(engine.run()), _in_background(network.run())]
+            self._supervisor.keep("the bridge", lambda: self._watch_bridge(engine))
+            self._supervisor.keep("the flows", engine.run)
+            self._supervisor.keep("the namespaces", network.run)
             on_ready()
             await self._keep(engine, network)
         finally:
             self.flows = None
             self._refuse_waiting()
-            await _end(tasks)
+            await self._supervisor.end()
             self._forget_processes(loop)
             await engine.close()
-            if watch is not None:
-                await in_thread(watch.end)
 
     def _hear(self) -> None:
         """Look at once, unless the last look ended badly: then it is tried again soon anyhow, and
@@ -152,8 +142,9 @@ class Controller:
         """The namespaces that the node has something in: often nothing in the host's."""
         return {key.where for key in self.desired.items} & {HOST, *NAMESPACES}
 
-    def _watch_bridge(self, engine: FlowEngine, loop: asyncio.AbstractEventLoop) -> BridgeWatch:
+    async def _watch_bridge(self, engine: FlowEngine) -> None:
         """Ports of containers are the engine's; all else of the bridge takes a look at the node."""
+        loop = asyncio.get_running_loop()
 
         def tell(change: BridgeChange) -> None:
             engine.note_rows(change.ports)
@@ -164,7 +155,11 @@ class Controller:
         def on_change(change: BridgeChange) -> None:
             loop.call_soon_threadsafe(tell, change)
 
-        return BridgeWatch(self.machine.ovs_socket, self.desired.bridge.name, on_change)
+        watch = BridgeWatch(self.machine.ovs_socket, self.desired.bridge.name, on_change)
+        try:
+            await asyncio.wrap_future(watch.ended)
+        finally:
+            await in_thread(watch.end)
 
     def stop(self) -> None:
         """Have `run` return; the node stays as it is."""
@@ -203,8 +198,8 @@ class Controller:
         try:
             desired = await in_thread(self.reload)
             self.replace(desired)
-        except _FAILURES as error:
-            _log.error("configuration not read again, the old one stays", reason=str(error))
+        except Exception as error:
+            self._complain("configuration not read again, the old one stays", error)
 
     async def _keep(self, engine: FlowEngine, network: NetworkWatch) -> None:
         loop = asyncio.get_running_loop()
@@ -215,19 +210,25 @@ class Controller:
                 await self._reload()
             try:
                 await self._pass(engine)
+                self._watch_processes(loop)
+                network.follow(self._places())
                 delay_s = _RETRY_FIRST_S
                 timeout_s = _FULL_PASS_S
-            except _FAILURES as error:
-                remedy = getattr(error, "remedy", "")
-                _log.error(
-                    "repair failed, trying again", reason=str(error), remedy=remedy, in_s=delay_s
-                )
+            except Exception as error:
+                self.trouble = words(error)
+                self._complain("repair failed, trying again", error, in_s=delay_s)
                 timeout_s = delay_s
                 delay_s = min(delay_s * 2, _RETRY_MOST_S)
-            self._watch_processes(loop)
-            network.follow(self._places())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), timeout_s)
+
+    def _complain(self, what: str, error: Exception, **more: object) -> None:
+        """Say what failed; the trace of a defect once."""
+        reason = words(error)
+        defect = None if isinstance(error, FAILURES) or reason == self._told else error
+        self._told = reason
+        remedy = getattr(error, "remedy", "")
+        _log.error(what, reason=reason, remedy=remedy, exc_info=defect, **more)
 
     async def _pass(self, engine: FlowEngine) -> None:
         """One pass, whose outcome those are told who asked for it, and who is told of all."""
@@ -238,8 +239,8 @@ class Controller:
             self.trouble = ""
             for one in _waiting(asked):
                 one.set_result(made)
-        except _FAILURES as error:
-            self.trouble = str(error)
+        except Exception as error:
+            self.trouble = words(error)
             for one in _waiting(asked):
                 one.set_exception(error)
             raise
@@ -303,7 +304,7 @@ class Controller:
         while True:
             try:
                 lost = await in_thread(memory.refresh)
-            except _FAILURES as error:
+            except FAILURES as error:
                 lost = False
                 _log.debug("the gateway does not answer", reason=str(error))
             await asyncio.sleep(_CALL_PERIOD_S if lost else _ENDPOINT_PERIOD_S)

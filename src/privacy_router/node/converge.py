@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from privacy_router.errors import VerificationError
-from privacy_router.host import unixctl
+from privacy_router.host import conntrack, namespaces, unixctl
 from privacy_router.host.threads import in_thread
 from privacy_router.node.apply import Applier, ApplyError
 from privacy_router.node.observe import observe
+from privacy_router.plan.chain import EXIT_CONNECTION_MARK
 from privacy_router.plan.compile import OVS_PROCESSES
-from privacy_router.plan.stages import Stages, in_stages
-from privacy_router.plan.state import Kind, diff
+from privacy_router.plan.stages import Stages, in_stages, places_to_forget
+from privacy_router.plan.state import HOST, Kind, diff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,9 +82,11 @@ async def change(desired: DesiredState, machine: Machine, engine: FlowEngine) ->
         if done and stages.during:
             engine.close_tunnel(desired.pipeline)
             if not nothing_forwards:
+                await _apply(stages.ending, desired, machine)
                 made += await engine.repair()
                 await in_thread(_forget_datapath_flows, machine)
             done = await _try_to_apply(stages.during, desired, machine, is_last=attempt == _PASSES)
+            await in_thread(_forget_connections, stages.during)
         made += [*stages.before, *stages.during]
         if not done or stages.during:
             continue  # opened only after what was made is read back
@@ -110,6 +113,14 @@ def _forget_datapath_flows(machine: Machine) -> None:
     """
     socket = unixctl.switch_socket(machine.management_socket_dir)
     unixctl.call(socket, _FORGET_FLOWS)
+
+
+def _forget_connections(changes: Sequence[Change]) -> None:
+    for place in places_to_forget(changes):
+        if place == HOST:
+            conntrack.forget(None, EXIT_CONNECTION_MARK)
+        elif namespaces.exists(place):
+            conntrack.forget(namespaces.path_of(place))
 
 
 async def _try_to_apply(

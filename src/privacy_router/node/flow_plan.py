@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.node.flow_changes import between, flow_mods, strange_flow
 from privacy_router.pipeline.allocation import port_of
+from privacy_router.pipeline.compile import sending_flows
 from privacy_router.pipeline.flow import Program, join
 from privacy_router.pipeline.mesh import Mesh
+from privacy_router.pipeline.rivals import PipelineError, Rivals
 from privacy_router.pipeline.tables import number_of
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class FlowPlan:
     ) -> None:
         self._mac_of = mac_of
         self._rows: dict[str, PortRow] = {}
-        self._pipeline, self._closed = pipeline, closed
+        self.pipeline, self._closed = pipeline, closed
         self._compile()
 
     def use(self, pipeline: Pipeline, *, closed: bool) -> None:
@@ -44,27 +46,29 @@ class FlowPlan:
 
         Opening and closing cost what the hops' flows cost, however many containers there are.
         """
-        is_new = pipeline is not self._pipeline
-        self._pipeline, self._closed = pipeline, closed
+        is_new = pipeline is not self.pipeline
+        self.pipeline, self._closed = pipeline, closed
         if is_new:
             self._compile()
         else:
             self._hold(_BASE, self._base())
 
     def _base(self) -> Program:
-        return self._pipeline.closed if self._closed else self._pipeline.base
+        return self.pipeline.closed if self._closed else self.pipeline.base
 
     def _compile(self) -> None:
         base = self._base()
-        self.mesh = Mesh(self._pipeline.config)
+        self.mesh = Mesh(self.pipeline.config)
         for row in self._rows.values():
             self.mesh.put(row, self._mac_of(row.name))
         self._programs: dict[str, Program] = {}
         self._mods: dict[str, tuple[FlowMod, ...]] = {}
         self._owners: dict[int, str] = {}
+        self._sending = Rivals()
+        self._outrivalled: set[str] = set()
         self._hold(_BASE, base)
-        for name in list(self.mesh.ports):
-            self._hold(name, self._compiled(name))
+        self._sending.add(sending_flows(base))
+        self._put(self.mesh.ports)
 
     @property
     def closed(self) -> bool:
@@ -149,36 +153,56 @@ class FlowPlan:
     def recompile(self, names: Iterable[str]) -> Changes | None:
         """Compile the flows of ports that changed; what has to be sent, or None when other ports'
         flows speak of them, so that all was compiled anew."""
-        names = sorted(names)
-        if not self._pipeline.speaks_of.isdisjoint(names):
+        # What gave way to a rival that goes now has its turn.
+        names = sorted(self._outrivalled.union(names))
+        if not self.pipeline.speaks_of.isdisjoint(names):
             self._compile()
             return None
         old = [mod for name in names for mod in self._mods.get(name, ())]
         meters = {rate.meter_id for name in names for rate in self._rates_of(name)}
-        for name in names:
-            self._hold(name, self._compiled(name))
+        self._put(names)
         new = [mod for name in names for mod in self._mods.get(name, ())]
         return between(old, new, meters, [r for name in names for r in self._rates_of(name)])
 
     def _rates_of(self, name: str) -> tuple[RateLimit, ...]:
         return self._programs.get(name, Program()).rates
 
+    def _put(self, names: Iterable[str]) -> None:
+        """Compile the flows of these ports, in the place of those that they had."""
+        names = list(names)
+        for name in names:
+            self._forget(name)
+        for name in names:
+            self._hold(name, self._compiled(name))
+
     def _compiled(self, name: str) -> Program:
         """What comes with a port; nothing when its flows may not be, which `left_out` says."""
+        gave_way = name in self._outrivalled
+        self._outrivalled.discard(name)
         port = self.mesh.ports.get(name)
         if port is None:
             return Program()
         try:
-            return self._pipeline.of_port(port, self.mesh.ports)
+            program = self.pipeline.of_port(port, self.mesh.ports)
+            self._sending.add(sending_flows(program))
         except PrivacyRouterError as error:
             self.mesh.left_out[name] = str(error)
+            if isinstance(error, PipelineError):
+                self._outrivalled.add(name)
             return Program()
+        if gave_way:
+            self.mesh.left_out.pop(name, None)
+        return program
 
-    def _hold(self, name: str, program: Program) -> None:
-        for flow in self._programs.pop(name, Program()).flows[:1]:
+    def _forget(self, name: str) -> None:
+        program = self._programs.pop(name, Program())
+        for flow in program.flows[:1]:
             if self._owners.get(flow.port) == name:  # another port may have its number by now
                 del self._owners[flow.port]
         self._mods.pop(name, None)
+        self._sending.remove(sending_flows(program))
+
+    def _hold(self, name: str, program: Program) -> None:
         if program.flows:
             self._programs[name], self._mods[name] = program, flow_mods(program)
             self._owners[program.flows[0].port] = name

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+import structlog
+
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.node.flow_changes import Changes, meter_mods, meters_of
 from privacy_router.openflow import (
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from privacy_router.openflow import FlowStats
     from privacy_router.pipeline.flow import RateLimit
 
+_log = structlog.get_logger()
 _TIMEOUT_S = 5.0
 _CHANGES = MonitorFlag.ADD | MonitorFlag.DELETE | MonitorFlag.MODIFY
 _EVERY_BIT = 0xFFFFFFFFFFFFFFFF
@@ -169,9 +172,14 @@ class FlowTable:
 
     async def _watch(self, channel: Channel, on_drift: Callable[[int | None], None]) -> None:
         """Tell when somebody else changes our flows, or the connection ends."""
-        # a switch without flow monitors is only read now and then; a lost connection is seen below
-        with contextlib.suppress(OpenFlowError):
+        try:
             await _follow(channel, on_drift)
+        except OpenFlowError as error:
+            # without flow monitors it is only read now and then; a lost connection is seen below
+            _log.debug("changes of flows are not told", reason=str(error))
+        except Exception as error:  # a defect of ours: a new connection, and all is compared
+            _log.error("the watch of the flows failed", reason=repr(error), exc_info=error)
+            channel.abort("given up after a defect")
         await channel.wait_closed()
         if self._channel is channel:
             self._channel = None

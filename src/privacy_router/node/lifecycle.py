@@ -8,8 +8,10 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+import structlog
+
 from privacy_router.config import ConfigError, check_host
-from privacy_router.errors import ConflictError
+from privacy_router.errors import ConflictError, MissingPrerequisiteError, StorageError
 from privacy_router.host import namespaces, processes
 from privacy_router.node import machine as machines
 from privacy_router.node.lock import NodeLock, controller_pid
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from privacy_router.node.machine import Machine
     from privacy_router.node.paths import NodePaths
 
+_log = structlog.get_logger()
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 
@@ -60,15 +63,31 @@ def _require_room(config: PrivacyRouterConfig, machine: Machine) -> None:
 
 
 def down(config: PrivacyRouterConfig, paths: NodePaths) -> bool:
-    """Stop the controller and take everything off the machine; False when there was nothing."""
+    """Stop the controller and take everything off the machine; False when there was nothing.
+
+    What fails does not hold up the rest. Raises LeftoverError, which says what is left, and
+    ConflictError when a controller does not end or another command takes the node down.
+    """
     machines.require_root()
-    machine = machines.inspect(config, paths)
+    machine = _inspect_to_end(config, paths)
     had_controller = _end_controller(paths)
     lock = NodeLock(paths)
-    lock.take(as_controller=False)  # nobody brings it up while it is dismantled
+    try:
+        lock.take(as_controller=False)  # nobody brings it up while it is dismantled
+    except StorageError as error:
+        _log.warning("taken down without the lock file", reason=error.message)
     there = is_there(machine)
     tear_down(machine, config.bridge_name)
     return there or had_controller
+
+
+def _inspect_to_end(config: PrivacyRouterConfig, paths: NodePaths) -> Machine:
+    """The machine, also when it lacks what the configuration wants of it."""
+    try:
+        return machines.inspect(config, paths)
+    except MissingPrerequisiteError as error:
+        _log.warning("taken down without it", missing=error.message)
+        return machines.inspect(config.model_copy(update={"datapath": "auto"}), paths)
 
 
 def _end_controller(paths: NodePaths) -> bool:

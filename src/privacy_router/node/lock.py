@@ -1,22 +1,36 @@
-"""One controller a node, and how to reach it."""
+"""One controller a node, and how to reach it.
+
+The node is held in two ways. The lock file in the run directory has the controller's process id,
+for people and scripts; but it goes when somebody removes it or its directory, and then a second
+controller could start beside the first. So an abstract name, which nobody can remove, is held too.
+Its scope is the network namespace, and that is what two controllers would fight over: the same
+names of namespaces, bridges, devices and tables, whatever files each of them sees. A name on D-Bus
+would do as well, but a node runs where there is no bus.
+
+Any user may hold an abstract name. One that is held by neither root nor this user is told, and does
+not keep the node down.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from privacy_router.errors import ConflictError, StorageError
+from privacy_router.host import abstract_names
 from privacy_router.host.files import make_directory
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from privacy_router.node.paths import NodePaths
 
-
+_log = structlog.get_logger()
 _TRIES = 5
 _PAUSE_S = 0.02
 
@@ -26,6 +40,7 @@ class NodeLock:
 
     def __init__(self, paths: NodePaths) -> None:
         self._path = paths.lock
+        self._names = _Names(paths)
         self._handle: int | None = None
 
     def take(self, *, as_controller: bool = True) -> None:
@@ -33,6 +48,20 @@ class NodeLock:
 
         Raises ConflictError naming the process that has it, StorageError.
         """
+        held = [self._names.hold(self._names.node)]
+        try:
+            self._handle = self._lock_file()
+        except BaseException:
+            _release(held)
+            raise
+        os.ftruncate(self._handle, 0)  # an earlier controller's number may be another process' now
+        if as_controller:
+            self._names.hold(self._names.controller)
+            # it means "read again" and would end a process that does not handle it yet
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            self.note_pid()
+
+    def _lock_file(self) -> int:
         make_directory(self._path.parent)
         try:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -46,18 +75,53 @@ class NodeLock:
         except BlockingIOError as error:
             os.close(handle)
             raise _taken(read_controller_pid(self._path)) from error
-        self._handle = handle
-        os.ftruncate(handle, 0)  # an earlier controller's number may be another process' by now
-        if as_controller:
-            # it means "read again" and would end a process that does not handle it yet
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            self.note_pid()
+        return handle
 
     def note_pid(self) -> None:
         """Write the caller's process id into the lock file."""
         if self._handle is not None:
             os.ftruncate(self._handle, 0)
             os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+
+
+class _Names:
+    """The abstract names of one node: of whoever changes it, and of the one that keeps it."""
+
+    def __init__(self, paths: NodePaths) -> None:
+        place = hashlib.sha256(os.fsencode(os.path.realpath(paths.run))).hexdigest()[:32]
+        self.node = f"privacy-router/{place}/node"
+        self.controller = f"privacy-router/{place}/controller"
+
+    def hold(self, name: str) -> int | None:
+        """Hold it; None where another user's process keeps it from us. Raises ConflictError."""
+        descriptor = abstract_names.hold(name)
+        if descriptor is not None:
+            return descriptor
+        holders = abstract_names.holders_of(name)
+        if holders and not any(map(_is_ours, holders)):
+            _log.warning("another user holds the node's name", name=name, processes=holders)
+            return None
+        if abstract_names.is_held(self.controller):
+            raise _taken(self.controller_pid() or "of another container")
+        raise _taken(None)
+
+    def controller_pid(self) -> int | None:
+        """Of an `up` that goes on in a child, the child."""
+        holders = [pid for pid in abstract_names.holders_of(self.controller) if _is_ours(pid)]
+        return max(holders, default=None)
+
+
+def _is_ours(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid in {0, os.geteuid()}
+    except FileNotFoundError:
+        return False
+
+
+def _release(held: list[int | None]) -> None:
+    for descriptor in held:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _lock_patiently(handle: int) -> None:
@@ -72,14 +136,14 @@ def _lock_patiently(handle: int) -> None:
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _taken(pid: int | None) -> ConflictError:
-    if pid is None:
+def _taken(process: int | str | None) -> ConflictError:
+    if process is None:
         return ConflictError(
             "the node is being taken down by another command",
             remedy="wait for that one, then try again",
         )
     return ConflictError(
-        f"a controller is up already (process {pid})",
+        f"a controller is up already (process {process})",
         remedy="privacy-router apply has it make the machine as a document says, privacy-router"
         " status shows what it keeps; to start anew: privacy-router down",
     )
@@ -89,23 +153,26 @@ def read_controller_pid(lock: Path) -> int | None:
     """The process id in the lock file."""
     try:
         return int(lock.read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
 
 
 def controller_pid(paths: NodePaths) -> int | None:
-    """The running controller's process id, or None when nobody holds the lock."""
+    """The running controller's process id, or None when nobody holds the lock.
+
+    Where its lock file was removed, the name that it holds tells.
+    """
     try:
         handle = os.open(paths.lock, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
+    except OSError:
+        return _Names(paths).controller_pid()
     try:
         # shared: two that only look must not take each other for a controller
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return read_controller_pid(paths.lock)
     else:
-        return None
+        return _Names(paths).controller_pid()
     finally:
         os.close(handle)
 

@@ -12,10 +12,9 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from privacy_router.errors import ConflictError, MissingPrerequisiteError, PrivilegeError
+from privacy_router.errors import FAILURES, ConflictError, MissingPrerequisiteError, PrivilegeError
 from privacy_router.host import sysctl
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.wireguard import (
     KernelWireGuard,
     UserspaceWireGuard,
@@ -173,7 +172,7 @@ def host_networks() -> list[Network]:
         for name in netlink.links().keys() - {EXIT_PORT}:
             try:
                 found += [ip_network(address.network) for address in netlink.addresses(name)]
-            except (OSError, NetlinkError):
+            except FAILURES:
                 continue  # the device went away while it was looked at
         return found
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection
     from pathlib import Path
 
+    from privacy_router.node.supervision import Supervisor
+
 _log = structlog.get_logger()
 
 # what follows within this time is told as one: on a busy host a look at the node is not for free
@@ -31,7 +33,7 @@ class _Listening:
     """To a network namespace, which is known by its inode: another may come by the same name."""
 
     inode: int
-    tasks: tuple[asyncio.Task[None], ...]
+    watches: tuple[str, ...]
 
 
 class NetworkWatch:
@@ -41,14 +43,17 @@ class NetworkWatch:
     anew, or its devices would live on where nobody sees them.
     """
 
-    def __init__(self, tell: Callable[[], None]) -> None:
+    def __init__(self, tell: Callable[[], None], supervisor: Supervisor) -> None:
         self._tell = tell
+        self._supervisor = supervisor
         self._listening: dict[str, _Listening] = {}
+        self._places: Collection[str] = ()
         self._sees_them_go = False
 
     def follow(self, places: Collection[str]) -> None:
         """Listen in those of these namespaces (HOST is the host's) that are there by now, and no
         others, while `run` sees them go."""
+        self._places = places
         if not self._sees_them_go:
             return
         for name in self._listening.keys() - places:
@@ -57,7 +62,7 @@ class NetworkWatch:
             path = None if name == HOST else namespaces.path_of(name)
             inode = namespaces.inode_of(path)
             known = self._listening.get(name)
-            if known is not None and (known.inode != inode or any(t.done() for t in known.tasks)):
+            if known is not None and known.inode != inode:
                 self._leave(name)
             if inode is not None and name not in self._listening:
                 self._listen(name, path, inode)
@@ -65,40 +70,50 @@ class NetworkWatch:
     def _listen(self, name: str, path: Path | None, inode: int) -> None:
         # neighbours of the host come and go; those of the node are set once and for all
         groups = CONFIGURATION if path is None else EVERYTHING
-        heard = (changes(path, groups), table_changes(path, TABLE))
-        tasks = tuple(asyncio.create_task(self._hear(name, one)) for one in heard)
-        self._listening[name] = _Listening(inode, tasks)
+        where = name or "the host"
+        watches = {
+            f"the network of {where}": lambda: self._hear(where, changes(path, groups)),
+            f"the firewall of {where}": lambda: self._hear(where, table_changes(path, TABLE)),
+        }
+        for watch, work in watches.items():
+            self._supervisor.keep(watch, work)
+        self._listening[name] = _Listening(inode, tuple(watches))
 
-    async def _hear(self, name: str, heard: AsyncGenerator[str, None]) -> None:
-        try:
-            async with aclosing(heard):
-                async for words in heard:
-                    _log.debug("heard of a change", where=name, what=words)
-                    self._tell()
-                    await asyncio.sleep(_SETTLE_S)
-        except OSError as error:
-            _log.warning("cannot listen to changes", where=name, reason=str(error))
+    async def _hear(self, where: str, heard: AsyncGenerator[str, None]) -> None:
+        async with aclosing(heard):
+            async for words in heard:
+                _log.debug("heard of a change", where=where, what=words)
+                self._tell()
+                await asyncio.sleep(_SETTLE_S)
 
     def _leave(self, name: str) -> list[asyncio.Task[None]]:
         known = self._listening.pop(name)
-        for task in known.tasks:
-            task.cancel()
-        return list(known.tasks)
+        return self._supervisor.drop(*known.watches)
 
     async def run(self) -> None:
-        """Let go of namespaces that go, until cancelled; then of all."""
+        """Let go of namespaces that go, until cancelled; then of all. Raises StorageError when the
+        directory of their names is not there, or is not any more."""
         gone: asyncio.Queue[Path] = asyncio.Queue()
         try:
             with watching([namespaces.NETNS_DIR], gone.put_nowait):
+                self._require_directory(namespaces.NETNS_DIR.is_dir())
                 self._sees_them_go = True
+                self.follow(self._places)
                 while True:
-                    await self._let_go((await gone.get()).name)
-        except StorageError as error:
-            _log.warning("namespaces are not watched", reason=error.message, remedy=error.remedy)
+                    path = await gone.get()
+                    self._require_directory(path != namespaces.NETNS_DIR)
+                    await self._let_go(path.name)
         finally:
             self._sees_them_go = False
             for name in list(self._listening):
                 await self._end(name)
+
+    @staticmethod
+    def _require_directory(there: bool) -> None:
+        if not there:
+            raise StorageError(
+                f"{namespaces.NETNS_DIR} is not there, or not the same any more", retryable=True
+            )
 
     async def _let_go(self, name: str) -> None:
         known = self._listening.get(name)

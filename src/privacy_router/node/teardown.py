@@ -3,63 +3,138 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
-from privacy_router.errors import PrivacyRouterError
+import structlog
+
+from privacy_router.errors import FAILURES, PrivacyRouterError
 from privacy_router.host import namespaces, nftables, processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import UAPI_DIR
 from privacy_router.node.machine import remove_leftover_devices
-from privacy_router.node.observe import read_bridge
+from privacy_router.node.supervision import words
 from privacy_router.ovsdb.client import OvsDatabase
-from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.plan.chain import GATEWAY_TUNNEL, NAMESPACES, WARP_TUNNEL
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from privacy_router.host.processes import Process
     from privacy_router.node.machine import Machine
 
+_log = structlog.get_logger()
 _OVS_PROCESSES = ("ovs-vswitchd", "ovsdb-server")  # in the order in which they are stopped
+_DATABASE_S: Final = 5.0
+_PRIVATE_DATABASE_S: Final = 2.0  # one that hangs is stopped next
+
+
+class LeftoverError(PrivacyRouterError):
+    """All was taken down but what it names."""
+
+
+def together(errors: Sequence[PrivacyRouterError]) -> PrivacyRouterError:
+    """One error that says what all of these say; its exit code is the first one's."""
+    first, *more = errors
+    if not more:
+        return first
+    said = LeftoverError(
+        "; ".join(error.message for error in errors),
+        remedy="; then ".join(filter(None, (error.remedy for error in errors))),
+        retryable=all(error.retryable for error in errors),
+    )
+    said.exit_code = first.exit_code
+    return said
+
+
+class _Steps:
+    """Steps that each go as far as they do: what failed does not keep the others from being
+    taken."""
+
+    def __init__(self) -> None:
+        self.left: list[str] = []
+        self._remedies: list[str] = []
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        """Take a step; `what` is left when it fails."""
+        try:
+            yield
+        except Exception as error:  # also a defect: the steps behind it close the node
+            if not isinstance(error, FAILURES):
+                _log.error("a step of taking down failed", what=what, exc_info=error)
+            self.left.append(f"{what} ({words(error)})")
+            self._remedies.append(getattr(error, "remedy", ""))
+
+    def require_all(self) -> None:
+        """Raise LeftoverError when something is left."""
+        if self.left:
+            remedies = [*dict.fromkeys(filter(None, self._remedies)), "privacy-router down, again"]
+            raise LeftoverError(
+                f"the node is down, but this is left: {'; '.join(self.left)}",
+                remedy="; then ".join(remedies),
+                retryable=True,
+            )
 
 
 def tear_down(machine: Machine, bridge_name: str) -> None:
     """Take processes, bridge, namespaces and run-time files away. Keys and clients stay.
 
-    The encrypted tunnels go first, so that nothing can leave while the rest is dismantled.
+    The encrypted tunnels go first, so that nothing can leave while the rest is dismantled. A step
+    that fails does not hold up the others; at the end LeftoverError says which did.
     """
+    steps = _Steps()
     found = processes.running(machine.owner)
-    for process in found:
-        if process.name not in _OVS_PROCESSES:
-            processes.stop(process)
-    _delete_tunnels()
-    bridges = {bridge_name, *_our_bridges(machine)}
+    _stop(steps, [process for process in found if process.name not in _OVS_PROCESSES])
+    _delete_tunnels(steps)
+    bridges = {bridge_name}
+    with steps.step("bridges of other names"):
+        bridges.update(_our_bridges(machine))
     for bridge in bridges:
-        _delete_bridge(machine, bridge)
+        with steps.step(f"the bridge {bridge}"):
+            _delete_bridge(machine, bridge)
     for name in _OVS_PROCESSES:
-        for process in found:
-            if process.name == name:
-                processes.stop(process)
+        _stop(steps, [process for process in found if process.name == name])
     for name in namespaces.bound(NAMESPACES):
-        namespaces.delete(name)
-    for bridge in bridges:
-        _clear_host(machine, bridge)
-    for guard in nftables.tables(None, GUARD_PREFIX):
-        nftables.delete(None, guard)
-    _clear_files(machine)
-    _remove_empty_directories()
+        with steps.step(f"the namespace {name}"):
+            namespaces.delete(name)
+    _clear_host(steps, machine, bridges)
+    with steps.step(f"files in {machine.paths.run}"):
+        _clear_files(machine)
+    with steps.step("empty directories"):
+        _remove_empty_directories()
+    steps.require_all()
 
 
-def _delete_tunnels() -> None:
+def _stop(steps: _Steps, found: list[Process]) -> None:
+    for process in found:
+        with steps.step(f"the process {process.name}"):
+            processes.stop(process)
+            if processes.is_alive(process):
+                raise PrivacyRouterError(
+                    f"process {process.pid} does not end",
+                    remedy="see what it waits for; if it hangs in the kernel, restart the machine",
+                )
+
+
+def _delete_tunnels(steps: _Steps) -> None:
     """The kernel's WireGuard devices, which no process holds.
 
     They would go with their namespaces, but only some time later, and keep their UDP ports so long.
     """
     for name in namespaces.bound(NAMESPACES):
-        if namespaces.exists(name):
-            with Netlink(namespaces.path_of(name)) as netlink:
-                for tunnel in (GATEWAY_TUNNEL, WARP_TUNNEL):
-                    netlink.delete_link(tunnel)
+        with steps.step(f"tunnels in {name}"):
+            if namespaces.exists(name):
+                with Netlink(namespaces.path_of(name)) as netlink:
+                    for tunnel in (GATEWAY_TUNNEL, WARP_TUNNEL):
+                        netlink.delete_link(tunnel)
+
+
+def _database(machine: Machine) -> OvsDatabase:
+    private = machine.facts.private_ovs
+    return OvsDatabase(machine.ovs_socket, _PRIVATE_DATABASE_S if private else _DATABASE_S)
 
 
 def _our_bridges(machine: Machine) -> list[str]:
@@ -67,25 +142,24 @@ def _our_bridges(machine: Machine) -> list[str]:
     if not machine.ovs_socket.is_socket():
         return []
     try:
-        with OvsDatabase(machine.ovs_socket) as database:
+        with _database(machine) as database:
             return database.our_bridges()
-    except OvsdbError:
-        return []  # a socket that a killed server left behind
+    except PrivacyRouterError:
+        if machine.facts.private_ovs:
+            return []  # its processes are stopped next, and the bridges go with them
+        raise
 
 
 def _delete_bridge(machine: Machine, bridge_name: str) -> None:
-    if read_bridge(bridge_name, machine) is None:
+    if not machine.ovs_socket.is_socket():
         return
     try:
-        with OvsDatabase(machine.ovs_socket) as database:
+        with _database(machine) as database:
             database.delete_bridge(bridge_name)
-    except OvsdbError as error:
+    except PrivacyRouterError as error:
         if machine.facts.private_ovs:
-            return  # its processes are stopped next, and the bridge goes with them
-        raise PrivacyRouterError(
-            f"the bridge {bridge_name} could not be removed: {error.message}",
-            remedy=f"ovs-vsctl del-br {bridge_name}",
-        ) from error
+            return  # as above
+        raise PrivacyRouterError(error.message, remedy=f"ovs-vsctl del-br {bridge_name}") from error
 
 
 def _remove_empty_directories() -> None:
@@ -95,11 +169,17 @@ def _remove_empty_directories() -> None:
         UAPI_DIR.rmdir()
 
 
-def _clear_host(machine: Machine, bridge_name: str) -> None:
-    machine.borrowed.give_back()
-    if nftables.read(None, TABLE):
-        nftables.delete(None, TABLE)
-    remove_leftover_devices(bridge_name, private_ovs=machine.facts.private_ovs)
+def _clear_host(steps: _Steps, machine: Machine, bridges: set[str]) -> None:
+    with steps.step(f"settings of the host, and its firewall table {TABLE}"):
+        machine.borrowed.give_back()  # before the table goes that names what may be forwarded
+        if nftables.read(None, TABLE):
+            nftables.delete(None, TABLE)
+    for bridge in bridges:
+        with steps.step("devices of the bridge and the tunnels"):
+            remove_leftover_devices(bridge, private_ovs=machine.facts.private_ovs)
+    with steps.step("the host's guard"):
+        for guard in nftables.tables(None, GUARD_PREFIX):
+            nftables.delete(None, guard)
 
 
 def _clear_files(machine: Machine) -> None:
@@ -107,7 +187,7 @@ def _clear_files(machine: Machine) -> None:
     for entry in run.iterdir() if run.is_dir() else ():
         if entry == machine.paths.lock:
             continue  # whoever holds it notices that it is held
-        if entry.is_dir():
+        if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()

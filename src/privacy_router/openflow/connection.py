@@ -6,13 +6,19 @@ until `data_to_send` takes it.
 
 from __future__ import annotations
 
+from dataclasses import field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.openflow.codec import decode_untrusted, encode
 from privacy_router.openflow.constants import VERSION, MessageType
 from privacy_router.openflow.error_names import ErrorType, error_name
-from privacy_router.openflow.errors import DecodeError, NegotiationError, OpenFlowError
+from privacy_router.openflow.errors import (
+    DecodeError,
+    LimitError,
+    NegotiationError,
+    OpenFlowError,
+)
 from privacy_router.openflow.message import HEADER, Message
 from privacy_router.openflow.messages import EchoReply, EchoRequest, ErrorMessage, Hello
 from privacy_router.openflow.multipart import Entry, MultipartReply, decode_raw_reply_untrusted
@@ -21,7 +27,7 @@ from privacy_router.openflow.wire import value_class
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024  # some 300,000 flows
 _MAX_UNFINISHED_ANSWERS = 256
 _LAST_XID = 0xFFFFFFFF
 _INCOMPATIBLE = 0
@@ -45,10 +51,14 @@ class Negotiated:
 
 @value_class
 class Received:
-    """A message from the peer; an answer in several parts arrives as one."""
+    """A message from the peer; an answer in several parts arrives as one.
+
+    `size_bytes` is what it, or its last part, had on the wire.
+    """
 
     xid: int
     message: Message
+    size_bytes: int = field(default=0, compare=False)
 
 
 Event = Negotiated | Received
@@ -77,6 +87,7 @@ class Connection:
         self._unfinished_bytes = 0
         self._kept_raw: set[int] = set()
         self._max_answer_bytes = max_answer_bytes
+        self._echoed_bytes = 0
         self._failure: OpenFlowError | None = None
 
     # --- sending ---------------------------------------------------------------------------------
@@ -112,6 +123,11 @@ class Connection:
         data = b"".join(self._outgoing)
         self._outgoing.clear()
         return data
+
+    def take_echoed_bytes(self) -> int:
+        """How much of what was queued since the last time answers the peer's echo requests."""
+        echoed, self._echoed_bytes = self._echoed_bytes, 0
+        return echoed
 
     # --- receiving -------------------------------------------------------------------------------
 
@@ -155,13 +171,14 @@ class Connection:
             return [self._greeted(message)]
         if isinstance(message, EchoRequest):
             self.send(EchoReply(message.data), xid)
+            self._echoed_bytes += len(data)
             return []
         if isinstance(message, ErrorMessage):
             self._unfinished.pop(xid, None)
             self._kept_raw.discard(xid)
         if isinstance(message, MultipartReply):
             return self._collect(xid, message, len(data))
-        return [Received(xid, message)]
+        return [Received(xid, message, len(data))]
 
     def _decode_untrusted(self, data: bytes) -> tuple[int, Message]:
         if self._kept_raw:
@@ -188,7 +205,7 @@ class Connection:
         if not part.more:
             self._kept_raw.discard(xid)
         if begun is None and not part.more:
-            return [Received(xid, part)]
+            return [Received(xid, part, size)]
         if begun is None:
             begun = self._begin(xid, part.kind)
         if begun.kind != part.kind:
@@ -200,18 +217,18 @@ class Connection:
         del self._unfinished[xid]
         if not self._unfinished:
             self._unfinished_bytes = 0
-        return [Received(xid, MultipartReply(part.kind, tuple(begun.entries)))]
+        return [Received(xid, MultipartReply(part.kind, tuple(begun.entries)), size)]
 
     def _begin(self, xid: int, kind: int) -> _Unfinished:
         if len(self._unfinished) >= _MAX_UNFINISHED_ANSWERS:
-            raise DecodeError(f"more than {_MAX_UNFINISHED_ANSWERS} answers are unfinished")
+            raise LimitError(f"more than {_MAX_UNFINISHED_ANSWERS} answers are unfinished")
         begun = self._unfinished[xid] = _Unfinished(kind)
         return begun
 
     def _count(self, size: int) -> None:
         self._unfinished_bytes += size
         if self._unfinished_bytes > self._max_answer_bytes:
-            raise DecodeError(f"unfinished answers exceed {self._max_answer_bytes} bytes")
+            raise LimitError(f"unfinished answers exceed {self._max_answer_bytes} bytes")
 
 
 def _refusal(message: ErrorMessage) -> str:

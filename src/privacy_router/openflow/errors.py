@@ -18,6 +18,10 @@ class DecodeError(OpenFlowError):
     """Bytes from the peer are not OpenFlow 1.3."""
 
 
+class LimitError(DecodeError):
+    """The peer sends, or has us send, more than is kept for it; the connection ends."""
+
+
 class EncodeError(OpenFlowError, ValueError):
     """A message has a value that its place on the wire cannot hold."""
 

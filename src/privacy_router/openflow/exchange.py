@@ -14,6 +14,7 @@ from privacy_router.openflow.bundle import BundleControl
 from privacy_router.openflow.connection import Connection, Negotiated, Received
 from privacy_router.openflow.errors import (
     ConnectionLostError,
+    LimitError,
     OpenFlowError,
     RequestTimeoutError,
     SwitchError,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 MonitorWord = MonitorEvent | MonitorPaused | MonitorResumed
 
 _BATCH_MESSAGES = 256
+_OWED_MAX_BYTES: Final = 64 * 1024
+_UNTAKEN_MAX_BYTES: Final = 64 * 1024 * 1024
 _UNASKED: Final = (PortStatus, FlowRemoved, PacketIn, ErrorMessage)
 
 
@@ -54,6 +57,11 @@ class Exchange:
     """An open connection to one peer; an asynchronous context manager.
 
     All waits end: by an answer, by `timeout_s`, or by the end of the connection.
+
+    A peer that does not read is not read from: while more than 64 KiB of answers to its echo
+    requests wait for it, nothing more is taken, and after `timeout_s` the connection ends. Other
+    messages do not hold the reading back: the peer may want its own words read first, and both
+    would wait for ever. Of them 64 MiB may wait. What ends a connection so is a LimitError.
     """
 
     def __init__(self, timeout_s: float, keepalive_s: float | None = None) -> None:
@@ -71,6 +79,8 @@ class Exchange:
         self._monitors: list[Subscription[MonitorWord]] = []
         self._last_bundle_id = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._owed_bytes = 0
+        self._patience: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -130,8 +140,9 @@ class Exchange:
         if self._reason is not None:
             return
         self._reason = reason
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._patience):
+            if timer is not None:
+                timer.cancel()
         if not self._greeted.done():
             self._greeted.set_exception(reason)
             self._greeted.exception()  # a caller that gave up will not look at it
@@ -162,9 +173,10 @@ class Exchange:
         except OpenFlowError as error:
             self._flush()
             self._fail(error)
-            self.protocol.close()
+            self._hang_up()
             return
         self._flush()
+        self._count_owed(self._connection.take_echoed_bytes())
         for event in events:
             if isinstance(event, Negotiated):
                 self._open()
@@ -175,6 +187,34 @@ class Exchange:
         """The socket is gone."""
         why = f": {error}" if error else ""
         self._fail(ConnectionLostError(f"the switch closed the connection{why}"))
+
+    def resumed(self) -> None:
+        """The peer has taken nearly all that waited for it."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _count_owed(self, echoed_bytes: int) -> None:
+        """Answers to echo requests wait behind what the peer has not taken."""
+        writable = self.protocol.writable.is_set()
+        self._owed_bytes = 0 if writable else self._owed_bytes + echoed_bytes
+        if self._owed_bytes > _OWED_MAX_BYTES and self._patience is None:
+            self.protocol.hold_back()
+            self._patience = self._loop.call_later(self.timeout_s, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        self._break(f"the peer asks for echoes and took none of them for {self.timeout_s:g} s")
+
+    def _hang_up(self) -> None:
+        """Let the last word out, unless the peer takes none."""
+        if self.protocol.waiting_bytes:
+            self.protocol.abort()
+        else:
+            self.protocol.close()
+
+    def _break(self, why: str) -> None:
+        self._fail(LimitError(why))
+        self.protocol.abort()
 
     def _open(self) -> None:
         if not self._greeted.done():
@@ -193,10 +233,11 @@ class Exchange:
             return
         if isinstance(message, _UNASKED):
             for subscription in self._subscriptions:
-                subscription.publish(message)
+                subscription.publish(message, event.size_bytes)
+        words = monitor_words(message) if self._monitors else []
         for monitor in self._monitors:
-            for word in monitor_words(message):
-                monitor.publish(word)
+            for word in words:
+                monitor.publish(word, event.size_bytes // len(words))
 
     # --- keepalive -------------------------------------------------------------------------------
 
@@ -228,6 +269,8 @@ class Exchange:
         data = self._connection.data_to_send()
         if data:
             self.protocol.write(data)
+        if self.protocol.waiting_bytes > _UNTAKEN_MAX_BYTES:
+            self._break(f"the peer has not taken {self.protocol.waiting_bytes} bytes")
 
     async def _drain(self, timeout_s: float) -> None:
         try:

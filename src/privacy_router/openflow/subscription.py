@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 from privacy_router.openflow.errors import OpenFlowError, RequestTimeoutError
 from privacy_router.openflow.wire import value_class
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
+MAX_WAITING_BYTES: Final = 8 * 1024 * 1024
 _Item = TypeVar("_Item")
 
 
@@ -26,28 +27,35 @@ class Lost:
 class Subscription(Generic[_Item]):
     """What comes, in the order of its coming; an asynchronous iterator and a context manager.
 
-    When `limit` messages wait, newer ones are counted and dropped: `Lost` stands in their place.
+    When `limit` messages wait, or 8 MiB of them, newer ones are counted and dropped: `Lost` stands
+    in their place.
     """
 
     def __init__(self, limit: int, leave: Callable[[Subscription[_Item]], None]) -> None:
         self._limit = limit
         self._leave = leave
-        self._waiting: deque[_Item] = deque()
+        self._waiting: deque[tuple[_Item, int]] = deque()
+        self._waiting_bytes = 0
         self._lost = 0
         self._arrived = asyncio.Event()
         self._end: OpenFlowError | None = None
 
-    def publish(self, message: _Item) -> None:
-        """Called by the channel."""
-        if self._lost or len(self._waiting) >= self._limit:
+    def publish(self, message: _Item, size_bytes: int = 0) -> None:
+        """Called by the channel, with what the message had on the wire."""
+        if self._lost or self._is_full(size_bytes):
             self._lost += 1
         else:
-            self._waiting.append(message)
+            self._waiting.append((message, size_bytes))
+            self._waiting_bytes += size_bytes
         self._arrived.set()
 
+    def _is_full(self, size_bytes: int) -> bool:
+        too_many = len(self._waiting) >= self._limit
+        return too_many or self._waiting_bytes + size_bytes > MAX_WAITING_BYTES
+
     def begin_with(self, messages: Iterable[_Item]) -> None:
-        """Called by the channel: what was there before; it does not count for the limit."""
-        self._waiting.extend(messages)
+        """Called by the channel: what was there before; it does not count for the limits."""
+        self._waiting.extend((message, 0) for message in messages)
         self._limit += len(self._waiting)
         self._arrived.set()
 
@@ -73,7 +81,9 @@ class Subscription(Generic[_Item]):
 
     def _take(self) -> _Item | Lost:
         if self._waiting:
-            return self._waiting.popleft()
+            message, size_bytes = self._waiting.popleft()
+            self._waiting_bytes -= size_bytes
+            return message
         if self._lost:
             lost, self._lost = Lost(self._lost), 0
             return lost

@@ -18,6 +18,9 @@ class Listener(Protocol):
     def disconnected(self, error: Exception | None) -> None:
         """The socket is gone."""
 
+    def resumed(self) -> None:
+        """What waited to be written is nearly all gone; reading goes on if it was held back."""
+
 
 class Wire(asyncio.Protocol):
     """What asyncio's transport calls; remembers whether there is room to write."""
@@ -52,6 +55,19 @@ class Wire(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.writable.set()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        self._listener.resumed()
+
+    def hold_back(self) -> None:
+        """Read no more until the peer has taken what waits for it."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much was written that the peer has not taken."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def write(self, data: bytes) -> None:
         if self._transport is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import threading
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,8 @@ class BridgeChange:
 class BridgeWatch:
     """Calls `on_change`, from a thread of its own: first with everything, then with what changes.
 
-    The library reconnects by itself when ovsdb-server restarts. `end` it.
+    The library reconnects by itself when ovsdb-server restarts. `end` it. `ended` is done when its
+    thread has ended, with the error when that was a defect.
     """
 
     def __init__(
@@ -45,9 +47,11 @@ class BridgeWatch:
         self._socket_path = socket_path
         self._bridge_name = bridge_name
         self._on_change = on_change
+        self.ended: Future[None] = Future()
+        self.ended.set_running_or_notify_cancel()  # who waits may give up; the thread does not
         self._stop = threading.Event()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._thread = threading.Thread(target=self._work, name="ovsdb-watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="ovsdb-watch", daemon=True)
         self._thread.start()
 
     def end(self) -> None:
@@ -57,6 +61,14 @@ class BridgeWatch:
         self._thread.join(_SCHEMA_TIMEOUT_S)
         if not self._thread.is_alive():
             os.close(self._bell)
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # for whoever waits for the end
+            self.ended.set_exception(error)
+        else:
+            self.ended.set_result(None)
 
     def _work(self) -> None:
         while not self._stop.is_set():

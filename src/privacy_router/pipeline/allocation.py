@@ -82,6 +82,13 @@ def tracking_zone(hop: str, neighbour: str) -> int:
     return MESH_TRACKING_ZONE + 1 + _STRETCHES.index(frozenset({hop, neighbour}))
 
 
+FIRST_HOP_PORT = 0x8000
+"""Ports of hops have OpenFlow numbers from here on. Open vSwitch itself numbers ports, containers'
+for example, in the lower half only (ofproto.c, alloc_ofp_port), so that no port of another takes
+the number of a hop while that hop is disabled."""
+_HOP_PORTS_MOST = 8
+
+
 class Rate(IntEnum):
     """What a port's meters limit."""
 
@@ -93,5 +100,7 @@ class Rate(IntEnum):
 
 def meter_id(rate: Rate, port: int) -> int:
     """The meter of a port. Dense: Open vSwitch refuses numbers beyond the count that it supports,
-    which for the kernel's datapath depends on the memory."""
-    return port * len(Rate) + int(rate)
+    which for the kernel's datapath depends on the memory. Hops come first, then all other ports."""
+    is_hop = port >= FIRST_HOP_PORT
+    place = port - FIRST_HOP_PORT if is_hop else port + _HOP_PORTS_MOST
+    return place * len(Rate) + int(rate)

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from privacy_router.errors import ExitCode, PrivacyRouterError
 from privacy_router.openflow.actions import Output
 from privacy_router.openflow.constants import PortNumber
 from privacy_router.openflow.instructions import ApplyActions, GotoTable, Meter
+from privacy_router.openflow.match import Match
 from privacy_router.openflow.nicira import NO_TABLE, Ct
+from privacy_router.pipeline.rivals import PipelineError
 from privacy_router.pipeline.tables import name_of, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from privacy_router.openflow.action import Action
-    from privacy_router.openflow.match import Match
     from privacy_router.pipeline.flow import Flow, Program
 
+_MATCH_HEADER_BYTES, _IN_PORT_BYTES = 4, 8
 _ZONE_OF_TABLE = {"privacy": "privacy", "functions": "mesh", "neighbours": "mesh"}
-
-
-class PipelineError(PrivacyRouterError):
-    """The compiled flows contradict each other or what the tables declare."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
 
 def check(program: Program, zones: Mapping[int, str]) -> None:
@@ -32,20 +28,18 @@ def check(program: Program, zones: Mapping[int, str]) -> None:
 
     `zones` says of every port number which zone it belongs to, "privacy" or "mesh". Packets only
     go onward, to tables that their table names; they leave from tables that may send, to ports of
-    the table's own zone, never to NORMAL, FLOOD or the like; meters exist; and no two flows of a
-    table have the same priority and match.
+    the table's own zone, never to NORMAL, FLOOD or the like; meters exist; and what came with a
+    port speaks of packets of that port alone, until the tables that send. That no two flows want
+    the same packets is seen by `rivals`.
     """
     meters = {rate.meter_id for rate in program.rates}
-    seen: dict[tuple[str, int, Match], Flow] = {}
     for flow in program.flows:
-        other = seen.setdefault((flow.table, flow.priority, flow.match), flow)
-        if other is not flow:
-            raise PipelineError(
-                f"{flow.origin} and {other.origin} want the same packets at priority"
-                f" {flow.priority} in the table {flow.table}",
-                remedy="give one of them another priority or another match",
-            )
-        for complaint in (*_wrong_ways(flow), *_wrong_ports(flow, zones), *_no_meter(flow, meters)):
+        for complaint in (
+            *_wrong_ways(flow),
+            *_wrong_ports(flow, zones),
+            *_no_meter(flow, meters),
+            *_of_other_ports(flow),
+        ):
             raise PipelineError(f"{flow.origin}, table {flow.table}: {complaint}")
 
 
@@ -79,6 +73,22 @@ def _no_meter(flow: Flow, meters: set[int]) -> Iterator[str]:
     for item in flow.instructions:
         if isinstance(item, Meter) and item.meter_id not in meters:
             yield f"there is no meter {item.meter_id}"
+
+
+def _of_other_ports(flow: Flow) -> Iterator[str]:
+    # Hence flows of two ports can only rival in the tables that send.
+    if flow.port and not table_of(flow.table).sends and not _is_of_port(flow):
+        yield f"it came with port {flow.port} and is about packets of other ports too"
+
+
+def _is_of_port(flow: Flow) -> bool:
+    return flow.match.wire.startswith(_in_port_on_wire(flow.port), _MATCH_HEADER_BYTES)
+
+
+@lru_cache(maxsize=64)
+def _in_port_on_wire(port: int) -> bytes:
+    """What a match on that in_port begins with: no field that we match on comes before it."""
+    return Match(in_port=port).wire[_MATCH_HEADER_BYTES:][:_IN_PORT_BYTES]
 
 
 def actions_of(flow: Flow) -> Iterator[Action]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from privacy_router.openflow.constants import EtherType
+from privacy_router.openflow.constants import VLAN_PRESENT, EtherType
 from privacy_router.openflow.instructions import Meter
 from privacy_router.openflow.match import Match
 from privacy_router.pipeline.allocation import Layer, Rate, Zone, meter_id
@@ -27,7 +27,7 @@ _NO_MAC = "00:00:00:00:00:00"
 _SOLICIT, _ADVERTISE = 135, 136  # RFC 4861, 4.3 and 4.4
 
 _CLOSED = 0xFFFF
-_GROUPS, _NEIGHBOUR, _FORGED, _OWN, _REST = 300, 200, 150, 100, 10
+_TAGGED, _GROUPS, _NEIGHBOUR, _FORGED, _OWN, _REST = 400, 300, 200, 150, 100, 10
 
 
 def misses() -> Iterator[Flow]:
@@ -53,6 +53,20 @@ def closed(segment: Segment) -> Iterator[Flow]:
             "pipeline",
             "the tunnel is closed while the chain changes",
         )
+
+
+def tagged() -> Flow:
+    """A VLAN tag (802.1Q or 802.1ad) stays on a packet whose other fields a flow matches, and leads
+    it past whoever looks for the type behind the addresses. Nothing on this bridge has one."""
+    return Flow(
+        "classify",
+        _TAGGED,
+        Match(vlan_vid=(VLAN_PRESENT, VLAN_PRESENT)),
+        DROP,
+        Layer.SECURITY,
+        "pipeline",
+        "carries a VLAN tag",
+    )
 
 
 def group_senders() -> Flow:

@@ -19,14 +19,21 @@ from privacy_router.pipeline import (
 from privacy_router.pipeline.checks import check
 from privacy_router.pipeline.flow import Program, join
 from privacy_router.pipeline.mesh import expected_ports
+from privacy_router.pipeline.rivals import Rivals, require_agreement
+from privacy_router.pipeline.tables import table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.pipeline.flow import Flow
     from privacy_router.pipeline.mesh import MeshPort
     from privacy_router.pipeline.segment import Segment
+
+
+def sending_flows(program: Program) -> Iterator[Flow]:
+    """The flows of tables that send: the only ones that can rival those of another port."""
+    return (flow for flow in program.flows if table_of(flow.table).sends)
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class Pipeline:
             return Program()
         program = join((self._tables(), self._hops()))
         check(program, self._zones)
+        require_agreement(program.flows)
         return program
 
     @cached_property
@@ -60,7 +68,9 @@ class Pipeline:
     def of_port(self, port: MeshPort, others: Mapping[str, MeshPort]) -> Program:
         """What comes with one port; `others` are all ports of the mesh by name, itself included.
 
-        Raises FlowRefusedError for a function or a policy that may not be, PipelineError.
+        What it sends may rival what another port's flows send: whoever joins them has to put them
+        into one `Rivals`. Raises FlowRefusedError for a function or a policy that may not be,
+        PipelineError.
         """
         if not self.config.openflow.enabled:
             return Program()
@@ -76,6 +86,8 @@ class Pipeline:
         program = Program(tuple(flows)) + limits
         named = [others[name] for name in self.speaks_of if name in others]
         check(program, {**self._zones, **{other.ofport: "mesh" for other in (*named, port)}})
+        require_agreement(flow for flow in program.flows if not table_of(flow.table).sends)
+        self._require_agreement_with_base(program.flows)
         return program
 
     def require_valid(self) -> None:
@@ -87,9 +99,27 @@ class Pipeline:
 
     def compile(self, ports: Mapping[str, MeshPort]) -> Program:
         """Everything that a bridge with these ports of the mesh needs."""
-        program = join((self.base, *(self.of_port(port, ports) for port in ports.values())))
-        check(program, {**self._zones, **{port.ofport: "mesh" for port in ports.values()}})
-        return program
+        programs = [self.base, *(self.of_port(port, ports) for port in ports.values())]
+        sending = Rivals()
+        for program in programs:
+            sending.add(sending_flows(program))
+        return join(programs)
+
+    def _require_agreement_with_base(self, flows: Iterable[Flow]) -> None:
+        """Raise PipelineError for a flow of a port that rivals one that is for every port; those
+        of another port are about packets of that one alone."""
+        for flow in flows:
+            common = self._common.get((flow.table, flow.priority))
+            if common is not None:
+                require_agreement((*common, flow))
+
+    @cached_property
+    def _common(self) -> dict[tuple[str, int], list[Flow]]:
+        found: dict[tuple[str, int], list[Flow]] = {}
+        for flow in self.base.flows:
+            if not flow.port and not table_of(flow.table).sends:
+                found.setdefault((flow.table, flow.priority), []).append(flow)
+        return found
 
     @cached_property
     def speaks_of(self) -> frozenset[str]:
@@ -101,7 +131,12 @@ class Pipeline:
         return {port.ofport: "privacy" for port in self.segment.ports}
 
     def _tables(self) -> Program:
-        flows = [*classify.misses(), *tracking.mesh_lookups(), *tracking.states()]
+        flows = [
+            *classify.misses(),
+            classify.tagged(),
+            *tracking.mesh_lookups(),
+            *tracking.states(),
+        ]
         flows += [tracking.mesh_begins(), *ttl.onward(self.config)]
         if self.config.openflow.enable_security_flows:
             flows += [classify.group_senders(), *security.hostile(self.config), *ttl.expired()]

@@ -232,8 +232,8 @@ def _meters(pipeline: Pipeline) -> Iterator[str]:
     yield "## Meters\n"
     yield (
         "Each port has a meter for each kind of packet that floods are made of; what exceeds the"
-        f" rate is dropped by the switch. Its number is the port's times {len(Rate)} plus the"
-        f" kind's: `{example.port}` is port {example.ofport} and has {numbers[0]} to"
+        f" rate is dropped by the switch. The hops' meters come first:"
+        f" `{example.port}` is port {example.ofport} and has {numbers[0]} to"
         f" {numbers[-1]}. Hops do not speak ARP and have no meter for it.\n"
     )
     kinds = {rate: rate.name.lower() for rate in Rate}

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _NEW = "+new+trk"
 _KNOWN = "-new+trk"
-_TO_OWNER, _TO_MESH, _OUTWARD = 0xFFFF, 0xFFFE, 10
+_TO_OWNER, _TO_MESH, _TO_ITSELF, _OUTWARD = 0xFFFF, 0xFFFE, 11, 10
 _USER_TOP = _TO_MESH - 2  # room above for what keeps a function's own container from itself
 
 
@@ -87,6 +87,9 @@ def _way_into_the_mesh(port: MeshPort) -> Iterator[Flow]:
     for version in VERSIONS:
         new = ip(version, eth_dst=port.mac, ct_state=_NEW, **in_zone(Zone.MESH))
         yield _outward(port, _OUTWARD, new, leave, "containers may ask the mesh")
+        # A switch sends nothing back to where it came from, but would remember the connection.
+        own = new.extended(in_port=port.ofport)
+        yield _outward(port, _TO_ITSELF, own, DROP, "the mesh asks itself for no function")
 
 
 def _outward(

@@ -12,7 +12,7 @@ from privacy_router.openflow.fields import FIELDS
 from privacy_router.openflow.notation import format_port, format_value
 from privacy_router.openflow.text import format_match
 from privacy_router.pipeline.packet import format_packet, read_fields_untrusted
-from privacy_router.pipeline.passage import same_effect
+from privacy_router.pipeline.rivals import same_effect
 from privacy_router.pipeline.tables import name_of, number_of
 from privacy_router.pipeline.walk import MAX_PASSAGES, Sent, parse_ct_state
 

@@ -20,6 +20,7 @@ from privacy_router.openflow.instructions import (
 from privacy_router.openflow.nicira import NO_TABLE, Ct, Load, Move, Nat, Note, SetFieldMasked
 from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.packet import LATER_FRAGMENT, is_of_transport
+from privacy_router.pipeline.rivals import same_effect
 from privacy_router.pipeline.tables import TABLES, name_of
 
 if TYPE_CHECKING:
@@ -111,11 +112,6 @@ def _best(flows: Sequence[Flow], packet: Mapping[str, int]) -> list[Flow]:
             best = []
         best.append(flow)
     return sorted(best, key=lambda flow: flow.key) if len(best) > 1 else best
-
-
-def same_effect(one: Flow, other: Flow) -> bool:
-    """Whether both flows do the same with a packet."""
-    return canonical_instructions(one.instructions) == canonical_instructions(other.instructions)
 
 
 def _ambiguity(best: Sequence[Flow]) -> list[str]:

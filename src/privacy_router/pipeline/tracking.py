@@ -21,24 +21,26 @@ if TYPE_CHECKING:
     from privacy_router.pipeline.segment import Segment, SegmentPort
     from privacy_router.pipeline.terms import Place
 
-_INVALID, _KNOWN, _NEW, _RESUMED = 400, 300, 200, 150
+_INVALID, _KNOWN, _NEW, _RESUMED_TO_CLIENTS, _RESUMED = 400, 300, 200, 151, 150
 _TO_CLIENTS, _ELSEWHERE = 100, 50
 _NEW_STATE = "+new+trk"
 
 
 def privacy_lookups(segment: Segment) -> Iterator[Flow]:
     """Each stretch of the chain has a tracking zone of its own."""
+    privacy = in_zone(Zone.PRIVACY)
     for source, target in segment.edges:
         zone = tracking_zone_between(source, target)
         look = do(Ct(zone=zone, table_id=number_of("state")))
         way = f"{source.hop} → {target.hop}"
         if (source, target) == segment.way_back:
             for network in segment.clients:
-                match = ip(network.version, in_port=source.ofport, destination=network)
+                from_port: dict[str, Any] = {"in_port": source.ofport, **privacy}
+                match = ip(network.version, destination=network, **from_port)
                 yield _lookup(_TO_CLIENTS, match, look, way, source.ofport)
         else:
             for version in VERSIONS:
-                match = ip(version, in_port=source.ofport)
+                match = ip(version, in_port=source.ofport, **privacy)
                 yield _lookup(_ELSEWHERE, match, look, way, source.ofport)
 
 
@@ -80,15 +82,21 @@ def privacy_begins(segment: Segment) -> Iterator[Flow]:
         way = f"{source.hop} → {target.hop}"
         for match in _beginnings(segment, source, target):
             yield _state(_NEW, match, _commit(zone), f"new: {way}", source.ofport)
+        # What goes to a client belongs to the stretch that leads to it, however it looks.
+        resumed = _RESUMED_TO_CLIENTS if (source, target) == segment.way_back else _RESUMED
         for match in _resumed(segment, source, target):
             reason = f"{way}, begun before the switch: its own memory is gone, the hops' is not"
-            yield _state(_RESUMED, match, _commit(zone), reason, source.ofport)
+            yield _state(resumed, match, _commit(zone), reason, source.ofport)
 
 
 def _beginnings(segment: Segment, source: SegmentPort, target: SegmentPort) -> Iterator[Match]:
     if (source, target) == segment.way_back:
         return
-    new: dict[str, Any] = {"in_port": source.ofport, "ct_state": _NEW_STATE}
+    new: dict[str, Any] = {
+        "in_port": source.ofport,
+        "ct_state": _NEW_STATE,
+        **in_zone(Zone.PRIVACY),
+    }
     for version in VERSIONS:
         if source.hop == "gateway":
             yield ip(version, **new)
@@ -109,6 +117,7 @@ def _resumed(segment: Segment, source: SegmentPort, target: SegmentPort) -> Iter
             ip_proto=IpProtocol.TCP,
             tcp_flags="-syn",
             ct_state=_NEW_STATE,
+            **in_zone(Zone.PRIVACY),
         )
 
 

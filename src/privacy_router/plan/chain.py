@@ -14,6 +14,8 @@ from ipaddress import (
 )
 from typing import TYPE_CHECKING
 
+from privacy_router.pipeline.allocation import FIRST_HOP_PORT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -29,10 +31,13 @@ WARP_TUNNEL = "wgcf"
 EXIT_PORT = "pr-exit"
 WARP_SOCKET_MARK = 0x70720001
 """Firewall mark of the sockets of WARP's device; the host's guard knows its packets by it."""
+EXIT_CONNECTION_MARK = 0x70720002
+"""Connection mark, in the host's namespace, of what XRay sends by the host's exit."""
 TRANSIT_MTU_BYTES = 1500
 WIREGUARD_OVERHEAD_BYTES = 80
-PORT_NUMBERS: Mapping[str, int] = {"warp": 1, "gateway": 2, "xray": 3, "exit": 4}
-"""OpenFlow number of each role's port, and host number of its addresses on the segment.
+ROLE_NUMBERS: Mapping[str, int] = {"warp": 1, "gateway": 2, "xray": 3, "exit": 4}
+"""Each role's number: the host part of its addresses on the segment, and behind FIRST_HOP_PORT the
+OpenFlow number of its port.
 
 A number belongs to one role for good. While the chain changes, a flow of the old chain that
 outputs to a number must not reach the port of another role.
@@ -103,7 +108,7 @@ class Chain:
     @property
     def reserved_numbers(self) -> tuple[int, ...]:
         """The OpenFlow numbers of all roles, also of those that this chain is without."""
-        return tuple(sorted(PORT_NUMBERS.values()))
+        return tuple(sorted(map(port_number, ROLE_NUMBERS)))
 
     @property
     def way_back(self) -> tuple[Station, Station] | None:
@@ -126,6 +131,11 @@ class Chain:
         return tuple(other for other in self.stations if other != station)
 
 
+def port_number(hop: str) -> int:
+    """The OpenFlow number of a hop's port. Raises KeyError for a hop that there is not."""
+    return FIRST_HOP_PORT + ROLE_NUMBERS[hop]
+
+
 def mac_of(bridge: str, port: str) -> str:
     """A port's MAC: locally administered, the same every time, different between bridges."""
     digest = hashlib.sha256(f"{bridge}/{port}".encode()).digest()
@@ -138,11 +148,11 @@ def build(config: PrivacyRouterConfig) -> Chain:
     direct = "xray" in hops and "warp" not in hops
 
     def station(hop: str, port: str) -> Station:
-        number = PORT_NUMBERS[hop]
+        number = ROLE_NUMBERS[hop]
         return Station(
             hop=hop,
             port=port,
-            ofport=number,
+            ofport=port_number(hop),
             mac=mac_of(config.bridge_name, port),
             v4=_interface4(config, number),
             v6=_interface6(config, number),

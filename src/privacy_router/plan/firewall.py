@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from privacy_router.plan.chain import EXIT_CONNECTION_MARK
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -20,6 +22,7 @@ TPROXY_MARK = 1
 _FILTER_PRIORITY = 0
 _MANGLE_PRIORITY = -150
 _SOURCE_NAT_PRIORITY = 100
+AFTER_SOURCE_NAT_PRIORITY = 300
 
 Expression = dict[str, Any]
 
@@ -158,6 +161,7 @@ def warp(
         chain("forward", "filter", "forward", _FILTER_PRIORITY, "drop"),
         chain("output", "filter", "output", _FILTER_PRIORITY, "drop"),
         chain("postrouting", "nat", "postrouting", _SOURCE_NAT_PRIORITY, "accept"),
+        chain("untranslated", "filter", "postrouting", AFTER_SOURCE_NAT_PRIORITY, "accept"),
         rule("input", came_in_by("lo"), ACCEPT),
         rule("input", came_in_by(tunnel), is_reply(), ACCEPT),
         rule("output", goes_out_by("lo"), ACCEPT),
@@ -167,10 +171,12 @@ def warp(
         rule("postrouting", goes_out_by(tunnel), MASQUERADE),
         rule("forward", came_in_by(tunnel), goes_out_by(port), is_reply(), ACCEPT),
     ]
-    objects += [
-        rule("forward", came_in_by(port), goes_out_by(tunnel), from_(network), ACCEPT)
-        for network in senders
-    ]
+    for network in senders:
+        objects += [
+            rule("forward", came_in_by(port), goes_out_by(tunnel), from_(network), ACCEPT),
+            # of a connection that the kernel remembers from before there was a translation
+            rule("untranslated", goes_out_by(tunnel), from_(network), DROP),
+        ]
     for network in clients if hairpin else ():
         objects += [
             rule("forward", came_in_by(port), goes_out_by(port), from_(network), ACCEPT),
@@ -235,6 +241,7 @@ def exit_of_host(
     forwards the answers to XRay and nothing else. Otherwise these chains accept by policy: what
     does not concern the exit port is the host's own business.
     """
+    mark = {"mangle": {"key": {"ct": {"key": "mark"}}, "value": EXIT_CONNECTION_MARK}}
     allowed = [[destination_port("tcp", vps_port)]]
     allowed += [[is_for(resolver), destination_port("udp", 53)] for resolver in resolvers]
     objects = [
@@ -243,7 +250,7 @@ def exit_of_host(
         chain("postrouting", "nat", "postrouting", _SOURCE_NAT_PRIORITY, "accept"),
         rule("input", came_in_by(port), DROP),
         rule("postrouting", came_in_by(port), from_(xray), MASQUERADE),
-        *(rule("forward", came_in_by(port), from_(xray), *what, ACCEPT) for what in allowed),
+        *(rule("forward", came_in_by(port), from_(xray), *what, mark, ACCEPT) for what in allowed),
         rule("forward", came_in_by(port), DROP),
         rule("forward", goes_out_by(port), to(xray), is_reply(), ACCEPT),
         rule("forward", goes_out_by(port), DROP),

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 GUARD_PREFIX = f"{firewall.TABLE}_guard_"
 _BEFORE_OTHERS = -300
-_AFTER_TRANSLATION = 300
 _DIGEST_DIGITS = 8
 
 
@@ -57,7 +56,9 @@ def _rules(
 ) -> Iterator[dict[str, object]]:
     for hook in ("input", "forward", "output"):
         yield firewall.chain(hook, "filter", hook, _BEFORE_OTHERS, "accept")
-    yield firewall.chain("postrouting", "filter", "postrouting", _AFTER_TRANSLATION, "accept")
+    yield firewall.chain(
+        "postrouting", "filter", "postrouting", firewall.AFTER_SOURCE_NAT_PRIORITY, "accept"
+    )
     hop_ports = [station.port for station in chain.stations if station.port != EXIT_PORT]
     for device in (config.bridge_name, *hop_ports, GATEWAY_TUNNEL, WARP_TUNNEL):
         for hook in ("input", "forward"):

@@ -1,10 +1,12 @@
 """In which order a chain is changed so that no packet meets half of it (pure).
 
 A change of the chain is many changes of items, and between two of them the node is neither the old
-chain nor the new one. So they are made in three stages, and the tunnel is closed around the second:
+chain nor the new one. So they are made in stages, and the tunnel is closed around `during`:
 
 * `before`: what can be made beside the old chain: namespaces that are new, what is in them, new
   processes, the guard. It takes longest, and the old chain carries the clients meanwhile.
+* `ending`: programs of the hops that are to be started anew end. Their peers hear that connections
+  end only as long as the old chain is open, and would refuse new ones of the same ports otherwise.
 * `during`: what the old or the new chain's packets could meet. The flows drop what hops send.
 * `after`: what nothing leads to any more, once the new chain was read back and is open.
 """
@@ -14,22 +16,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from privacy_router.plan.compile import OVS_PROCESSES
 from privacy_router.plan.guard import GUARD_PREFIX
-from privacy_router.plan.state import Kind
+from privacy_router.plan.state import Change, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from privacy_router.plan.state import Change
 
 _OF_A_NEW_NAMESPACE = frozenset({Kind.SETTING, Kind.FIREWALL, Kind.RULE})
 
 
 @dataclass(frozen=True)
 class Stages:
-    """All changes of a list, each in one stage, in the order of the list."""
+    """All changes of a list, each in one stage, in the order of the list; `ending` are the first
+    halves of some that are `during`."""
 
     before: tuple[Change, ...] = ()
+    ending: tuple[Change, ...] = ()
     during: tuple[Change, ...] = ()
     after: tuple[Change, ...] = ()
 
@@ -38,10 +41,23 @@ def in_stages(changes: Sequence[Change]) -> Stages:
     """Divide the changes that turn the observed node into the desired one."""
     new = {c.key.where for c in changes if c.key.kind is Kind.NAMESPACE and c.before is None}
     tunnels = {c.key.name for c in changes if _is_new_tunnel(c, new)}
-    stages: dict[str, list[Change]] = {"before": [], "during": [], "after": []}
+    found: dict[str, list[Change]] = {"before": [], "during": [], "after": []}
     for change in changes:
-        stages[_stage(change, new, tunnels)].append(change)
-    return Stages(*(tuple(found) for found in stages.values()))
+        found[_stage(change, new, tunnels)].append(change)
+    ending = [Change(c.key, c.before, None) for c in found["during"] if _is_program_of_a_hop(c)]
+    return Stages(
+        tuple(found["before"]), tuple(ending), tuple(found["during"]), tuple(found["after"])
+    )
+
+
+def _is_program_of_a_hop(change: Change) -> bool:
+    return change.key.kind is Kind.PROCESS and change.key.name not in OVS_PROCESSES
+
+
+def places_to_forget(changes: Sequence[Change]) -> set[str]:
+    """The namespaces whose firewall changes: the kernel must forget the node's connections there,
+    since each keeps the verdict and the translation that it began with."""
+    return {c.key.where for c in changes if c.key.kind is Kind.FIREWALL and not is_guard(c)}
 
 
 def is_guard(change: Change) -> bool:

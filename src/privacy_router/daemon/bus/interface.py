@@ -12,7 +12,6 @@ from dbus_fast.service import ServiceInterface, dbus_method, dbus_property
 
 from privacy_router.daemon.bus.callers import TEXT_CHARS
 from privacy_router.daemon.bus.naming import FAILED, INTERNAL, error_name, error_text
-from privacy_router.daemon.bus.view import FAILURES
 from privacy_router.errors import PrivacyRouterError
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def as_dbus_error(error: Exception, method: str) -> DBusError:
     """The error that a caller of `method` gets; only the log says what nobody has foreseen."""
     if isinstance(error, PrivacyRouterError):
         return DBusError(error_name(error), error_text(error))
-    if isinstance(error, FAILURES):
+    if isinstance(error, OSError):
         return DBusError(FAILED, str(error))
     _log.error("D-Bus call failed", method=method, error=type(error).__name__, reason=str(error))
     return DBusError(INTERNAL, f"{method} failed; the controller's log says why")

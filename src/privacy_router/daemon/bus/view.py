@@ -15,11 +15,8 @@ from privacy_router.engine.calls import availability
 from privacy_router.engine.checkpoints import Checkpoints
 from privacy_router.engine.model import AVAILABLE, Availability
 from privacy_router.engine.plugin import Trust
-from privacy_router.errors import ConflictError, PrivacyRouterError
-from privacy_router.host.netlink_library import NetlinkError
-from privacy_router.host.nftables import NftablesError
+from privacy_router.errors import FAILURES, ConflictError, PrivacyRouterError
 from privacy_router.host.threads import MACHINE, context_of, in_thread
-from privacy_router.host.uapi import UapiError
 from privacy_router.node import clients
 from privacy_router.node.converge import observe_all
 from privacy_router.node.inspection import port_names
@@ -45,7 +42,6 @@ _log = structlog.get_logger()
 _FRESH_S = 2.0
 _PLUGINS_FRESH_S = 10.0
 _PATIENCE_S = 1.0
-FAILURES = (PrivacyRouterError, OSError, NetlinkError, NftablesError, UapiError)
 
 
 class Listener(Protocol):

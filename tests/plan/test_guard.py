@@ -1,0 +1,107 @@
+"""The host's guard, and that a number or a zone is never used for another role."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
+
+from hop_sets import HOP_SETS, config_of
+
+from privacy_router.pipeline.segment import tracking_zone_between
+from privacy_router.plan import chain as chains
+from privacy_router.plan.chain import EXIT_PORT, WARP_SOCKET_MARK
+from privacy_router.plan.guard import GUARD_PREFIX, host_guard
+
+if TYPE_CHECKING:
+    from privacy_router.config import PrivacyRouterConfig
+
+ENDPOINT = (IPv4Address("192.0.2.1"), 2408)
+
+
+def rules_of(objects: list[dict[str, Any]], chain: str) -> list[str]:
+    return [
+        json.dumps(item["rule"]["expr"])
+        for item in objects
+        if "rule" in item and item["rule"]["chain"] == chain
+    ]
+
+
+def guard(config: PrivacyRouterConfig, endpoint: Any = ENDPOINT) -> tuple[str, list[Any]]:
+    return host_guard(config, chains.build(config), endpoint)
+
+
+def test_no_source_of_the_tunnel_leaves_but_towards_the_exit(config: PrivacyRouterConfig) -> None:
+    _, objects = guard(config)
+    rules = rules_of(objects, "postrouting")
+    accepted = [rule for rule in rules if "accept" in rule]
+    assert len(accepted) == 3
+    assert '"lo"' in accepted[0]
+    assert EXIT_PORT in accepted[1]
+    assert EXIT_PORT in accepted[2]
+    assert "snat" in accepted[2]
+    subnets = (
+        *(config.wireguard.client_subnet, config.wireguard.client_subnet6),
+        *(config.transit_subnet, config.transit_subnet6),
+    )
+    for subnet in subnets:
+        assert sum(str(subnet.network_address) in rule for rule in rules) == 1
+    assert rules[-1] == json.dumps(
+        [
+            {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": EXIT_PORT}},
+            {"drop": None},
+        ]
+    )
+
+
+def test_warps_sockets_speak_to_its_endpoint_and_to_nothing_else(
+    config: PrivacyRouterConfig,
+) -> None:
+    _, objects = guard(config)
+    allowed, dropped = rules_of(objects, "output")
+    assert str(WARP_SOCKET_MARK) in allowed
+    assert "192.0.2.1" in allowed
+    assert "2408" in allowed
+    assert str(WARP_SOCKET_MARK) in dropped
+    assert "drop" in dropped
+    (closed,) = rules_of(guard(config, None)[1], "output")
+    assert "drop" in closed, "without a WARP hop nothing may carry the mark"
+
+
+def test_the_devices_of_the_hops_are_not_heard_in_the_host(config: PrivacyRouterConfig) -> None:
+    _, objects = guard(config)
+    for chain in ("input", "forward"):
+        rules = rules_of(objects, chain)
+        assert all("drop" in rule for rule in rules)
+        for device in ("wg100", "wgcf", config.bridge_name):
+            assert sum(f'"{device}"' in rule for rule in rules) == 1
+        assert not any(EXIT_PORT in rule for rule in rules)
+
+
+def test_another_guard_is_another_table_and_the_same_one_is_the_same() -> None:
+    whole = config_of(**HOP_SETS["gateway warp xray"])
+    moved = config_of(**HOP_SETS["gateway warp xray"], transit_subnet="10.202.0.0/24")
+    name, objects = guard(whole)
+    assert name.startswith(GUARD_PREFIX)
+    assert {content["table"] for item in objects for content in item.values()} == {name}
+    assert guard(whole) == (name, objects)
+    assert guard(moved)[0] != name
+    assert guard(whole, (IPv4Address("192.0.2.2"), 2408))[0] != name
+
+
+def test_every_role_has_a_number_and_every_stretch_a_zone_of_its_own() -> None:
+    numbers: dict[int, set[str]] = {}
+    zones: dict[int, set[frozenset[str]]] = {}
+    addresses: dict[object, set[str]] = {}
+    for sections in HOP_SETS.values():
+        chain = chains.build(config_of(**sections))
+        for station in chain.stations:
+            numbers.setdefault(station.ofport, set()).add(station.hop)
+            addresses.setdefault(station.v4.ip, set()).add(station.hop)
+        for source, target in chain.edges:
+            zone = tracking_zone_between(source, target)
+            zones.setdefault(zone, set()).add(frozenset({source.hop, target.hop}))
+    for roles in (*numbers.values(), *zones.values(), *addresses.values()):
+        assert len(roles) == 1
+    assert len(numbers) == 4
+    assert set(chain.reserved_numbers) == set(numbers)
