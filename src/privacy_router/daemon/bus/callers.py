@@ -97,7 +97,6 @@ class Callers:
         self._known: dict[str, asyncio.Task[tuple[int, int]]] = {}
         self._calls: Counter[int] = Counter()
         self._turn = asyncio.Semaphore(self._limits.carried_out)
-        self._unknown: Counter[str] = Counter()
         self._buckets: dict[int | str, _Bucket] = {}
 
     def note(self, message: Message) -> None:
@@ -146,15 +145,10 @@ class Callers:
     async def identity(self) -> Identity:
         """Who calls at present. Raises DBusError when the bus does not say."""
         sender, interactive = _message.get()
-        if self._unknown[sender] >= self._limits.at_once:
-            raise _limited(f"{self._limits.at_once} calls at once")
-        self._unknown[sender] += 1
         try:
             uid, pid = await asyncio.shield(self._ask(sender))
         except DBusCallError as error:
             raise DBusError(DENIED, f"it cannot be found out who asks: {error}") from error
-        finally:
-            self._unknown -= Counter({sender: 1})
         return Identity(sender, uid, pid, interactive)
 
     @asynccontextmanager
