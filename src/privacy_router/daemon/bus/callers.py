@@ -33,7 +33,7 @@ _ROOT: Final = 0
 _KNOWN_MOST: Final = 4096
 TEXT_CHARS: Final = 4096
 """The longest text in a call of a user other than root."""
-DOCUMENT_CHARS: Final = 256 * 1024
+DOCUMENT_CHARS: Final = 128 * 1024
 """The longest document that is planned for a user other than root."""
 _COSTS: Final = {"GetManagedObjects": 50.0, "GetAll": 5.0, "Introspect": 5.0}
 
