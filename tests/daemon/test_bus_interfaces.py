@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from privacy_router.daemon.bus.plugin import Plugin
 from privacy_router.errors import ConflictError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from dbus_fast.introspection import Interface
 
 POLICY = Path(__file__).parents[2] / "packaging" / "dbus" / "org.opdbus.conf"
@@ -122,12 +125,17 @@ class DeniedError(Exception):
     pass
 
 
+@asynccontextmanager
+async def admitted(*_: object, **__: object) -> AsyncIterator[None]:
+    yield
+
+
 @pytest.mark.parametrize("name", sorted(CHANGING))
 async def test_what_changes_is_refused_before_it_begins(name: str) -> None:
     async def require(_: object) -> None:
         raise DeniedError
 
-    view = SimpleNamespace(require=require)
+    view = SimpleNamespace(require=require, admitted=admitted)
     kind = OpenFlow if name in signatures(described(OpenFlow)) else Manager
     interface = kind.__new__(kind)
     interface.view = view  # type: ignore[assignment]
@@ -157,8 +165,9 @@ async def test_callers_get_errors_with_names(error: Exception, name: str, text: 
     async def differences() -> None:
         raise error
 
-    flows = OpenFlow(SimpleNamespace(flows=SimpleNamespace(differences=differences)))  # type: ignore[arg-type]
-    (diff,) = (one for one in ServiceInterface._get_methods(flows) if one.name == "Diff")
+    flows = SimpleNamespace(differences=differences)
+    interface = OpenFlow(SimpleNamespace(flows=flows, admitted=admitted))  # type: ignore[arg-type]
+    (diff,) = (one for one in ServiceInterface._get_methods(interface) if one.name == "Diff")
     with pytest.raises(DBusError) as caught:
-        await diff.fn(flows)
+        await diff.fn(interface)
     assert (caught.value.type, caught.value.text) == (f"org.opdbus.Error.{name}", text)

@@ -49,7 +49,7 @@ async def nothing() -> None:
 async def view() -> Counting:
     flows = SimpleNamespace(on_repaired=None, on_port=None)
     engine: Any = SimpleNamespace(plugins={}, journal=None, trouble="", troubles={})
-    made = Counting(engine, SimpleNamespace(), nothing)  # type: ignore[arg-type]
+    made = Counting(engine, SimpleNamespace(trouble=""), nothing)  # type: ignore[arg-type]
     made.controller = SimpleNamespace(trouble="", on_pass=None, flows=flows)  # type: ignore[assignment]
     made.follow()
     return made

@@ -31,6 +31,7 @@ from file_plugin import machine, make_engine, make_plugins
 from privacy_router.engine import engine as engine_module
 from privacy_router.engine.document import Source
 from privacy_router.engine.journal import Journal
+from privacy_router.host.threads import MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,6 +165,7 @@ def prepare(root: Path) -> tuple[dict[str, str], dict[str, str], int]:
     probe = root.with_name("probe")
     shutil.copytree(root, probe)
     fuse = Fuse(-1)
+    MACHINE._begin()  # threads are counted from their start
     fuse.set_off()
     asyncio.run(apply(probe, AFTER, calm))
     sys.settrace(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from privacy_router.errors import ExitCode, StorageError
 from privacy_router.host.files import read_bounded, write_atomic, write_private
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -125,3 +127,56 @@ def test_reading_is_bounded(tmp_path: Path) -> None:
     assert read_bounded(file, 11) == b"x" * 11
     with pytest.raises(StorageError, match="over 10 bytes"):
         read_bounded(file, 10)
+
+
+def fifo(place: Path) -> None:
+    os.mkfifo(place)
+
+
+def listening(place: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(place))
+
+
+def to_a_pipe(place: Path) -> None:
+    os.mkfifo(place.with_suffix(".pipe"))
+    place.symlink_to(place.with_suffix(".pipe"))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        fifo,
+        listening,
+        to_a_pipe,
+        lambda place: place.mkdir(),
+        lambda place: place.symlink_to("/dev/zero"),
+        lambda place: place.symlink_to("/dev/tty"),
+    ],
+    ids=["pipe", "socket", "link to a pipe", "directory", "device", "terminal"],
+)
+def test_only_regular_files_are_opened(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """Opening a pipe that no process writes to would wait for ever."""
+    place = tmp_path / "place"
+    make(place)
+    with pytest.raises(StorageError, match="place: it is not a regular file") as refusal:
+        read_bounded(place, 10)
+    assert refusal.value.remedy
+
+
+def test_a_link_is_followed_only_where_that_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    assert read_bounded(tmp_path / "link", 10) == b"content"
+    with pytest.raises(StorageError, match="not a regular file"):
+        read_bounded(tmp_path / "link", 10, follow=False)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(StorageError, match="cannot read"):
+        read_bounded(tmp_path / "loop", 10)
+
+
+def test_errors_quote_no_content(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"secret")
+    with pytest.raises(StorageError) as refusal:
+        read_bounded(tmp_path / "file", 3)
+    assert "secret" not in f"{refusal.value} {refusal.value.remedy}"

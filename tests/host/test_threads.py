@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from privacy_router.host.threads import in_thread, to_the_end
+from privacy_router.host.threads import NODE, Lane, by_lane, context_of, in_thread, to_the_end
 
 
 async def test_what_the_work_returns_and_raises() -> None:
@@ -68,3 +68,27 @@ async def test_a_call_is_carried_to_its_end() -> None:
     with pytest.raises(asyncio.CancelledError):
         await caller
     assert steps == ["done"]
+
+
+async def test_a_lane_that_hangs_holds_up_no_other_and_is_abandoned() -> None:
+    lane, go = Lane("looks", 2, abandons=True), threading.Event()
+
+    async def hang() -> None:
+        with by_lane(lane):
+            await in_thread(go.wait, 10)
+
+    hanging = [asyncio.create_task(hang()) for _ in range(5)]
+    assert await asyncio.wait_for(in_thread(divmod, 7, 2), 5) == (3, 1)
+    for one in hanging:
+        one.cancel()
+    done, _ = await asyncio.wait(hanging, timeout=5)  # at once, though two threads still hang
+    assert len(done) == 5
+    go.set()
+
+
+async def test_a_task_in_a_context_of_its_own_goes_by_that_lane() -> None:
+    with by_lane(Lane("looks", 1, abandons=True)):
+        name = asyncio.create_task(
+            in_thread(lambda: threading.current_thread().name), context=context_of(NODE)
+        )
+        assert (await name).startswith("node-")

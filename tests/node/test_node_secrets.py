@@ -20,13 +20,15 @@ from privacy_router.errors import (
 )
 from privacy_router.host.wireguard import public_key_of
 from privacy_router.node.paths import NodePaths
-from privacy_router.node.secrets import gateway_key, load_keys, xray_identity
-from privacy_router.node.warp import load_tunnel
+from privacy_router.node.planning_keys import plan_keys
+from privacy_router.node.secrets import gateway_key, xray_identity
+from privacy_router.node.warp import make_tunnel, read_tunnel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.config import PrivacyRouterConfig
+    from privacy_router.plan.keys import WarpTunnel
 
 SECRET = base64.b64encode(bytes(range(32))).decode()  # fixed: test ids must not change
 PEER = public_key_of(SECRET)
@@ -55,6 +57,11 @@ def importing(path: Path) -> PrivacyRouterConfig:
     return config_with(warp={"wgcf_config": str(path)})
 
 
+def load_tunnel(config: PrivacyRouterConfig, paths: NodePaths) -> WarpTunnel:
+    make_tunnel(config, paths)
+    return read_tunnel(config, paths)
+
+
 def test_the_gateways_key_is_made_once(paths: NodePaths) -> None:
     key = gateway_key(config_with(), paths)
     assert gateway_key(config_with(), paths) == key
@@ -63,7 +70,7 @@ def test_the_gateways_key_is_made_once(paths: NodePaths) -> None:
 
 def test_planning_makes_no_key_and_asks_nobody(paths: NodePaths) -> None:
     config = config_with(xray={"vps_address": "192.0.2.7"})
-    keys = load_keys(config, paths, make=False)
+    keys = plan_keys(config, paths)
     assert keys.gateway_private_key
     assert keys.warp
     assert keys.xray
@@ -103,7 +110,7 @@ def test_a_damaged_identity_is_refused_and_not_quoted(paths: NodePaths) -> None:
 def test_an_imported_profile(paths: NodePaths, tmp_path: Path) -> None:
     file = tmp_path / "wgcf-profile.conf"
     file.write_text(PROFILE)
-    tunnel = load_tunnel(importing(file), paths, make=True)
+    tunnel = load_tunnel(importing(file), paths)
     assert (tunnel.private_key, tunnel.peer_public_key) == (SECRET, PEER)
     assert tunnel.endpoint == (ip_address("162.159.192.1"), 2408)
     assert SECRET not in repr(tunnel)
@@ -139,7 +146,7 @@ def test_a_broken_profile_is_refused_by_name_and_never_quoted(
     file = tmp_path / "broken.conf"
     file.write_text(PROFILE.replace(good, bad))
     with pytest.raises(PrivacyRouterError) as refusal:
-        load_tunnel(importing(file), paths, make=True)
+        load_tunnel(importing(file), paths)
     assert refusal.value.exit_code == ExitCode.INVALID_CONFIG
     told = f"{refusal.value} {refusal.value.remedy}"
     assert str(file) in told
@@ -152,7 +159,7 @@ def test_without_accepted_terms_nobody_is_asked(
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", _nobody)
     with pytest.raises(ConflictError, match="terms") as refusal:
-        load_tunnel(config_with(), paths, make=True)
+        load_tunnel(config_with(), paths)
     assert "warp.accept_terms" in refusal.value.remedy
     assert not paths.state.exists()
 
@@ -171,13 +178,13 @@ def test_an_endpoints_name_is_looked_up_once(
     file.write_text(NAMED)
     monkeypatch.setattr(socket, "getaddrinfo", _nobody)
     with pytest.raises(RemoteServiceError, match=r"engage\.example\.net") as refusal:
-        load_tunnel(importing(file), paths, make=True)
+        load_tunnel(importing(file), paths)
     assert refusal.value.retryable
     answer = [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("192.0.2.9", 2408))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
-    assert load_tunnel(importing(file), paths, make=True).endpoint[0] == ip_address("192.0.2.9")
+    assert load_tunnel(importing(file), paths).endpoint[0] == ip_address("192.0.2.9")
     monkeypatch.setattr(socket, "getaddrinfo", _nobody)
-    assert load_tunnel(importing(file), paths, make=True).endpoint[0] == ip_address("192.0.2.9")
+    assert load_tunnel(importing(file), paths).endpoint[0] == ip_address("192.0.2.9")
     (paths.state / "warp-endpoint").write_text("engage.example.net:2408 rubbish")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
-    assert load_tunnel(importing(file), paths, make=True).endpoint[0] == ip_address("192.0.2.9")
+    assert load_tunnel(importing(file), paths).endpoint[0] == ip_address("192.0.2.9")

@@ -68,7 +68,8 @@ async def _plan_here(config_file: Path) -> list[Row]:
     from privacy_router.daemon.service import source_of
     from privacy_router.engine.journal import Journal
     from privacy_router.engine.order import in_order
-    from privacy_router.engine.planning import make_plan
+    from privacy_router.engine.planning import make_preview
+    from privacy_router.engine.plugin import Trust
     from privacy_router.host.dbus import Bus
     from privacy_router.plugins.place import Place
     from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
@@ -79,7 +80,8 @@ async def _plan_here(config_file: Path) -> list[Row]:
     source, bus = source_of(config_file), Bus(bus_address(os.environ))
     plugins = in_order(all_plugins(Place(bus), PrivacyRouterPlugin(paths)))
     try:
-        found = await make_plan(plugins, source, source.sections(), managed)
+        sections = source.sections()
+        found = await make_preview(plugins, source, sections, managed, Trust.OWNER)
     finally:
         await bus.close()
     return [Row.from_change(change) for change in found.changes]

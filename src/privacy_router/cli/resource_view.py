@@ -31,24 +31,30 @@ class Row:
     after: Any
     mode: str
     by: str
+    note: str = ""
 
     @classmethod
     def from_bus(cls, row: Sequence[Any]) -> Row:
         """From what the bus carries: (ssssa{sv})."""
         verb, plugin, kind, name, more = row
         sides = (more.get("before"), more.get("after"))
-        return cls(verb, plugin, kind, name, *sides, more["mode"], more.get("by", ""))
+        return cls(verb, plugin, kind, name, *sides, more["mode"], *_words_of(more))
 
     @classmethod
     def from_change(cls, change: Change) -> Row:
         """From a change of the engine."""
         key, mode = change.key, change.mode.value
         sides = (change.before, change.after)
-        return cls(change.verb, key.plugin, key.kind, key.name, *sides, mode, change.by)
+        more = (mode, change.by, change.note)
+        return cls(change.verb, key.plugin, key.kind, key.name, *sides, *more)
 
     def as_dict(self) -> dict[str, Any]:
         """What scripts are told."""
         return {**vars(self)}
+
+
+def _words_of(more: Mapping[str, Any]) -> tuple[str, str]:
+    return more.get("by", ""), more.get("note", "")
 
 
 def show(rows: Iterable[Row], *, nothing: str) -> None:
@@ -75,6 +81,8 @@ def _line(row: Row) -> Text:
         line.append(f"  ({_change(row.before, row.after)})", style="dim")
     elif isinstance(flow, dict):
         line.append(f"{match} → {flow['actions']}", style="dim")
+    if row.note:
+        line.append(f"  {printable(row.note)}", style="yellow")
     if row.mode == _OBSERVE_ONLY:
         line.append("  observe-only: not changed", style="yellow")
     return line

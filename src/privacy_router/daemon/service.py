@@ -234,9 +234,8 @@ class Daemon:
         source = await in_thread(source_of, self._order.config_file)
         if not source.same_as(self.engine.source):
             await self._apply(source)
-        elif self._node.controller is not None:
-            self._node.controller.ask_reload()
-            await self._node.controller.repair()
+        else:
+            await self._node.reload()
 
     # --- signals and the service manager ---------------------------------------------------------
 
@@ -269,7 +268,8 @@ class Daemon:
 
     def _words(self) -> str:
         kept = sum(len(desired.resources) for desired in self.engine.kept.values())
-        return f"keeps {kept} resources of {len(self.engine.kept)} plugins"
+        words = f"keeps {kept} resources of {len(self.engine.kept)} plugins"
+        return f"{words}; {self._node.trouble}" if self._node.trouble else words
 
 
 def _digest(source: Source) -> str:

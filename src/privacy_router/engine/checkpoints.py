@@ -47,7 +47,7 @@ class Checkpoints:
                 f" that begins with {_AUTOMATIC}",
             )
         source = self._engine.source
-        rows = observed_rows(await self._engine.plan(source))
+        rows = observed_rows(await self._engine.preview(source))
         made = Checkpoint(name, time.time(), False, source, rows)
         await in_thread(self._journal.save, made)
         return made
@@ -89,7 +89,7 @@ class Checkpoints:
     async def _of_those_that_keep_themselves(self, source: Source) -> list[Change]:
         """Of their resources a checkpoint has the document only."""
         those = [plugin for plugin in self._engine.plugins.values() if plugin.keeps_itself]
-        return (await self._engine.plan(source, those)).changes
+        return (await self._engine.preview(source, those)).changes
 
     async def restore(self, name: str = "", confirm_within_s: float = 0.0) -> Outcome:
         """Apply the document of then, by which all that was taken over since is given back.

@@ -16,7 +16,8 @@ from privacy_router.engine.errors import RollbackFailedError, UnknownPluginError
 from privacy_router.engine.journal import Phase
 from privacy_router.engine.model import Observed
 from privacy_router.engine.order import in_order
-from privacy_router.engine.planning import make_plan
+from privacy_router.engine.planning import make_plan, make_preview
+from privacy_router.engine.plugin import Trust
 from privacy_router.engine.transaction import Progress, Transaction, roll_back
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.threads import in_thread, to_the_end
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from privacy_router.engine.clock import Clock
     from privacy_router.engine.journal import Journal, OpenRun
     from privacy_router.engine.model import Change, Desired, ResourceKey, Value
-    from privacy_router.engine.planning import Plan
+    from privacy_router.engine.planning import Plan, Preview
     from privacy_router.engine.plugin import Plugin
 
 _log = structlog.get_logger()
@@ -92,13 +93,27 @@ class Engine:
 
     # --- looking ---------------------------------------------------------------------------------
 
-    async def plan(self, source: Source, among: Iterable[Plugin] | None = None) -> Plan:
-        """What the document would change (`among` the domains of these plugins). Raises
-        ConfigError, PluginUnavailableError and what reading the machine does."""
+    async def preview(
+        self,
+        source: Source,
+        among: Iterable[Plugin] | None = None,
+        *,
+        trust: Trust = Trust.OWNER,
+    ) -> Preview:
+        """What the document would change (`among` the domains of these plugins), to be shown.
+
+        `trust` says whose the document is. Raises ConfigError, PluginUnavailableError and what
+        reading the machine does.
+        """
         plugins = list(self.plugins.values() if among is None else among)
         sections = await in_thread(self._parse, source)
         managed = await in_thread(self.journal.managed)
-        return await make_plan(plugins, source, sections, managed)
+        return await make_preview(plugins, source, sections, managed, trust)
+
+    async def _plan(self, source: Source) -> Plan:
+        sections = await in_thread(self._parse, source)
+        managed = await in_thread(self.journal.managed)
+        return await make_plan(list(self.plugins.values()), source, sections, managed)
 
     async def query(self, name: str = "") -> Observed:
         """What is there now: of one plugin's domain, or of all that are available.
@@ -138,7 +153,7 @@ class Engine:
                 plugin = self.plugins[name]
                 await require_available(plugin, f"plugins.{name}")
                 await bounded(plugin, "prepare", plugin.prepare(section))
-            plan = await self.plan(source)
+            plan = await self._plan(source)
             if not plan.changing and not self._is_news(plan):
                 return Outcome(0, plan.changes)
             try:
@@ -309,7 +324,7 @@ class Engine:
 
     async def _go_on_waiting(self, found: OpenRun) -> bool:
         try:
-            await self._keep(await self.plan(found.source))
+            await self._keep(await self._plan(found.source))
         except PrivacyRouterError as error:
             _log.error("the run that waits is undone", run=found.number, reason=error.message)
             return False

@@ -82,7 +82,8 @@ class Change:
     """One difference: `before` None means to add, `after` None means to remove.
 
     `before` says no more than `after` asks for (see `project`), so that going back touches nothing
-    else. `by` names the plugin whose section asks for it, where that is another's.
+    else. `by` names the plugin whose section asks for it, where that is another's, and `note` says
+    what of it is not known in a plan.
     """
 
     key: ResourceKey
@@ -90,6 +91,7 @@ class Change:
     after: Value
     mode: Mode = Mode.ENFORCE
     by: str = ""
+    note: str = ""
 
     @property
     def verb(self) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from privacy_router.engine.calls import availability, bounded, require_available
 from privacy_router.engine.model import Change, Desired, Mode, Observed, Resource, enforced
 from privacy_router.host.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from privacy_router.engine.document import Source
     from privacy_router.engine.model import ResourceKey, Value
-    from privacy_router.engine.plugin import Plugin
+    from privacy_router.engine.plugin import Plugin, Trust
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,10 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The shares of all plugins that have one, in the order in which changes are made."""
+class Preview:
+    """What a document would change, to be shown: the shares of all plugins that have one, in the
+    order in which changes are made. Values in it may stand for what is not known, so that nothing
+    carries it out."""
 
     source: Source
     shares: Sequence[Share]
@@ -51,6 +53,11 @@ class Plan:
     def changes(self) -> list[Change]:
         """All differences, by plugin."""
         return [change for share in self.shares for change in share.changes]
+
+
+@dataclass(frozen=True)
+class Plan(Preview):
+    """The same of what was prepared, to be carried out."""
 
     @property
     def changing(self) -> list[Share]:
@@ -84,8 +91,35 @@ async def make_plan(
     Raises PluginUnavailableError for a section whose plugin cannot work here, and whatever
     declaring and querying do.
     """
+    return Plan(source, await _shares(plugins, sections, managed, lambda one: one.declare))
+
+
+async def make_preview(
+    plugins: Sequence[Plugin],
+    source: Source,
+    sections: Mapping[str, Any],
+    managed: Mapping[ResourceKey, Value],
+    trust: Trust,
+) -> Preview:
+    """The same to be shown, of a document that nothing was prepared for."""
+
+    def draft_of(plugin: Plugin) -> Callable[[Any], Desired]:
+        return lambda section: plugin.draft(section, trust)
+
+    return Preview(source, await _shares(plugins, sections, managed, draft_of))
+
+
+_Declaring: TypeAlias = "Callable[[Plugin], Callable[[Any], Desired]]"
+
+
+async def _shares(
+    plugins: Sequence[Plugin],
+    sections: Mapping[str, Any],
+    managed: Mapping[ResourceKey, Value],
+    declaring: _Declaring,
+) -> list[Share]:
     tasks = [
-        asyncio.create_task(_share(plugin, sections.get(plugin.name), managed))
+        asyncio.create_task(_share(plugin, sections.get(plugin.name), managed, declaring(plugin)))
         for plugin in plugins
     ]
     try:
@@ -95,11 +129,14 @@ async def make_plan(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
-    return Plan(source, [share for share in shares if share is not None])
+    return [share for share in shares if share is not None]
 
 
 async def _share(
-    plugin: Plugin, section: Any, managed: Mapping[ResourceKey, Value]
+    plugin: Plugin,
+    section: Any,
+    managed: Mapping[ResourceKey, Value],
+    declare: Callable[[Any], Desired],
 ) -> Share | None:
     ours = {key: value for key, value in managed.items() if key.plugin == plugin.name}
     if section is None and not ours and not plugin.keeps_itself:
@@ -108,7 +145,7 @@ async def _share(
         await require_available(plugin, f"plugins.{plugin.name}")
     elif not await availability(plugin):
         return None  # what it had taken over is given back once it is there again
-    declared = await bounded(plugin, "declare", in_thread(plugin.declare, section))
+    declared = await bounded(plugin, "declare", in_thread(declare, section))
     released = frozenset(ours.keys() - declared.resources.keys())
     desired = _with_originals(declared, {key: ours[key] for key in released})
     observed = await bounded(plugin, "read its state", plugin.observe(desired))

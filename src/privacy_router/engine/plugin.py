@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 from privacy_router.engine.model import (
@@ -34,6 +35,17 @@ Tell: TypeAlias = Callable[[str], None]
 """Takes a line of progress for a person; anything slow should call it now and then."""
 
 EVERYTHING: Final = frozenset(Capability)
+
+
+class Trust(Enum):
+    """Whose document is planned.
+
+    The daemon may open what a caller may not, so of a CALLER's document it opens no path that the
+    document names and resolves no name. The OWNER's is the one that is kept, or root's.
+    """
+
+    OWNER = "owner"
+    CALLER = "caller"
 
 
 class Plugin(ABC):
@@ -74,6 +86,11 @@ class Plugin(ABC):
 
         Raises RefusedError for what the models cannot know to be wrong.
         """
+
+    def draft(self, section: Any, trust: Trust) -> Desired:  # noqa: ARG002
+        """The same for a plan that is only shown: what is not known is marked, and nothing is made
+        or looked up for it. The default is for plugins whose `declare` is pure."""
+        return self.declare(section)
 
     @abstractmethod
     async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:

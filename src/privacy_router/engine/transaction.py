@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from privacy_router.engine.document import Source
     from privacy_router.engine.journal import Journal
     from privacy_router.engine.model import Value
-    from privacy_router.engine.planning import Plan, Share
+    from privacy_router.engine.planning import Plan, Preview, Share
     from privacy_router.engine.plugin import Plugin
 
 _log = structlog.get_logger()
@@ -217,7 +217,7 @@ def change_rows(changes: Sequence[Change]) -> list[list[Value]]:
     return [[c.verb, c.key.plugin, c.key.kind, c.key.name, c.mode.value, c.by] for c in changes]
 
 
-def observed_rows(plan: Plan) -> list[list[Value]]:
+def observed_rows(plan: Preview) -> list[list[Value]]:
     """What was read, as a checkpoint keeps it: plugin, kind, name, value (null: it was not there).
 
     Without the hundreds of resources of a plugin that keeps itself: its document brings them back.

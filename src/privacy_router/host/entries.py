@@ -58,7 +58,7 @@ def read_entry(path: Path) -> Value:
                 f"{path} is neither a file nor a link", remedy="move it away, then try again"
             )
         mode = f"{stat.S_IMODE(status.st_mode):04o}"
-        content = _as_text(read_bounded(path, FILE_MAX_BYTES))
+        content = _as_text(read_bounded(path, FILE_MAX_BYTES, follow=False))
         return {"content": content, "link": None, "mode": mode, "owner": owner}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from typing import TYPE_CHECKING
 
 from privacy_router.errors import StorageError
@@ -91,11 +92,17 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_bounded(path: Path, limit_bytes: int) -> bytes:
-    """The content of a file. Raises StorageError, also when it is over `limit_bytes`."""
+def read_bounded(path: Path, limit_bytes: int, *, follow: bool = True) -> bytes:
+    """The content of a regular file; without `follow` of no symbolic link.
+
+    Anything else (a pipe, a device, a socket, a directory) is not even opened, since opening
+    alone may wait for ever or do something. Raises StorageError, which quotes no content, also
+    when there is more than `limit_bytes`.
+    """
     try:
-        with path.open("rb") as file:
-            data = file.read(limit_bytes + 1)
+        descriptor = _open_regular(path, follow=follow)
+        with os.fdopen(descriptor, "rb") as file:
+            data = file.read(limit_bytes + 1) or b""  # None where it would have to wait
     except OSError as error:
         raise _storage_error("read", path, error) from error
     if len(data) > limit_bytes:
@@ -104,6 +111,21 @@ def read_bounded(path: Path, limit_bytes: int) -> bytes:
             remedy="check that this is the file that was meant",
         )
     return data
+
+
+def _open_regular(path: Path, *, follow: bool) -> int:
+    """A descriptor to read from, if that is a regular file: looked at by one that opens nothing
+    (O_PATH), so that it cannot be another file by the time it is opened."""
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise StorageError(
+                f"cannot read {path}: it is not a regular file",
+                remedy="name a file; a pipe, a device or a directory is not read",
+            )
+        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.close(place)
 
 
 def _storage_error(verb: str, path: Path, error: OSError) -> StorageError:

@@ -21,7 +21,13 @@ from privacy_router.host.files import make_directory, read_bounded, write_privat
 from privacy_router.host.uapi import format_endpoint
 from privacy_router.host.wireguard import generate_private_key, public_key_of
 from privacy_router.json_input import JsonError, read_json_untrusted
-from privacy_router.plan.chain import client_addresses, client_mtu_bytes
+from privacy_router.node.made import is_there, note_made
+from privacy_router.plan.chain import (
+    GATEWAY_NAMESPACE,
+    GATEWAY_TUNNEL,
+    client_addresses,
+    client_mtu_bytes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +39,9 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _REGISTER_LIMIT_BYTES = 16 * 1024 * 1024
 _KEY_BYTES = 32
+_CLIENTS_VALUE = (
+    f"the device has the peers: ip netns exec {GATEWAY_NAMESPACE} wg showconf {GATEWAY_TUNNEL}"
+)
 _FIRST_NUMBER = 2  # the gateway itself has number 1
 
 
@@ -50,9 +59,15 @@ class NewClient:
     configuration: str
 
 
-def load(config: PrivacyRouterConfig, paths: NodePaths) -> tuple[Client, ...]:
-    """Every client, by number. Raises StorageError for a register that cannot be read."""
-    if not paths.clients.exists():
+def load(
+    config: PrivacyRouterConfig, paths: NodePaths, *, known: bool = False
+) -> tuple[Client, ...]:
+    """Every client, by number; `known`: there were some.
+
+    Raises StorageError for a register that cannot be read, MissingFileError for one that was there
+    before: clients without it are not the same as no clients.
+    """
+    if not is_there(paths.clients, known=known, last_value=_CLIENTS_VALUE):
         return ()
     try:
         data = read_bounded(paths.clients, _REGISTER_LIMIT_BYTES)
@@ -60,7 +75,7 @@ def load(config: PrivacyRouterConfig, paths: NodePaths) -> tuple[Client, ...]:
     except (JsonError, ValueError) as error:
         raise StorageError(
             f"the register of clients {paths.clients} is damaged",
-            remedy="restore it from a backup, or remove it and add the clients again",
+            remedy="restore it from a backup; to begin without clients, write [] into it",
         ) from error
 
 
@@ -197,6 +212,7 @@ def _store(paths: NodePaths, known: tuple[Client, ...]) -> None:
         for client in sorted(known, key=lambda client: client.number)
     ]
     write_private(paths.clients, json.dumps(entries, indent=2).encode())
+    note_made(paths.clients)
 
 
 @contextmanager

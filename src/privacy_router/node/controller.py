@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from privacy_router.node.machine import Machine
     from privacy_router.ovsdb.watch import BridgeChange
-    from privacy_router.plan.state import Change, DesiredState
+    from privacy_router.plan.state import Change, DesiredState, NodeState
 
 _log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ _LOG_LIMIT_BYTES = 4 * 1024 * 1024
 
 
 async def make_engine(
-    desired: DesiredState, machine: Machine, on_lost: Callable[[], None] | None = None
+    desired: NodeState, machine: Machine, on_lost: Callable[[], None] | None = None
 ) -> FlowEngine:
     """The flow engine of that node, with the ports that its bridge has now.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from privacy_router.node.engine import FlowEngine
     from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import Change, DesiredState
+    from privacy_router.plan.state import Change, DesiredState, NodeState
 
 _log = structlog.get_logger()
 
@@ -36,13 +36,13 @@ _PASSES = 6
 _FORGET_FLOWS = "revalidator/purge"  # ovs-appctl; returns once the datapath has no flow any more
 
 
-async def observe_all(desired: DesiredState, machine: Machine, engine: FlowEngine) -> list[Change]:
+async def observe_all(desired: NodeState, machine: Machine, engine: FlowEngine) -> list[Change]:
     """What is different from `desired` right now."""
     rest = await differences(desired, machine)
     return [*rest, *await engine.differences()]
 
 
-async def differences(desired: DesiredState, machine: Machine) -> list[Change]:
+async def differences(desired: NodeState, machine: Machine) -> list[Change]:
     """The same without the flows."""
     return diff(desired.items, await in_thread(observe, desired, machine))
 

@@ -12,14 +12,14 @@ from privacy_router.node.controller import make_engine
 from privacy_router.node.converge import observe_all
 from privacy_router.node.observe import read_bridge
 from privacy_router.node.paths import NodePaths
+from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.proxmox import container_mac
-from privacy_router.node.secrets import load_keys
 from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.mesh import Mesh, expected_ports
 from privacy_router.pipeline.tables import name_of, number_of
 from privacy_router.plan import chain as chains
-from privacy_router.plan.compile import compile_node
+from privacy_router.plan.compile import plan_node
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from privacy_router.node.machine import Machine
     from privacy_router.pipeline.flow import Program
     from privacy_router.pipeline.mesh import MeshPort
-    from privacy_router.plan.state import Change, DesiredState
+    from privacy_router.plan.state import Change, NodeState
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Pending:
 @contextlib.asynccontextmanager
 async def looking_at(
     config: PrivacyRouterConfig,
-) -> AsyncIterator[tuple[DesiredState, Machine, FlowEngine]]:
+) -> AsyncIterator[tuple[NodeState, Machine, FlowEngine]]:
     """The node as it should be, the machine, and the engine of its flows. Makes no keys."""
     paths = NodePaths.from_environment()
     machine = machines.inspect(config, paths)
-    desired = compile_node(config, load_keys(config, paths, make=False), machine.facts)
+    desired = plan_node(config, plan_keys(config, paths), machine.facts)
     engine = await make_engine(desired, machine)
     try:
         yield desired, machine, engine
@@ -96,7 +96,7 @@ async def pending_flows(config: PrivacyRouterConfig) -> Pending:
         return Pending(await engine.differences(), port_names(desired, engine))
 
 
-def port_names(desired: DesiredState, engine: FlowEngine) -> dict[int, str]:
+def port_names(desired: NodeState, engine: FlowEngine) -> dict[int, str]:
     """The names of the bridge's ports by their OpenFlow numbers."""
     hops = {port.ofport: port.name for port in desired.bridge.ports}
     return {**{port.ofport: port.name for port in engine.mesh.ports.values()}, **hops}

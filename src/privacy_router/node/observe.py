@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from privacy_router.host.uapi import DeviceStatus
     from privacy_router.node.machine import Machine
     from privacy_router.ovsdb.model import BridgeRow
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.plan.state import NodeState
 
 _log = structlog.get_logger()
 
 Items = dict[Key, Any]
 
 
-def observe(desired: DesiredState, machine: Machine) -> Items:
+def observe(desired: NodeState, machine: Machine) -> Items:
     """Everything that the node consists of now, except its flows (those come over OpenFlow)."""
     items: Items = {}
     items.update(_processes(desired, machine))
@@ -46,7 +46,7 @@ def observe(desired: DesiredState, machine: Machine) -> Items:
     return items
 
 
-def _processes(desired: DesiredState, machine: Machine) -> Iterator[tuple[Key, Any]]:
+def _processes(desired: NodeState, machine: Machine) -> Iterator[tuple[Key, Any]]:
     seen: set[str] = set()
     bridge = desired.bridge.name
     for process in processes.running(machine.owner):
@@ -64,7 +64,7 @@ def _processes(desired: DesiredState, machine: Machine) -> Iterator[tuple[Key, A
         yield Key(Kind.PROCESS, "node", name), state
 
 
-def _namespace(name: str, desired: DesiredState) -> Items:
+def _namespace(name: str, desired: NodeState) -> Items:
     key = Key(Kind.NAMESPACE, name, name)
     if not namespaces.exists(name):
         return {}
@@ -86,7 +86,7 @@ def _namespace(name: str, desired: DesiredState) -> Items:
     return items
 
 
-def _host(desired: DesiredState, machine: Machine) -> Items:
+def _host(desired: NodeState, machine: Machine) -> Items:
     """The few items in the host's own namespace; all else there is none of the node's business."""
     items: Items = dict(_settings(HOST, None, desired, _noted(machine)))
     for table in (TABLE, *nftables.tables(None, GUARD_PREFIX)):
@@ -113,7 +113,7 @@ def _noted(machine: Machine) -> list[str]:
 
 
 def _settings(
-    name: str, path: Path | None, desired: DesiredState, borrowed: Collection[str] = ()
+    name: str, path: Path | None, desired: NodeState, borrowed: Collection[str] = ()
 ) -> Iterator[tuple[Key, Any]]:
     """The settings that are desired, and those of the host that were changed earlier."""
     wanted = {setting: Key(Kind.DEVICE_SETTING, name, setting) for setting in borrowed}
@@ -127,9 +127,7 @@ def _settings(
             yield wanted[setting], value
 
 
-def _devices(
-    name: str, links: Mapping[str, Link], desired: DesiredState
-) -> Iterator[tuple[Key, Any]]:
+def _devices(name: str, links: Mapping[str, Link], desired: NodeState) -> Iterator[tuple[Key, Any]]:
     for link in links.values():
         key = Key(Kind.DEVICE, name, link.name)
         wanted = desired.items.get(key)
@@ -152,7 +150,7 @@ def _neighbours(name: str, netlink: Netlink) -> Iterator[tuple[Key, Any]]:
         yield Key(Kind.NEIGHBOUR, name, label), neighbour
 
 
-def _bridge(desired: DesiredState, machine: Machine) -> Items:
+def _bridge(desired: NodeState, machine: Machine) -> Items:
     name = desired.bridge.name
     row = read_bridge(name, machine, [port.name for port in desired.bridge.ports])
     if row is None:
@@ -185,7 +183,7 @@ def read_bridge(name: str, machine: Machine, ports: Collection[str] = ()) -> Bri
     return row if row is not None and (row.ours or machine.facts.private_ovs) else None
 
 
-def _tunnels(desired: DesiredState, machine: Machine) -> Iterator[tuple[Key, Any]]:
+def _tunnels(desired: NodeState, machine: Machine) -> Iterator[tuple[Key, Any]]:
     for key in desired.items:
         if key.kind is Kind.TUNNEL and namespaces.exists(key.where):
             status = machine.wireguard.read(key.name, namespaces.path_of(key.where))

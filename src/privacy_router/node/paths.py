@@ -53,6 +53,11 @@ class NodePaths:
         return self.state / "borrowed.json"
 
     @property
+    def warp_endpoint(self) -> Path:
+        """The address that the WARP endpoint's name had when the node was brought up first."""
+        return self.state / "warp-endpoint"
+
+    @property
     def journal(self) -> Path:
         """What runs were about to change, how to undo it, and what is declared now."""
         return self.state / "journal.db"

@@ -17,10 +17,10 @@ from privacy_router.node.converge import observe_all
 from privacy_router.node.inspection import read_flows
 from privacy_router.node.lock import controller_pid
 from privacy_router.node.paths import NodePaths
-from privacy_router.node.secrets import load_keys
+from privacy_router.node.planning_keys import plan_keys
 from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import GATEWAY_NAMESPACE, GATEWAY_TUNNEL, WARP_TUNNEL
-from privacy_router.plan.compile import XRAY_PROCESS, compile_node
+from privacy_router.plan.compile import XRAY_PROCESS, plan_node
 from privacy_router.plan.state import Kind
 
 if TYPE_CHECKING:
@@ -93,9 +93,11 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
     paths = NodePaths.from_environment()
     machine = machines.inspect(config, paths)
     chain = chains.build(config)
-    keys = load_keys(config, paths, make=False)
-    desired = compile_node(config, keys, machine.facts)
-    changes, left_out = asyncio.run(_changes(desired, machine))
+    keys = plan_keys(config, paths)
+    desired = plan_node(config, keys, machine.facts)
+    found, left_out = asyncio.run(_changes(desired, machine))
+    changes = [change for change in found if not desired.unknown(change.key)]
+    unknown = sorted(set(keys.stand_ins.values()))
     running = {process.name: process.pid for process in processes.running(machine.owner)}
     up = bool(running) or bool(namespaces.bound(chains.NAMESPACES))
     devices = _devices(machine, chain)
@@ -107,7 +109,8 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
         if station.hop != "exit"
     ]
     pid = controller_pid(paths)
-    ok = up and pid is not None and not changes and all(hop.state == "up" for hop in hops)
+    well = not changes and not unknown and all(hop.state == "up" for hop in hops)
+    ok = up and pid is not None and well
     return NodeStatus(
         ok=ok,
         state="up" if ok else "degraded" if up else "down",
@@ -118,7 +121,7 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
         exit_ip=probes.exit.address if probes.exit else None,
         warp_trace=probes.warp.warp if probes.warp else None,
         processes=running,
-        pending=list(_pending(changes)) if up else [],
+        pending=[*unknown, *_pending(changes)] if up else [],
         left_out=left_out,
     )
 

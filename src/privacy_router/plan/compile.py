@@ -21,12 +21,21 @@ from privacy_router.plan import hops
 from privacy_router.plan.chain import GATEWAY_TUNNEL, SWITCH_NAMESPACE, WARP_TUNNEL
 from privacy_router.plan.guard import host_guard
 from privacy_router.plan.namespace import anywhere
-from privacy_router.plan.state import HOST, DesiredState, Key, Kind, PeerState, TunnelState
+from privacy_router.plan.state import (
+    HOST,
+    DesiredState,
+    Key,
+    Kind,
+    NodeState,
+    PeerState,
+    PlannedState,
+    TunnelState,
+)
 
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.plan.chain import Chain
-    from privacy_router.plan.keys import NodeFacts, NodeKeys, WarpTunnel
+    from privacy_router.plan.keys import KeySet, NodeFacts, NodeKeys, PlanningKeys, WarpTunnel
     from privacy_router.plan.namespace import Items
 
 XRAY_PROCESS = "xray"
@@ -36,6 +45,21 @@ TUN_DEVICE = "/dev/net/tun"
 
 def compile_node(config: PrivacyRouterConfig, keys: NodeKeys, facts: NodeFacts) -> DesiredState:
     """Everything that the node has to be, as items; see `plan.state`."""
+    return DesiredState(**vars(_compile(config, keys, facts)))
+
+
+def plan_node(config: PrivacyRouterConfig, keys: PlanningKeys, facts: NodeFacts) -> PlannedState:
+    """The same to look at, with what depends on keys that are not known marked."""
+    found = _compile(config, keys, facts)
+    stand_ins: dict[Key, str] = {}
+    for part, reason in keys.stand_ins.items():
+        other = _compile(config, keys.with_another(part), facts)
+        depends = (key for key in found.items if found.items[key] != other.items.get(key))
+        stand_ins |= dict.fromkeys(depends, reason)
+    return PlannedState(**vars(found), stand_ins=stand_ins)
+
+
+def _compile(config: PrivacyRouterConfig, keys: KeySet, facts: NodeFacts) -> NodeState:
     chain = chains.build(config)
     bridge = _bridge(config, chain, facts)
     tunnels = _tunnels(config, chain, keys)
@@ -52,7 +76,7 @@ def compile_node(config: PrivacyRouterConfig, keys: NodeKeys, facts: NodeFacts) 
         items[Key(Kind.PROCESS, "node", spec.name)] = spec.fingerprint
     pipeline = Pipeline(config, chain)
     pipeline.require_valid()
-    return DesiredState(items, bridge, pipeline, processes, tunnels)
+    return NodeState(items, bridge, pipeline, processes, tunnels)
 
 
 def _bridge(config: PrivacyRouterConfig, chain: Chain, facts: NodeFacts) -> BridgeSpec:
@@ -73,7 +97,7 @@ def _bridge_items(bridge: BridgeSpec) -> Items:
     return items
 
 
-def _hop_items(config: PrivacyRouterConfig, chain: Chain, keys: NodeKeys) -> Items:
+def _hop_items(config: PrivacyRouterConfig, chain: Chain, keys: KeySet) -> Items:
     items: Items = {}
     if chain.gateway is not None:
         items |= hops.gateway(config, chain, chain.gateway)
@@ -90,15 +114,13 @@ def _exit_items(config: PrivacyRouterConfig, chain: Chain, facts: NodeFacts) -> 
     return hops.host_exit(config, chain, chain.exit, chain.xray, facts)
 
 
-def _guard_items(config: PrivacyRouterConfig, chain: Chain, keys: NodeKeys) -> Items:
+def _guard_items(config: PrivacyRouterConfig, chain: Chain, keys: KeySet) -> Items:
     endpoint = keys.warp.endpoint if chain.warp is not None and keys.warp is not None else None
     name, objects = host_guard(config, chain, endpoint)
     return {Key(Kind.FIREWALL, HOST, name): nftables.canonical(objects)}
 
 
-def _tunnels(
-    config: PrivacyRouterConfig, chain: Chain, keys: NodeKeys
-) -> dict[str, WireGuardConfig]:
+def _tunnels(config: PrivacyRouterConfig, chain: Chain, keys: KeySet) -> dict[str, WireGuardConfig]:
     tunnels = {}
     if chain.gateway is not None and keys.gateway_private_key is not None:
         tunnels[GATEWAY_TUNNEL] = device_config(
@@ -141,7 +163,7 @@ def tunnel_state(device: WireGuardConfig) -> TunnelState:
 
 
 def _processes(
-    config: PrivacyRouterConfig, chain: Chain, keys: NodeKeys, facts: NodeFacts
+    config: PrivacyRouterConfig, chain: Chain, keys: KeySet, facts: NodeFacts
 ) -> dict[str, ProcessSpec]:
     specs = [
         *(_ovs_processes(Path(facts.run_dir)) if facts.private_ovs else ()),
@@ -222,7 +244,7 @@ def xray_settings_file(run_dir: Path) -> Path:
 
 
 def _xray_process(
-    config: PrivacyRouterConfig, chain: Chain, keys: NodeKeys, facts: NodeFacts
+    config: PrivacyRouterConfig, chain: Chain, keys: KeySet, facts: NodeFacts
 ) -> ProcessSpec:
     if keys.xray is None or chain.xray is None or config.vps_address is None:
         raise ValueError("the XRay hop needs an identity, a place and a VPS")

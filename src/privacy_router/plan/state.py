@@ -109,8 +109,8 @@ class TunnelState:
 
 
 @dataclass(frozen=True)
-class DesiredState:
-    """A node as it should be: the items, and what is needed to bring some of them about.
+class NodeState:
+    """A node to compare the machine with: the items, and what is needed to bring some about.
 
     Flows and meters are not among the items, since they follow the ports of containers as these
     come and go: `pipeline` compiles them.
@@ -122,6 +122,32 @@ class DesiredState:
     processes: Mapping[str, ProcessSpec]
     tunnels: Mapping[str, WireGuardConfig]
     fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class DesiredState(NodeState):
+    """A node as it is to be, of real keys: the only kind that appliers and controllers take."""
+
+
+@dataclass(frozen=True)
+class PlannedState(NodeState):
+    """A node to look at, of which some values may only stand for those that are not known.
+
+    `stand_ins` are the items that depend on such values, and why each is not known. No applier
+    takes this type.
+    """
+
+    stand_ins: Mapping[Key, str] = field(default_factory=dict)
+
+    def unknown(self, key: Key) -> str:
+        """Why it is not known whether that item is as it should be; empty where it is known.
+
+        The host's tables are named by their content, so that one there is the other's old self.
+        """
+        if key.kind is not Kind.FIREWALL or key.where != HOST:
+            return self.stand_ins.get(key, "")
+        tables = (one for one in self.stand_ins if (one.kind, one.where) == (key.kind, HOST))
+        return next((self.stand_ins[one] for one in tables), "")
 
 
 _NAMED_MOST = 3

@@ -7,19 +7,16 @@ Who may *look* is decided by the bus' own policy before a message gets here
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from dbus_fast import DBusError, MessageFlag, MessageType, Variant
+from dbus_fast import DBusError, Variant
 
 from privacy_router.daemon.bus.naming import DENIED
-from privacy_router.engine.asking import asking_pid
 from privacy_router.host.dbus import DBusCallError, Remote
 
 if TYPE_CHECKING:
-    from dbus_fast import Message
-
+    from privacy_router.daemon.bus.callers import Callers, Identity
     from privacy_router.host.dbus import Bus
 
 _POLKIT: Final = Remote(
@@ -27,7 +24,6 @@ _POLKIT: Final = Remote(
     "/org/freedesktop/PolicyKit1/Authority",
     "org.freedesktop.PolicyKit1.Authority",
 )
-_DRIVER: Final = Remote("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 _INTERACTIVE: Final = 1  # polkit's AllowUserInteraction
 _PATIENCE_S: Final = 120.0  # as long as somebody may need to type a password
 
@@ -41,30 +37,18 @@ class Action(StrEnum):
     FLOWS = "org.opdbus.flows"
 
 
-_caller: ContextVar[tuple[str, bool]] = ContextVar("caller", default=("", False))
-
-
-def note_caller(message: Message) -> None:
-    """A message handler: what is called because of this message is called by its sender."""
-    if message.message_type is MessageType.METHOD_CALL:
-        interactive = bool(message.flags & MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION)
-        _caller.set((message.sender or "", interactive))
-
-
 class Authority:
     """Decides for the callers on one bus."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, callers: Callers) -> None:
         self._bus = bus
+        self._callers = callers
 
     async def require(self, action: Action) -> None:
-        """Raise AccessDenied unless the present caller may do that; it is then who asks."""
-        sender, interactive = _caller.get()
+        """Raise AccessDenied unless the present caller may do that."""
+        caller = await self._callers.identity()
         try:
-            (uid,) = await self._bus.call(_DRIVER, "GetConnectionUnixUser", "s", sender)
-            (pid,) = await self._bus.call(_DRIVER, "GetConnectionUnixProcessID", "s", sender)
-            asking_pid.set(pid)
-            allowed = uid == 0 or await self._polkit_allows(sender, action, interactive)
+            allowed = caller.is_root or await self._polkit_allows(caller, action)
         except DBusCallError as error:
             raise DBusError(DENIED, f"it cannot be found out who asks: {error}") from error
         if not allowed:
@@ -72,11 +56,11 @@ class Authority:
                 DENIED, f"{action} is for administrators\nremedy: call it as root, or with polkit"
             )
 
-    async def _polkit_allows(self, sender: str, action: Action, interactive: bool) -> bool:
+    async def _polkit_allows(self, caller: Identity, action: Action) -> bool:
         if not await self._bus.has(_POLKIT.destination):
             return False
-        subject = ("system-bus-name", {"name": Variant("s", sender)})
-        flags = _INTERACTIVE if interactive else 0
+        subject = ("system-bus-name", {"name": Variant("s", caller.sender)})
+        flags = _INTERACTIVE if caller.interactive else 0
         (answer,) = await self._bus.call(
             _POLKIT,
             "CheckAuthorization",

@@ -10,6 +10,7 @@ import structlog
 from dbus_fast import DBusError, PropertyAccess, Variant
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property
 
+from privacy_router.daemon.bus.callers import TEXT_CHARS
 from privacy_router.daemon.bus.naming import FAILED, INTERNAL, error_name, error_text
 from privacy_router.errors import PrivacyRouterError
 
@@ -87,18 +88,23 @@ def _property(name: str, reading: Reading) -> Any:
 
 
 def answers(
-    name: str, action: Action | None = None
+    name: str, action: Action | None = None, *, longest: int = TEXT_CHARS
 ) -> Callable[[Callable[..., Coroutine[Any, Any, Any]]], Any]:
     """A method of that name, whose errors have names on the bus, and tell nothing that they
-    should not; with an `action`, for those only who may do that."""
+    should not; with an `action`, for those only who may do that.
+
+    Without one it only looks: callers other than root may give it `longest` characters, and have
+    it within the other limits of callers.py.
+    """
 
     def decorate(function: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
         @functools.wraps(function)
         async def guarded(self: Interface, *arguments: Any) -> Any:
             try:
-                if action is not None:
-                    await self.view.require(action)
-                return await function(self, *arguments)
+                async with self.view.admitted(arguments, longest, looks=action is None):
+                    if action is not None:
+                        await self.view.require(action)
+                    return await function(self, *arguments)
             except DBusError:
                 raise
             except Exception as error:

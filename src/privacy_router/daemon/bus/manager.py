@@ -11,12 +11,14 @@ from dbus_fast.service import dbus_signal
 
 from privacy_router import __version__
 from privacy_router.daemon.bus.authority import Action
+from privacy_router.daemon.bus.callers import DOCUMENT_CHARS
 from privacy_router.daemon.bus.interface import Interface, Reading, answers
 from privacy_router.daemon.bus.naming import client_path, hop_path, plugin_path
 from privacy_router.daemon.bus.rows import change_rows
 from privacy_router.daemon.bus.values import Changed, Resources, changed, resources, variant
 from privacy_router.engine.document import Source
 from privacy_router.engine.model import Observed, ResourceKey
+from privacy_router.engine.plugin import Trust
 from privacy_router.host.threads import in_thread
 from privacy_router.node.status import read_status
 
@@ -89,12 +91,14 @@ class Manager(Interface):
 
     # --- documents and runs ----------------------------------------------------------------------
 
-    @answers("Plan")
+    @answers("Plan", longest=DOCUMENT_CHARS)
     async def plan(self, document: DBusStr, base: DBusStr) -> Changed:
         """What a document would change; "" for the one that is kept. Its relative paths start at
-        the directory `base`."""
-        plan = await self.view.engine.plan(self._source(document, base))
-        return changed(plan.changes)
+        the directory `base`. Of a document of a caller other than root no path is opened: what
+        depends on one is noted as not known."""
+        trust = await self.view.trust() if document else Trust.OWNER
+        source = self._source(document, base)
+        return changed((await self.view.engine.preview(source, trust=trust)).changes)
 
     @answers("Apply", Action.APPLY)
     async def apply(self, document: DBusStr, base: DBusStr, confirm_within: DBusDouble) -> Ran:

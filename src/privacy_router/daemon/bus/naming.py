@@ -94,3 +94,4 @@ def error_text(error: PrivacyRouterError) -> str:
 FAILED: Final = f"{_ERROR}.Failed"
 INTERNAL: Final = f"{_ERROR}.Internal"
 DENIED: Final = "org.freedesktop.DBus.Error.AccessDenied"
+LIMITED: Final = "org.freedesktop.DBus.Error.LimitsExceeded"

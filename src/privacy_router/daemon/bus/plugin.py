@@ -88,5 +88,5 @@ class Plugin(Interface):
     @answers("Plan")
     async def plan(self) -> Changed:
         """What is not as declared now."""
-        plan = await self.view.engine.plan(self.view.engine.source)
+        plan = await self.view.engine.preview(self.view.engine.source)
         return changed(c for c in plan.changes if c.key.plugin == self._name)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from dbus_fast import Message, NameFlag, RequestNameReply
 from dbus_fast.aio import MessageBus
 
-from privacy_router.daemon.bus.authority import Authority, note_caller
+from privacy_router.daemon.bus.authority import Authority
+from privacy_router.daemon.bus.callers import Callers
 from privacy_router.daemon.bus.flows import OpenFlow
 from privacy_router.daemon.bus.manager import Manager
 from privacy_router.daemon.bus.naming import (
@@ -73,12 +74,13 @@ class Session:
         self._manager = Manager(view)
         self._plugins = [Plugin(view, name) for name in view.plugins]
         self._changing: dict[str, Hop | Client | OpenFlow] = {}
-        bus.add_message_handler(note_caller)
+        callers = Callers(asking)
+        bus.add_message_handler(callers.note)
         bus.export(ROOT, self._manager)
         for name, plugin in zip(view.plugins, self._plugins, strict=True):
             bus.export(plugin_path(name), plugin)
         view.listener = self
-        view.authority = Authority(asking)
+        view.callers, view.authority = callers, Authority(asking, callers)
         self.refreshed()
 
     async def stay(self) -> str:
@@ -88,7 +90,7 @@ class Session:
         except Exception as error:  # the connection's end is all that it can tell of
             return str(error) or "the bus has gone away"
         finally:
-            self._view.listener = self._view.authority = None
+            self._view.listener = self._view.callers = self._view.authority = None
             self._bus.disconnect()
             await self._asking.close()
         return "the bus has gone away"

@@ -21,7 +21,8 @@ _INT64_MAX = 2**63 - 1
 
 Row = tuple[str, str, str, str, dict[str, Variant]]
 Changed = Annotated[list[Row], DBusSignature("a(ssssa{sv})")]
-"""Verb, plugin, kind, name; and `before`, `after`, `by` (left out where there is none), `mode`."""
+"""Verb, plugin, kind, name; and `before`, `after`, `by`, `note` (left out where there is none), and
+`mode`."""
 Resources = Annotated[list[tuple[str, str, str, Variant]], DBusSignature("a(sssv)")]
 """Plugin, kind, name, value."""
 
@@ -54,8 +55,9 @@ def _details(change: Change) -> dict[str, Variant]:
     sides = {"before": change.before, "after": change.after}
     known = {name: value for name, value in sides.items() if value is not None}
     found = {name: variant(for_everybody(value)) for name, value in known.items()}
-    asked = {"by": Variant("s", change.by)} if change.by else {}
-    return {**found, "mode": Variant("s", change.mode.value), **asked}
+    said = {"by": change.by, "note": change.note}
+    words = {name: Variant("s", text) for name, text in said.items() if text}
+    return {**found, "mode": Variant("s", change.mode.value), **words}
 
 
 def resources(observed: Observed) -> list[tuple[str, str, str, Variant]]:

@@ -5,25 +5,28 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from privacy_router.engine.calls import availability
 from privacy_router.engine.checkpoints import Checkpoints
 from privacy_router.engine.model import AVAILABLE, Availability
+from privacy_router.engine.plugin import Trust
 from privacy_router.errors import FAILURES, ConflictError, PrivacyRouterError
-from privacy_router.host.threads import in_thread
+from privacy_router.host.threads import MACHINE, context_of, in_thread
 from privacy_router.node import clients
 from privacy_router.node.converge import observe_all
 from privacy_router.node.inspection import port_names
 from privacy_router.node.status import ClientStatus, HopStatus, glance
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from privacy_router.daemon.bus.authority import Action, Authority
+    from privacy_router.daemon.bus.callers import Callers
     from privacy_router.engine.engine import Engine
     from privacy_router.engine.model import Change as ResourceChange
     from privacy_router.engine.plugin import Plugin
@@ -109,6 +112,7 @@ class View:
         self.reconciler: Reconciler | None = None
         self.controller: Controller | None = None
         self.listener: Listener | None = None
+        self.callers: Callers | None = None
         self.authority: Authority | None = None
         self.hops: dict[str, HopStatus] = {}
         self.clients: dict[str, ClientNow] = {}
@@ -143,7 +147,8 @@ class View:
         keepers = [] if self.reconciler is None else self.reconciler.keepers.values()
         of_plugins = [f"{k.plugin.name}: {k.trouble}" for k in keepers if k.trouble]
         waiting = [f"{name}: {reason}" for name, reason in self.engine.troubles.items()]
-        return "; ".join(filter(None, [self.engine.trouble, of_node, *waiting, *of_plugins]))
+        own = (self.engine.trouble, of_node, self.node_plugin.trouble)
+        return "; ".join(filter(None, [*own, *waiting, *of_plugins]))
 
     @property
     def state(self) -> str:
@@ -162,6 +167,23 @@ class View:
         if self.controller is None or self.controller.flows is None:
             return {}
         return port_names(self.controller.desired, self.controller.flows)
+
+    @asynccontextmanager
+    async def admitted(
+        self, arguments: Sequence[Any], longest: int, *, looks: bool
+    ) -> AsyncIterator[None]:
+        """Have a call carried out inside, within the limits of its caller (callers.py)."""
+        if self.callers is None:
+            yield
+            return
+        async with self.callers.admitted(arguments, longest, looks=looks):
+            yield
+
+    async def trust(self) -> Trust:
+        """Whose a document is that the present caller hands over."""
+        if self.callers is None or (await self.callers.identity()).is_root:
+            return Trust.OWNER
+        return Trust.CALLER
 
     async def require(self, action: Action) -> None:
         """Refuse who may not do that. Raises the bus' AccessDenied."""
@@ -249,7 +271,7 @@ class View:
 
     def _read(self) -> asyncio.Task[None]:
         if self._reading is None:
-            self._reading = asyncio.create_task(self._refresh())
+            self._reading = asyncio.create_task(self._refresh(), context=context_of(MACHINE))
         return self._reading
 
     async def _refresh(self) -> None:

@@ -17,17 +17,19 @@ from privacy_router.config import PrivacyRouterConfig
 from privacy_router.engine.calls import unwaited
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Change, Desired, Observed, ResourceKey, Value
-from privacy_router.engine.plugin import EVERYTHING, Plugin
-from privacy_router.host.threads import in_thread
+from privacy_router.engine.plugin import EVERYTHING, Plugin, Trust
+from privacy_router.errors import PrivacyRouterError
+from privacy_router.host.threads import NODE, context_of, in_thread
 from privacy_router.node import lifecycle
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import Controller, make_engine
 from privacy_router.node.flows import FlowError
 from privacy_router.node.inspection import port_names
 from privacy_router.node.observe import observe
-from privacy_router.node.secrets import load_keys
+from privacy_router.node.planning_keys import plan_keys
+from privacy_router.node.secrets import KeptNode, make_keys, note_files, read_keys
 from privacy_router.node.teardown import tear_down
-from privacy_router.plan.compile import compile_node
+from privacy_router.plan.compile import compile_node, plan_node
 from privacy_router.plugins.privacy_router import resources as words
 from privacy_router.plugins.privacy_router.runtime_flows import RuntimeFlows, with_flows
 
@@ -39,20 +41,38 @@ if TYPE_CHECKING:
     from privacy_router.node.engine import FlowEngine
     from privacy_router.node.machine import Machine
     from privacy_router.node.paths import NodePaths
+    from privacy_router.plan.keys import NodeKeys
     from privacy_router.plan.state import Change as ItemChange
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.plan.state import DesiredState, PlannedState
 
 _log = structlog.get_logger()
 _STOP_S: Final = 30.0
+_NOT_READ: Final = "keys and clients were not read again, and the node keeps those that it has"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A node to look at, of a document that is only planned. Its state is of the kind that no
+    applier takes."""
+
+    config: PrivacyRouterConfig
+    machine: Machine
+    state: PlannedState
 
 
 @dataclass(frozen=True)
 class Intent:
-    """A node as it should be."""
+    """A node as it is to be, and the real keys that it is made of."""
 
     config: PrivacyRouterConfig
     machine: Machine
+    keys: NodeKeys
     state: DesiredState
+
+    @property
+    def kept(self) -> KeptNode:
+        """What its files said."""
+        return KeptNode(self.config, self.keys)
 
 
 @dataclass(frozen=True)
@@ -67,7 +87,8 @@ class PrivacyRouterPlugin(Plugin):
     """Keeps a node on this machine.
 
     `on_node` is told of the controller whenever a node begins to be kept, and of None when that
-    ends; `on_failure` of a controller that ended by a defect. `going_down`: what is undone is taken
+    ends; `on_failure` of a controller that ended by a defect. `trouble` says why keys and clients
+    could not be read again; the node keeps those that it has. `going_down`: what is undone is taken
     down, whatever was there before.
     """
 
@@ -85,6 +106,7 @@ class PrivacyRouterPlugin(Plugin):
         self._compiled_last: tuple[Any, DesiredState | None] = (None, None)
         self._kept: Intent | None = None
         self._task: asyncio.Task[None] | None = None
+        self.trouble = ""
         self.controller: Controller | None = None
         self.on_node: Callable[[Controller | None], None] = lambda _: None
         self.on_failure: Callable[[BaseException], None] = lambda _: None
@@ -98,37 +120,54 @@ class PrivacyRouterPlugin(Plugin):
 
     def _prepare(self, config: PrivacyRouterConfig) -> None:
         lifecycle.ready_machine(config, self._paths)
-        load_keys(config, self._paths)
+        make_keys(config, self._paths, self._kept_keys)
+
+    @property
+    def _kept_keys(self) -> KeptNode | None:
+        return None if self._kept is None else self._kept.kept
 
     def declare(self, section: Any) -> Desired:
-        """The node of that configuration, with the keys that are there."""
+        """The node of that configuration, with the keys that are there; all of them are."""
         if section is None:
             return Desired()
-        machine = machines.inspect(section, self._paths)
-        state = self._compiled(section, machine)
-        return Desired(words.resources_of(state.items), Intent(section, machine, state))
+        intent = self._intent(section, machines.inspect(section, self._paths))
+        return Desired(words.resources_of(intent.state.items), intent)
 
-    def _compiled(
+    def draft(self, section: Any, trust: Trust) -> Desired:
+        """The node of that configuration to look at: stand-ins take the place of unknown keys, and
+        of a caller's document no path is opened."""
+        if section is None:
+            return Desired()
+        opens = trust is Trust.OWNER
+        keys = plan_keys(section, self._paths, kept=self._kept_keys, opens_named_files=opens)
+        machine = machines.inspect(section, self._paths)
+        state = plan_node(with_flows(section, self.added_flows.all()), keys, machine.facts)
+        return Desired(words.resources_of(state.items), Draft(section, machine, state))
+
+    def _intent(
         self,
         config: PrivacyRouterConfig,
         machine: Machine,
         flows: Sequence[PrivacyFlow] | None = None,
-    ) -> DesiredState:
-        """The node with the flows that were added at run time, or with these in their place."""
+    ) -> Intent:
+        """The node with the flows that were added at run time, or with these in their place.
+
+        Raises MissingFileError for a key that was there before.
+        """
         added = self.added_flows.all() if flows is None else flows
-        keys = load_keys(config, self._paths, make=False)
+        keys = read_keys(config, self._paths, self._kept_keys)
         inputs = (config, tuple(added), keys, machine.facts)
         known, state = self._compiled_last
         if state is None or known != inputs:
             state = compile_node(with_flows(config, added), keys, machine.facts)
             self._compiled_last = (inputs, state)
-        return state
+        return Intent(config, machine, keys, state)
 
     # --- what is ---------------------------------------------------------------------------------
 
     async def observe(self, desired: Desired) -> Observed:
         """The node's items, and the differences of its flows."""
-        intent = desired.payload or self._kept
+        intent: Intent | Draft | None = desired.payload or self._kept
         if intent is None:
             return Observed()
         items = await in_thread(observe, intent.state, intent.machine)
@@ -137,7 +176,7 @@ class PrivacyRouterPlugin(Plugin):
         changes = await self._flow_changes(intent)
         return NodeObserved(words.values_of(items), changes)
 
-    async def _flow_changes(self, intent: Intent) -> list[Change]:
+    async def _flow_changes(self, intent: Intent | Draft) -> list[Change]:
         """Where the flows are not as they should be; as one, where the switch does not answer,
         which is for the applier to put right."""
         flows = self._kept_flows(intent) or await make_engine(intent.state, intent.machine)
@@ -151,7 +190,7 @@ class PrivacyRouterPlugin(Plugin):
                 await flows.close()
         return words.flow_changes(changes, port_names(intent.state, flows))
 
-    def _kept_flows(self, intent: Intent) -> FlowEngine | None:
+    def _kept_flows(self, intent: Intent | Draft) -> FlowEngine | None:
         """The flows of the controller, whose connections are there, if it is to keep the same."""
         kept, controller = self._kept, self.controller
         if kept is None or controller is None:
@@ -189,14 +228,16 @@ class PrivacyRouterPlugin(Plugin):
         ]
         flows = observed.flow_changes if isinstance(observed, NodeObserved) else ()
         found = (*surplus, *super().diff(desired, observed), *flows)
-        return [replace(change, by=self.name) for change in found]
+        draft = desired.payload if isinstance(desired.payload, Draft) else None
+        notes = {} if draft is None else words.notes_of(draft.state)
+        return [replace(c, by=self.name, note=notes.get(c.key, "")) for c in found]
 
     # --- changing --------------------------------------------------------------------------------
 
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
         """Refuse another bridge while a node is up."""
         del changes
-        intent = desired.payload
+        intent = _firm(desired)
         if intent is None or self._kept is None:
             return
         old, new = self._kept.config.bridge_name, intent.config.bridge_name
@@ -218,11 +259,12 @@ class PrivacyRouterPlugin(Plugin):
     async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
         """Make the node so: converge on it, or take it down."""
         del changes
-        if desired.payload is None:
+        intent = _firm(desired)
+        if intent is None:
             tell("taking the node down")
             await self._take_down()
         else:
-            await self._converge(desired.payload)
+            await self._converge(intent)
 
     async def verify(self, desired: Desired) -> list[Change]:
         """Converging is reading back until there is no difference, or raising."""
@@ -240,12 +282,13 @@ class PrivacyRouterPlugin(Plugin):
             await self._take_down()
             return
         config = PrivacyRouterConfig.model_validate(section)
-        desired = await in_thread(self.declare, config)
-        await self._converge(desired.payload)
+        intent = _firm(await in_thread(self.declare, config))
+        if intent is not None:
+            await self._converge(intent)
 
     async def keep(self, desired: Desired) -> None:
         """Have a controller on what is declared, also after a restart of ours."""
-        intent: Intent | None = desired.payload
+        intent = _firm(desired)
         if intent is not None and self._task is None and not self._going_down:
             await self._start(intent, patient=True)
 
@@ -260,12 +303,15 @@ class PrivacyRouterPlugin(Plugin):
         except BaseException:
             self._kept = before
             raise
+        self.trouble = ""
 
     async def _start(self, intent: Intent, *, patient: bool) -> None:
         controller = Controller(intent.state, intent.machine, self._again)
         self._kept, self.controller = intent, controller
+        await in_thread(note_files, self._paths)
         ready = asyncio.Event()
-        task = asyncio.create_task(controller.run(ready.set, patient=patient))
+        running = controller.run(ready.set, patient=patient)
+        task = asyncio.create_task(running, context=context_of(NODE))
         waiting = asyncio.create_task(ready.wait())
         try:
             await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -281,12 +327,33 @@ class PrivacyRouterPlugin(Plugin):
         task.add_done_callback(self._ended)
         self.on_node(controller)
 
+    async def reload(self) -> None:
+        """Read the keys and the clients of the kept node again, and make the machine so.
+
+        Raises what reading them does, and then keeps the node with what it has.
+        """
+        controller = self.controller
+        if controller is None:
+            return
+        controller.replace(await in_thread(self._again))
+        await controller.repair()
+
     def _again(self) -> DesiredState:
-        """The state to keep, with the keys and clients of now. Called in a thread."""
+        """The state to keep, with the keys and clients of now. Called in a thread.
+
+        Raises what reading them does; `trouble` says so until it works again.
+        """
         kept = self._kept
         if kept is None:
             raise RefusedError("no node is kept")
-        return self._compiled(kept.config, kept.machine)
+        try:
+            intent = self._intent(kept.config, kept.machine)
+        except PrivacyRouterError as error:
+            self.trouble = f"{_NOT_READ}: {error.message}"
+            raise
+        self.trouble = ""
+        self._kept = intent
+        return intent.state
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -305,11 +372,11 @@ class PrivacyRouterPlugin(Plugin):
         if kept is None or controller is None:
             raise RefusedError("no node is up", remedy="privacy-router up")
         before = self.added_flows.all()
-        state = await in_thread(self._compiled, kept.config, kept.machine, flows)
+        intent = await in_thread(self._intent, kept.config, kept.machine, flows)
         self.added_flows.write(flows)
         old = controller.desired
         try:
-            controller.replace(state)
+            controller.replace(intent.state)
             return await controller.repair()
         except BaseException:
             self.added_flows.write(before)
@@ -332,7 +399,16 @@ class PrivacyRouterPlugin(Plugin):
 
     async def _take_down(self) -> None:
         kept, self._kept = self._kept, None
+        self.trouble = ""
         await self.leave()
         config = PrivacyRouterConfig() if kept is None else kept.config
         machine = await in_thread(machines.inspect, config, self._paths)
         await in_thread(tear_down, machine, config.bridge_name)
+
+
+def _firm(desired: Desired) -> Intent | None:
+    """What is to be kept. A draft is refused, whatever brought it here."""
+    intent = desired.payload
+    if intent is None or isinstance(intent, Intent):
+        return intent
+    raise RefusedError("this node is of a plan, and its keys may be stand-ins")

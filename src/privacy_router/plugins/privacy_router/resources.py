@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from privacy_router.plan.state import Change as ItemChange
-    from privacy_router.plan.state import Key
+    from privacy_router.plan.state import Key, PlannedState
 
     Names = Mapping[int, str]
 
@@ -48,6 +48,11 @@ def key_of(key: Key) -> ResourceKey:
 def resources_of(items: Mapping[Key, Any]) -> dict[ResourceKey, Resource]:
     """The items of a desired state."""
     return {key_of(key): Resource(value_of(value)) for key, value in items.items()}
+
+
+def notes_of(state: PlannedState) -> dict[ResourceKey, str]:
+    """Of the items that are not known, why."""
+    return {key_of(key): f"not known: {why}" for key, why in state.stand_ins.items()}
 
 
 def values_of(items: Mapping[Key, Any]) -> dict[ResourceKey, Value]:

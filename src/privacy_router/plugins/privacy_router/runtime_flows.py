@@ -10,8 +10,9 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.config import ConfigError, PrivacyFlow, PrivacyRouterConfig, check
-from privacy_router.errors import ConflictError
+from privacy_router.errors import ConflictError, StorageError
 from privacy_router.host.files import read_bounded, write_private
+from privacy_router.node.made import is_there, note_made
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,16 +29,23 @@ class RuntimeFlows:
         self._path = path
 
     def all(self) -> tuple[PrivacyFlow, ...]:
-        """Those that were added. Raises StorageError."""
-        if not self._path.exists():
+        """Those that were added. Raises StorageError, MissingFileError when they were lost."""
+        if not is_there(self._path):
             return ()
-        rows = json.loads(read_bounded(self._path, _FILE_LIMIT_BYTES))
-        return tuple(PrivacyFlow.model_validate(row) for row in rows)
+        try:
+            rows = json.loads(read_bounded(self._path, _FILE_LIMIT_BYTES))
+            return tuple(PrivacyFlow.model_validate(row) for row in rows)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise StorageError(
+                f"the flows that were added at run time ({self._path}) are damaged",
+                remedy="write [] into it to have none, and add them again",
+            ) from error
 
     def write(self, flows: Sequence[PrivacyFlow]) -> None:
         """Keep these and no others. Raises StorageError."""
         rows = [flow.model_dump(mode="json") for flow in flows]
         write_private(self._path, json.dumps(rows).encode())
+        note_made(self._path)
 
     def with_flow(self, flow: PrivacyFlow) -> list[PrivacyFlow]:
         """Those that there are, and this one in place of one for the same packets.
