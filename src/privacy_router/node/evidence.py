@@ -33,6 +33,7 @@ _SEVERAL: Final = 2
 _MANY: Final = 5
 _NONE: Final = 8  # a hop that hands on one packet in so many hands on none: keepalives count too
 _PAUSE_AFTER_ANSWER_S: Final = 5.0
+_PAUSE_STIRRED_S: Final = 4.0  # with its jitter less than a proof lasts
 _PAUSE_AFTER_FAILURE_S: Final = 1.0
 _PAUSE_WAITED_FOR_S: Final = 3.0
 _PAUSE_UNANSWERED_S: Final = 60.0
@@ -234,7 +235,7 @@ class Evidence:
         if self._has_failed:
             most_s = _PAUSE_WAITED_FOR_S if waited_for or self._is_stirred else _LONGEST_PAUSE_S
         else:
-            most_s = _PAUSE_AFTER_ANSWER_S if self._is_stirred else _PAUSE_UNANSWERED_S
+            most_s = _PAUSE_STIRRED_S if self._is_stirred else _PAUSE_UNANSWERED_S
         return max(min(self._pause_s, most_s), _SHORTEST_PAUSE_S) * (0.8 + 0.4 * self.jitter())
 
     def note_question(self, now_s: float) -> None:

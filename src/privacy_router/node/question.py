@@ -218,7 +218,7 @@ def _in(path: Path, work: Callable[[], None], reason: str) -> None:
 
 def _question(config: PrivacyRouterConfig) -> bytes:
     """For the address of the trace page's host, which is Cloudflare's own; RFC 1035, section 4."""
-    labels = (urlsplit(config.warp.trace_url).hostname or "").encode("idna").split(b".")
+    labels = (urlsplit(config.warp.trace_url).hostname or "").encode("ascii").split(b".")
     name = b"".join(bytes([len(label)]) + label for label in labels if label)
     header = struct.pack("!HHHHHH", secrets.randbits(16), 0x0100, 1, 0, 0, 0)
     return header + name + b"\0" + struct.pack("!HH", 1, 1)

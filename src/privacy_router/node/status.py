@@ -128,18 +128,22 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
     trouble += told.troubles
     probes = _Probes(config, chain, devices, asked=probe and up, proven=told.proven)
     rows = _or_trouble(lambda: asyncio.run(read_flows(config)), "the flows", trouble) if up else []
-    hops = [
-        _hop(station, changes, probes, devices, rows or [], told.hops)
-        for station in chain.stations
-        if station.hop != "exit"
-    ]
-    state = _state(hops, told, up=up, whole=pid is not None and not changes and not trouble)
+    hops = _or_trouble(
+        lambda: [
+            _hop(station, changes, probes, devices, rows or [], told.hops)
+            for station in chain.stations
+            if station.hop != "exit"
+        ],
+        "the hops",
+        trouble,
+    )
+    state = _state(hops or [], told, up=up, whole=pid is not None and not changes and not trouble)
     return NodeStatus(
         ok=state == "up",
         state=state,
         controller_pid=pid,
         probed=probes.asked,
-        hops=hops,
+        hops=hops or [],
         clients=_clients(keys.clients, devices.get("gateway")),
         exit_ip=probes.exit.address if probes.exit else None,
         warp_trace=probes.warp.warp if probes.warp else None,

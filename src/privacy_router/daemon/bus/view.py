@@ -39,7 +39,6 @@ _log = structlog.get_logger()
 _FRESH_S = 2.0
 _PLUGINS_FRESH_S = 10.0
 _PATIENCE_S = 1.0
-_PROOF_PATIENCE_S = 0.4
 
 
 class Listener(Protocol):
@@ -248,7 +247,7 @@ class View:
         A chain through which nothing passes at the moment is asked, since a caller wants to know.
         """
         if self.controller is not None:
-            await self.controller.health.prove(_PROOF_PATIENCE_S)
+            await self.controller.health.prove(_PATIENCE_S)
         if self._read_at is None or time.monotonic() - self._read_at > _FRESH_S:
             await asyncio.wait({self._read()}, timeout=_PATIENCE_S)
 
