@@ -28,6 +28,18 @@ class Broken:
         raise ConnectionError(name, there)
 
 
+class Health:
+    """A chain that may be proven, and what was asked of it."""
+
+    def __init__(self) -> None:
+        self.is_proven = True
+        self.asked = 0
+        self.on_change: Any = None
+
+    async def prove(self, patience_s: float) -> None:
+        self.asked += 1
+
+
 class Counting(View):
     """Counts how often the machine is read."""
 
@@ -50,7 +62,9 @@ async def view() -> Counting:
     flows = SimpleNamespace(on_repaired=None, on_port=None)
     engine: Any = SimpleNamespace(plugins={}, journal=None, trouble="", troubles={})
     made = Counting(engine, SimpleNamespace(trouble=""), nothing)  # type: ignore[arg-type]
-    made.controller = SimpleNamespace(trouble="", on_pass=None, flows=flows)  # type: ignore[assignment]
+    made.controller = SimpleNamespace(  # type: ignore[assignment]
+        trouble="", on_pass=None, flows=flows, health=Health(), complaints=list
+    )
     made.follow()
     return made
 
@@ -97,3 +111,28 @@ async def test_a_bus_that_fails_does_not_hurt_the_controller(view: Counting) -> 
     view.controller.on_pass([CHANGE])
     await view.fresh()
     assert view.reads == 1
+
+
+async def test_what_passes_decides_about_up(view: Counting) -> None:
+    await view.fresh()
+    assert view.state == "up"
+    view.controller.health.is_proven = False
+    assert view.state == "quiet"
+    view.hops = {"xray": SimpleNamespace(state="down")}  # type: ignore[dict-item]
+    assert view.state == "degraded"
+    assert view.controller.health.asked == 1, "a caller wants to know"
+
+
+async def test_a_watch_that_ended_is_a_trouble(view: Counting) -> None:
+    await view.fresh()
+    view.controller.complaints = lambda: ["the watch of the bridge ended: odd"]  # type: ignore[method-assign]
+    assert view.state == "degraded"
+    assert view.trouble == "the watch of the bridge ended: odd"
+
+
+async def test_a_hop_that_stops_passing_is_told(view: Counting) -> None:
+    await view.fresh()
+    view.listener = Broken()
+    view.controller.health.on_change()
+    await asyncio.wait_for(view._reading, 5)
+    assert view.reads == 2

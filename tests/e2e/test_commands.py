@@ -172,7 +172,7 @@ def test_a_name_that_is_taken_or_not_allowed_or_unknown(lab: Lab) -> None:
 
 
 def test_a_broken_configuration_does_not_touch_the_running_node(lab: Lab) -> None:
-    before = ask(lab, "status", "--json", "--no-probe")
+    before = ask(lab, "status", "--json")
     whole = lab["node"].file(NODE_CONFIG).read_bytes()
     refusals = log_of(lab).count("the old one stays")
     lab["node"].write(NODE_CONFIG, b'{"version": 1, "plugins": {"privacy_router": 7}}')
@@ -191,11 +191,11 @@ def test_a_broken_configuration_does_not_touch_the_running_node(lab: Lab) -> Non
 
 def test_clients_that_come_in_a_hurry_do_not_end_the_controller(lab: Lab) -> None:
     """The signal that tells of a new client comes at any moment, also while one is worked on."""
-    before = ask(lab, "status", "--json", "--no-probe")
+    before = ask(lab, "status", "--json")
     pid = str(before["controller_pid"])
     loop = f"for i in 1 2 3 4 5 6 7 8 9 10; do kill -{signal.SIGHUP.name[3:]} {pid}; done"
     assert lab["node"].run(("sh", "-c", loop)).returncode == 0
-    after = ask(lab, "status", "--json", "--no-probe")
+    after = ask(lab, "status", "--json")
     assert after["controller_pid"] == before["controller_pid"]
 
 

@@ -91,7 +91,8 @@ def addresses(lab: Lab) -> set[str]:
 
 
 def daemon_pid(lab: Lab) -> int:
-    return int(say(lab, "status", "--no-probe")["controller_pid"])
+    shown = command(lab, "status", "--no-probe", "--json")  # quiet, unless a client sends
+    return int(json.loads(shown.stdout)["controller_pid"])
 
 
 # --- looking --------------------------------------------------------------------------------------

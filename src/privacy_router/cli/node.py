@@ -215,9 +215,9 @@ def status(
         bool, typer.Option(help="Ask the outside which address it sees (a few small requests).")
     ] = True,
 ) -> None:
-    """Show each hop: state, handshake age, bytes, RTT, and the address that sites see.
+    """Show each hop: state, what shows it, handshake age, bytes, RTT, the address that sites see.
 
-    Exit code 8 when the node is not entirely up.
+    Exit code 8 when the node is not entirely up, or nothing proves that it is.
     """
     from privacy_router.cli.status_view import show
     from privacy_router.node.machine import require_root

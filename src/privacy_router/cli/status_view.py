@@ -10,9 +10,11 @@ from rich.text import Text
 from privacy_router.cli.output import out
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from privacy_router.node.status import ClientStatus, HopStatus, NodeStatus
 
-_COLOURS = {"up": "green", "degraded": "yellow", "down": "red"}
+_COLOURS = {"up": "green", "quiet": "cyan", "degraded": "yellow", "down": "red"}
 _UNITS = ("kB", "MB", "GB", "TB")
 
 
@@ -23,7 +25,10 @@ def show(status: NodeStatus) -> None:
     if status.controller_pid is not None:
         line.append(f", controller process {status.controller_pid}", style="dim")
     elif status.state != "down":
-        line.append(", no controller: nothing would be repaired (privacy-router up)", style="red")
+        line.append(
+            ", no controller keeps watch and repairs (privacy-router up)",
+            style="red",
+        )
     out.print(line)
     if status.state == "down":
         if status.controller_pid is None:
@@ -36,10 +41,21 @@ def show(status: NodeStatus) -> None:
         out.print(_clients(status.clients))
     if status.probed:
         out.print(f"sites see {status.exit_ip or 'nothing: no request came back'}")
+    for text, style in _remarks(status):
+        out.print(Text(f"  {text}", style=style))
+
+
+def _remarks(status: NodeStatus) -> Iterator[tuple[str, str]]:
+    """What was seen of each hop, then what is amiss, each with its style."""
+    for hop in status.hops:
+        if hop.health.get("evidence"):
+            yield f"{hop.name}: {hop.health['evidence']}", "dim"
+    for reason in status.trouble:
+        yield reason, "red"
     for difference in status.pending:
-        out.print(Text(f"  not as configured: {difference}", style="yellow"))
+        yield f"not as configured: {difference}", "yellow"
     for port, reason in status.left_out.items():
-        out.print(Text(f"  port {port} gets no flows: {reason}", style="yellow"))
+        yield f"port {port} gets no flows: {reason}", "yellow"
 
 
 def _table(*headings: str) -> Table:

@@ -21,6 +21,7 @@ from privacy_router.host.threads import in_thread
 from privacy_router.node import converge, places
 from privacy_router.node.apply import ApplyError
 from privacy_router.node.engine import FlowEngine
+from privacy_router.node.health import HealthWatch
 from privacy_router.node.network_watch import NetworkWatch
 from privacy_router.node.observe import read_bridge
 from privacy_router.node.supervision import Supervisor, words
@@ -92,6 +93,7 @@ class Controller:
     _reload_asked: bool = True  # clients may have come since `desired` was worked out
     _watched: dict[int, int] = field(default_factory=dict)
     _supervisor: Supervisor = field(init=False)
+    health: HealthWatch = field(init=False)
     _told: str = ""
     _bridge_watch: BridgeWatch | None = None
     _read_back: DesiredState | None = None  # the last state that the whole node was found in
@@ -99,6 +101,14 @@ class Controller:
     def __post_init__(self) -> None:
         """What a watch that ended did not see is looked for by a pass."""
         self._supervisor = Supervisor(self._hear)
+        self.health = HealthWatch(
+            self.machine, lambda: self.desired.pipeline.config, self.complaints
+        )
+
+    def complaints(self) -> list[str]:
+        """What does not work of keeping the node: the last pass, watches that ended."""
+        watches = [f"the watch of {name} ended: {why}" for name, why in self.degraded.items()]
+        return [*filter(None, [self.trouble]), *watches]
 
     @property
     def degraded(self) -> Mapping[str, str]:
@@ -126,6 +136,7 @@ class Controller:
             self._supervisor.keep("the flows", engine.run)
             self._supervisor.keep("the run directory", self._watch_places)
             self._supervisor.keep("the namespaces", network.run)
+            self._supervisor.keep("what passes", self.health.run)
             on_ready()
             await self._keep(engine, network)
         finally:
@@ -259,6 +270,8 @@ class Controller:
     async def _repair(self, engine: FlowEngine) -> list[Change]:
         is_known = self.desired is self._read_back
         made = await self._converge(engine)
+        if made:
+            self.health.stir()
         if made and is_known:
             _log.warning("repaired", changes=len(made), what=summary(made))
         elif made:

@@ -78,6 +78,11 @@ class NodePaths:
         return self.run / "endpoints.json"
 
     @property
+    def health(self) -> Path:
+        """What the controller found of each hop last."""
+        return self.run / "health.json"
+
+    @property
     def logs(self) -> Path:
         """What the processes of the hops print."""
         return self.run / "log"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from privacy_router.errors import RemoteServiceError
 from privacy_router.host import namespaces, processes
@@ -14,21 +14,25 @@ from privacy_router.host.ping import echo_rtt_ms
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import make_engine
 from privacy_router.node.converge import observe_all
+from privacy_router.node.evidence import State
+from privacy_router.node.health_reading import NOT_UP, read_health
 from privacy_router.node.inspection import read_flows
 from privacy_router.node.lock import controller_pid
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
+from privacy_router.node.supervision import words
 from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import GATEWAY_NAMESPACE, GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.plan.compile import XRAY_PROCESS, plan_node
 from privacy_router.plan.state import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.hops.gateway import Client
     from privacy_router.host.uapi import DeviceStatus
+    from privacy_router.node.health import Told
     from privacy_router.node.machine import Machine
     from privacy_router.node.probe import Trace
     from privacy_router.plan.chain import Chain, Station
@@ -36,12 +40,20 @@ if TYPE_CHECKING:
 
 _HANDSHAKE_FRESH_S = 180.0
 _PING_TIMEOUT_S = 1.0
+_UNKNOWN = {"state": str(State.QUIET), "reason": "", "since": 0.0, "evidence": ""}
+T = TypeVar("T")
 _PROCESS_OF = {"gateway": GATEWAY_TUNNEL, "warp": WARP_TUNNEL, "xray": XRAY_PROCESS}
 
 
 @dataclass(frozen=True)
 class HopStatus:
-    """One hop. Bytes are those of its bridge port, as the hop sees them."""
+    """One hop. Bytes are those of its bridge port, as the hop sees them.
+
+    `state` is `up` when it has proved within the last seconds that it passes packets, `quiet` when
+    nothing says so nor the contrary, else `degraded` or `down`, with `detail` as the reason.
+    `health` has `state`, `reason`, `since` (seconds since 1970) and `evidence`, all of what passes,
+    where `state` is also of what is different from the configuration.
+    """
 
     name: str
     state: str
@@ -52,6 +64,7 @@ class HopStatus:
     handshake_age_s: float | None
     rtt_ms: float | None
     flows: list[str]
+    health: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,8 +81,12 @@ class ClientStatus:
 @dataclass(frozen=True)
 class NodeStatus:
     """The whole node. `probed`: the outside was asked. `pending` are differences
-    from the configuration, in words, and `left_out` ports of the bridge that get no flows, with the
-    reason."""
+    from the configuration, in words, `left_out` ports of the bridge that get no flows, with the
+    reason, and `trouble` what the controller cannot do, and what could not be read.
+
+    It is `ok` when all is as configured, a controller keeps it so, and packets have passed the
+    whole chain within the last seconds; `quiet` when only the last is not known.
+    """
 
     ok: bool
     state: str
@@ -82,6 +99,7 @@ class NodeStatus:
     processes: dict[str, int]
     pending: list[str]
     left_out: dict[str, str]
+    trouble: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """For scripts."""
@@ -89,41 +107,72 @@ class NodeStatus:
 
 
 def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
-    """Read everything now; with `probe`, ask the outside as well."""
+    """Read everything now; with `probe`, ask the outside as well.
+
+    What cannot be read is in `trouble`, and the node is `degraded`. Raises PrivilegeError,
+    MissingPrerequisiteError, StorageError.
+    """
     paths = NodePaths.from_environment()
     machine = machines.inspect(config, paths)
     chain = chains.build(config)
     keys = plan_keys(config, paths)
     desired = plan_node(config, keys, machine.facts)
-    found, left_out = asyncio.run(_changes(desired, machine))
+    trouble: list[str] = []
+    looked = _or_trouble(lambda: asyncio.run(_changes(desired, machine)), "the node", trouble)
+    found, left_out = looked or ([], {})
     changes = [change for change in found if not desired.unknown(change.key)]
     unknown = sorted(set(keys.stand_ins.values()))
     running = {process.name: process.pid for process in processes.running(machine.owner)}
     up = bool(running) or bool(namespaces.bound(chains.NAMESPACES))
-    devices = _devices(machine, chain)
-    probes = _Probes(config, chain, devices, asked=probe and up)
-    flows = asyncio.run(read_flows(config)) if up else []
-    hops = [
-        _hop(station, changes, probes, devices, flows)
-        for station in chain.stations
-        if station.hop != "exit"
-    ]
     pid = controller_pid(paths)
-    well = not changes and not unknown and all(hop.state == "up" for hop in hops)
-    ok = up and pid is not None and well
+    devices = _or_trouble(lambda: _devices(machine, chain), "the tunnels", trouble) or {}
+    told = read_health(config, machine, pid, may_ask=probe) if up else NOT_UP
+    trouble += told.troubles
+    probes = _Probes(config, chain, devices, asked=probe and up, proven=told.proven)
+    rows = _or_trouble(lambda: asyncio.run(read_flows(config)), "the flows", trouble) if up else []
+    hops = _or_trouble(
+        lambda: [
+            _hop(station, changes, probes, devices, rows or [], told.hops)
+            for station in chain.stations
+            if station.hop != "exit"
+        ],
+        "the hops",
+        trouble,
+    )
+    whole = pid is not None and not (changes or unknown or trouble)
+    state = _state(hops or [], told, up=up, whole=whole)
     return NodeStatus(
-        ok=ok,
-        state="up" if ok else "degraded" if up else "down",
+        ok=state == "up",
+        state=state,
         controller_pid=pid,
         probed=probes.asked,
-        hops=hops,
+        hops=hops or [],
         clients=_clients(keys.clients, devices.get("gateway")),
         exit_ip=probes.exit.address if probes.exit else None,
         warp_trace=probes.warp.warp if probes.warp else None,
         processes=running,
         pending=[*unknown, *_pending(changes)] if up else [],
         left_out=left_out,
+        trouble=trouble if up else [],
     )
+
+
+def _state(hops: list[HopStatus], told: Told, *, up: bool, whole: bool) -> str:
+    if not up:
+        return "down"
+    if not whole or any(hop.state in ("down", "degraded") for hop in hops):
+        return "degraded"
+    return "up" if told.proven else "quiet"
+
+
+def _or_trouble(read: Callable[[], T], what: str, trouble: list[str]) -> T | None:
+    """What `read` returns; None if it fails, and that is what is to be told: also by a defect,
+    since this is what an operator looks at when something is amiss."""
+    try:
+        return read()
+    except Exception as error:
+        trouble.append(f"{what} could not be read: {words(error)}")
+        return None
 
 
 def glance(
@@ -131,16 +180,18 @@ def glance(
     machine: Machine,
     known: Sequence[Client],
     changes: list[Change],
+    health: Mapping[str, dict[str, Any]],
 ) -> tuple[list[HopStatus], list[ClientStatus]]:
     """Hops and `known` clients as they are now, without asking the switch or the outside.
 
-    `changes` are the differences from the configuration that are known of.
+    `changes` are the differences from the configuration that are known of, and `health` what is
+    known of each hop, as `HopStatus` has it.
     """
     chain = chains.build(config)
     devices = _devices(machine, chain)
-    probes = _Probes(config, chain, devices, asked=False)
+    probes = _Probes(config, chain, devices, asked=False, proven=False)
     stations = [station for station in chain.stations if station.hop != "exit"]
-    hops = [_hop(station, changes, probes, devices, []) for station in stations]
+    hops = [_hop(station, changes, probes, devices, [], health) for station in stations]
     return hops, _clients(known, devices.get("gateway"))
 
 
@@ -162,12 +213,13 @@ class _Probes:
         devices: dict[str, DeviceStatus],
         *,
         asked: bool,
+        proven: bool,
     ) -> None:
         self.asked = asked
         self.warp: Trace | None = None
         self.exit: Trace | None = None
         self.client_rtt_ms: float | None = None
-        if asked:
+        if asked and proven:  # else it would be waited for in vain
             self._ask(config, chain, devices)
 
     def _ask(
@@ -233,17 +285,19 @@ def _hop(
     probes: _Probes,
     devices: dict[str, DeviceStatus],
     flows: list[dict[str, Any]],
+    told: Mapping[str, dict[str, Any]],
 ) -> HopStatus:
-    trouble = _trouble(station, changes, probes)
+    different = _difference(station, changes)
+    health = dict(told.get(station.hop, _UNKNOWN))
+    if station.hop == "gateway" and probes.client_rtt_ms is not None:
+        health |= {"state": str(State.UP), "reason": "", "evidence": "a client answers"}
     rx_bytes, tx_bytes = _counters(station)
     handshakes = [p.last_handshake for p in _peers(devices.get(station.hop)) if p.last_handshake]
     age_s = round(time.time() - max(handshakes), 1) if handshakes else None
-    if not trouble and station.hop == "warp" and (age_s is None or age_s > _HANDSHAKE_FRESH_S):
-        trouble = "no handshake with Cloudflare"
     return HopStatus(
         name=station.hop,
-        state="down" if trouble else "up",
-        detail=trouble,
+        state="down" if different else health["state"],
+        detail=different or health["reason"],
         port=station.port,
         rx_bytes=rx_bytes,
         tx_bytes=tx_bytes,
@@ -254,6 +308,7 @@ def _hop(
             for row in flows
             if row["table"] == "privacy" and f"in_port={station.port}" in row["match"]
         ],
+        health=health,
     )
 
 
@@ -261,15 +316,11 @@ def _peers(device: DeviceStatus | None) -> Any:
     return device.peers if device is not None else ()
 
 
-def _trouble(station: Station, changes: list[Change], probes: _Probes) -> str:
+def _difference(station: Station, changes: list[Change]) -> str:
     for change in changes:
         key = change.key
         if key.where == station.namespace or key.name in (station.port, _PROCESS_OF[station.hop]):
             return _words(change)
-    if probes.asked and station.hop == "xray" and probes.exit is None:
-        return "the VPS does not answer"
-    if probes.asked and station.hop == "warp" and probes.warp is None:
-        return "nothing comes back through WARP"
     return ""
 
 

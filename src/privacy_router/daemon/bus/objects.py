@@ -22,6 +22,8 @@ class Hop(Interface):
         "Name": Reading("s", lambda self: self.now.name),
         "State": Reading("s", lambda self: self.now.state),
         "Detail": Reading("s", lambda self: self.now.detail),
+        "Since": Reading("d", lambda self: self.now.health.get("since", 0.0), steady=False),
+        "Evidence": Reading("s", lambda self: self.now.health.get("evidence", ""), steady=False),
         "Port": Reading("s", lambda self: self.now.port),
         "RxBytes": Reading("t", lambda self: self.now.rx_bytes, steady=False),
         "TxBytes": Reading("t", lambda self: self.now.tx_bytes, steady=False),

@@ -143,23 +143,25 @@ class View:
     @property
     def trouble(self) -> str:
         """What is amiss, or nothing."""
-        of_node = "" if self.controller is None else self.controller.trouble
+        of_node = [] if self.controller is None else self.controller.complaints()
         keepers = [] if self.reconciler is None else self.reconciler.keepers.values()
         of_plugins = [f"{k.plugin.name}: {k.trouble}" for k in keepers if k.trouble]
         waiting = [f"{name}: {reason}" for name, reason in self.engine.troubles.items()]
-        own = (self.engine.trouble, of_node, self.node_plugin.trouble)
+        own = (self.engine.trouble, *of_node, self.node_plugin.trouble)
         return "; ".join(filter(None, [*own, *waiting, *of_plugins]))
 
     @property
     def state(self) -> str:
-        """`idle` without a node, `starting` until it was read once, then `up`, or `degraded` when
-        anything is amiss."""
+        """`idle` without a node, `starting` until it was read once, then `up`, or `quiet` when
+        nothing has passed the chain within the last seconds, or `degraded` when anything is
+        amiss."""
         if self.controller is None:
             return "degraded" if self.trouble else "idle"
         if self._read_at is None:
             return "starting"
-        well = not self.trouble and all(hop.state == "up" for hop in self.hops.values())
-        return "up" if well else "degraded"
+        if self.trouble or any(hop.state not in ("up", "quiet") for hop in self.hops.values()):
+            return "degraded"
+        return "up" if self.controller.health.is_proven else "quiet"
 
     @property
     def names(self) -> dict[int, str]:
@@ -223,6 +225,7 @@ class View:
     def follow(self) -> None:
         """Be told by the controller and its flows."""
         self.node.on_pass = self._note_pass
+        self.node.health.on_change = self._read_for_listener
         self.flows.on_repaired = self.note_repair
         self.flows.on_port = self._note_port
 
@@ -261,7 +264,12 @@ class View:
     # --- reading ---------------------------------------------------------------------------------
 
     async def fresh(self) -> None:
-        """Return when what is here is no older than two seconds, or the machine takes too long."""
+        """Return when what is here is no older than two seconds, or the machine takes too long.
+
+        A chain through which nothing passes at the moment is asked, since a caller wants to know.
+        """
+        if self.controller is not None:
+            await self.controller.health.prove(_PATIENCE_S)
         if self._read_at is None or time.monotonic() - self._read_at > _FRESH_S:
             await asyncio.wait({self._read()}, timeout=_PATIENCE_S)
 
@@ -290,7 +298,7 @@ class View:
     def _look(self, controller: Controller, changes: list[Change]) -> None:
         config, machine = controller.desired.pipeline.config, controller.machine
         known = clients.load(config, machine.paths) if "gateway" in config.chain_hops else ()
-        hops, statuses = glance(config, machine, known, changes)
+        hops, statuses = glance(config, machine, known, changes, controller.health.rows())
         self.hops = {hop.name: hop for hop in hops}
         self.clients = {
             client.name: ClientNow(client, status)
