@@ -25,6 +25,7 @@ _DEVICES = (
 _PORTS = ("internal_100", "warp0", "internal_101")
 _SPACES = ("pr-gateway", "pr-warp", "pr-xray")
 _PROCESSES = ("wg100", "wgcf", "xray", "ovs-vswitchd", "ovsdb-server")
+_WRONG_MAC = "02:00:00:00:00:66"
 _STATE = "/var/lib/privacy-router"
 _RUN = "/run/privacy-router"
 _HANG_UP = "kill -HUP $(pid controller)"
@@ -155,7 +156,7 @@ def _kernel_space_faults() -> Iterator[Fault]:
                 "neighbours",
                 (
                     f"ip -n {space} neigh show nud permanent | while read a d i l m r; do "
-                    f"ip -n {space} neigh replace $a dev $i lladdr 02:00:00:00:00:66 nud permanent; "
+                    f"ip -n {space} neigh replace $a dev $i lladdr {_WRONG_MAC} nud permanent; "
                     "done"
                 ),
             ),
@@ -238,7 +239,7 @@ def _flow_faults() -> Iterator[Fault]:
     for port in _PORTS:
         for what in ("no-forward", "no-receive", "down"):
             script = f"f mod-port {port} {what}"
-            yield Fault(f"{port} {what}", "flow", script, ("port-config",))
+            yield Fault(f"switch {port} {what}", "flow", script, ("port-config",))
 
 
 def _bridge_faults() -> Iterator[Fault]:
