@@ -118,13 +118,9 @@ def _kernel_device_faults() -> Iterator[Fault]:
                 f"ip -n {space} link set {device} down; ip -n {space} link set {device} name evil0",
             ),
             "loses all": ("queues", f"n {space} tc qdisc add dev {device} root netem loss 100%"),
-            "polices all": (
+            "throttled": (
                 "queues",
-                (
-                    f"n {space} tc qdisc add dev {device} ingress; "
-                    f"n {space} tc filter add dev {device}"
-                    " parent ffff: matchall action drop"
-                ),
+                f"n {space} tc qdisc add dev {device} root tbf rate 8kbit burst 1600 latency 1ms",
             ),
         }
         for what, (part, script) in scripts.items():

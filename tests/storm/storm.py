@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import re
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from .faults import Fault
 
+_ROW_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TURN_S = 0.04
 _BEFORE_S = 0.3  # a gap may have begun with the last request that was answered before the fault
 _TWO_AT_ONCE = 0.15
@@ -58,7 +60,7 @@ def make(session: Session, faults: tuple[Fault, ...], patience_s: float) -> Heal
     session.ears.label = " + ".join(fault.name for fault in faults)
     lines, starts = node.log_lines(session.lab), session.supervisor.starts
     began = time.monotonic()
-    said = [session.shell(fault.host).run(fault.script).strip() for fault in faults]
+    said = [_complaint(session.shell(fault.host).run(fault.script)) for fault in faults]
     broke = _hold(session, faults)
     counted_from = time.monotonic() if any(f.hold_s for f in faults) else began
     said += [_undo(session, fault) for fault in faults if fault.undo or fault.restart_vps]
@@ -77,6 +79,12 @@ def make(session: Session, faults: tuple[Fault, ...], patience_s: float) -> Heal
         controller_ended=session.supervisor.starts > starts and not expected,
         evidence=_evidence(session) if left or late else (),
     )
+
+
+def _complaint(text: str) -> str:
+    """What a fault's commands printed, without the names of the rows that they made."""
+    lines = [line for line in text.splitlines() if not _ROW_NAME.fullmatch(line)]
+    return "\n".join(lines).strip()
 
 
 def _hold(session: Session, faults: tuple[Fault, ...]) -> tuple[str, ...]:
