@@ -111,6 +111,8 @@ class Session:
 
     def read(self, parts: tuple[str, ...]) -> dict[str, str]:
         """These parts of the node, as they are now. Raises ShellError."""
+        if not parts:
+            return {}
         text = self.shell("node").run(script_of(parts), _READ_S)
         found: dict[str, str] = {}
         for section in text.split(_SECTION)[1:]:
