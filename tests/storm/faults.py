@@ -117,10 +117,9 @@ def _kernel_device_faults() -> Iterator[Fault]:
                 "links",
                 f"ip -n {space} link set {device} down; ip -n {space} link set {device} name evil0",
             ),
-            "loses all": ("queues", f"n {space} tc qdisc add dev {device} root netem loss 100%"),
-            "throttled": (
+            "queue of one packet": (
                 "queues",
-                f"n {space} tc qdisc add dev {device} root tbf rate 8kbit burst 1600 latency 1ms",
+                f"n {space} tc qdisc add dev {device} root pfifo limit 1",
             ),
         }
         for what, (part, script) in scripts.items():
@@ -385,11 +384,17 @@ def _file_faults() -> Iterator[Fault]:
 
 
 def _outages() -> Iterator[Fault]:
-    lose = "tc qdisc add dev %s root netem loss 100%%"
-    back = "tc qdisc del dev %s root"
+    # by nftables, since not every kernel has the queue that loses packets (netem)
+    lose = (
+        "nft 'add table inet storm; "
+        "add chain inet storm c { type filter hook forward priority 0; }; "
+        "add rule inet storm c iifname %(device)s drop; "
+        "add rule inet storm c oifname %(device)s drop'"
+    )
+    back = "nft delete table inet storm"
     for device, hold_s in (("to-node", 1.0), ("to-client", 1.0), ("to-cloudflare", 3.0)):
         yield Fault(
-            f"ISP loses {device}", "outage", lose % device, (), "isp", back % device, hold_s
+            f"ISP loses {device}", "outage", lose % {"device": device}, (), "isp", back, hold_s
         )
     stop = "kill -%s $(pgrep -f '^wireguard-go --foreground warp$')"
     yield Fault("Cloudflare hangs", "outage", stop % "STOP", (), "cloudflare", stop % "CONT", 2.0)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import struct
 from collections import Counter
-from ipaddress import ip_address
 from itertools import islice
 
 import pytest
@@ -15,6 +13,7 @@ from privacy_router.config import parse_document
 from privacy_router.lab import internet
 from privacy_router.lab.settings import node_document
 
+from .by_hand import ICMP, TCP, UDP, frame
 from .faults import every_fault
 from .figures import percentile, spread, table
 from .judge import Bench, Place, Verdict, allowed_by, judge, rules_for, wire_name
@@ -38,30 +37,6 @@ NODE6 = str(internet.address_of("node", 6))
 INSIDE, INSIDE6, XRAY = "10.101.0.2", "fd70:7276:6174:1::2", "10.102.0.3"
 VPS, RESOLVER, ENDPOINT = map(str, (internet.VPS[0], internet.DNS[0], internet.WARP_ENDPOINT[0]))
 STRANGER = "198.18.9.9"
-TCP, UDP, ICMP = 6, 17, 1
-
-
-def frame(
-    source: str,
-    destination: str,
-    protocol: int,
-    port: int = 0,
-    payload: bytes = b"",
-    flags: int = 16,
-) -> bytes:
-    ends = ip_address(source).packed + ip_address(destination).packed
-    head = struct.pack("!HH", 40000, port)
-    if protocol == TCP:
-        head += bytes(9) + bytes([flags]) + bytes(6)
-    elif protocol == UDP:
-        head += struct.pack("!HH", 8 + len(payload), 0)
-    body = head + payload
-    if ip_address(source).version == 4:
-        length = 20 + len(body)
-        ip = struct.pack("!BBHIBBH", 0x45, 0, length, 0, 64, protocol, 0) + ends
-        return bytes(12) + b"\x08\x00" + ip + body
-    ip = struct.pack("!IHBB", 6 << 28, len(body), protocol, 64) + ends
-    return bytes(12) + b"\x86\xdd" + ip + body
 
 
 def verdicts(

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from privacy_router.lab import stage
+from privacy_router.lab.check import new_token
 
 from . import changes
+from .by_hand import UDP, frame
 from .faults import every_fault
+from .judge import Verdict, rules_for
 from .outcome import Limits, Outcome
 from .storm import storm
 from .watch import Ears, Load
@@ -59,25 +62,21 @@ def lab() -> Iterator[stage.Lab]:
 
 
 def test_the_captures_see_a_leak_that_is_made_on_purpose(lab: stage.Lab) -> None:
-    """A packet in clear, untranslated and to a stranger, sent by the node's own host."""
-    from privacy_router.lab.check import new_token
-
-    from .judge import Verdict, rules_for
-
+    """A packet in clear, untranslated and to a stranger, put on the uplink past all firewalls."""
     token = new_token()
+    leak = frame("10.101.0.2", "198.18.9.9", UDP, 53, token.encode())
+    send = (
+        "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); "
+        f"s.bind(('to-isp', 0)); s.send(bytes.fromhex('{leak.hex()}'))"
+    )
     with Ears(lab, rules_for(lab.config, token)) as ears, Load(lab, token) as load:
         assert not load.wait(0.0, 10.0)
         assert ears.tally.verdicts == {}
-        send = (
-            "ip addr add 10.101.0.2/32 dev lo; echo leak | timeout 1 "
-            f"bash -c 'exec 3<>/dev/udp/198.18.100.80/9; echo {token} >&3'; "
-            "ip route replace default via 198.18.2.1 dev to-isp src 10.101.0.2; "
-            "bash -c 'exec 3<>/dev/udp/198.18.100.80/9; echo hello >&3'"
-        )
-        lab["node"].run(("bash", "-c", send))
-        load.wait(time.monotonic(), 5.0)
+        sent = lab["node"].run(("python", "-c", send))
+        assert sent.returncode == 0, sent.stderr
+        assert not load.wait(time.monotonic(), 10.0)
     for verdict in Verdict:
-        assert ears.tally.total(verdict) > 0, verdict
+        assert ears.tally.total(verdict) == 1, verdict
 
 
 def test_a_handful_of_changes_is_applied_and_judged(lab: stage.Lab) -> None:

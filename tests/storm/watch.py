@@ -205,6 +205,8 @@ class Load:
         self._process.kill()
         self._process.wait()
         self._thread.join()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def _read(self) -> None:
         for text in self._process.stdout or ():
