@@ -17,7 +17,8 @@ _INTERFACE_COLUMNS = (
     "name,mac,type,ofport_request,ingress_policing_rate,ingress_policing_burst,mtu_request,"
     "options,other_config,external_ids,lldp,bfd"
 )
-_FOREIGN_TABLES = ("controller", "manager", "mirror", "sflow", "netflow", "ipfix", "qos", "queue")
+# rows of `qos` and `queue` outlive the port that refers to them, and do nothing by themselves
+_FOREIGN_TABLES = ("controller", "manager", "mirror", "sflow", "netflow", "ipfix")
 _SETTINGS = (
     "ipv4/ip_forward ipv6/conf/all/forwarding ipv[46]/conf/*/forwarding ipv4/conf/*/rp_filter "
     "ipv4/conf/*/accept_redirects ipv4/conf/*/send_redirects ipv4/conf/*/route_localnet "
