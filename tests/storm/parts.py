@@ -6,6 +6,9 @@ kernel or the switch gives out anew are left out.
 
 from __future__ import annotations
 
+import re
+
+_KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
 SPACES = ("pr-gateway", "pr-warp", "pr-xray")
 _EACH = "for s in pr-gateway pr-warp pr-xray; do echo == $s; "
 _BRIDGE_COLUMNS = (
@@ -75,11 +78,10 @@ def script_of(names: tuple[str, ...]) -> str:
 
 
 def differences(before: str, after: str) -> list[str]:
-    """Lines that went (-) and came (+), each behind its part."""
-    return [
-        *(f"- {line}" for line in _located(before) if line not in _located(after)),
-        *(f"+ {line}" for line in _located(after) if line not in _located(before)),
-    ]
+    """Lines that went (-) and came (+), each behind its part; keys are cut short."""
+    old, new = _located(before), _located(after)
+    found = [*(f"- {x}" for x in old if x not in new), *(f"+ {x}" for x in new if x not in old)]
+    return [_KEY.sub(lambda key: f"{key[0][:6]}…", line) for line in found]
 
 
 def _located(text: str) -> dict[str, None]:

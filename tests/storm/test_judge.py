@@ -239,3 +239,9 @@ def test_differences_name_the_part_and_the_space() -> None:
         "- rules pr-warp: 1: main",
         "+ rules pr-warp: 50: blackhole",
     ]
+
+
+def test_differences_do_not_tell_keys() -> None:
+    key, other = "A" * 43 + "=", "B" * 43 + "="
+    found = differences(f"## tunnels\n{key} off\n", f"## tunnels\n{other} off\n")
+    assert found == ["- tunnels: AAAAAA… off", "+ tunnels: BBBBBB… off"]
