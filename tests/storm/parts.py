@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 
 _KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
-SPACES = ("pr-gateway", "pr-warp", "pr-xray")
 _EACH = "for s in pr-gateway pr-warp pr-xray; do echo == $s; "
 _BRIDGE_COLUMNS = (
     "name,fail_mode,external_ids,other_config,sflow,ipfix,netflow,mirrors,controller,protocols,"
