@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -190,6 +191,9 @@ def main() -> int:
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+    # whoever ends it by a time limit finds the lab taken down as well
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     say(f"seed {options.seed}, {len(chosen)} faults to choose from")
     try:
