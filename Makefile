@@ -7,6 +7,12 @@ BIN := .venv/bin
 PYTHON ?=
 export PYTHON
 
+# What `make storm` does: a seed (empty: a new one, which is printed), how many faults, how long.
+SEED ?=
+FAULTS ?= 1000
+SECONDS ?= 7200
+STORM_FLAGS ?=
+
 # Where `make install` puts the programs, and the directory that a package is made of, if it is.
 PREFIX ?= /opt/privacy-router
 DESTDIR ?=
@@ -14,10 +20,10 @@ DESTDIR ?=
 PYTEST := $(BIN)/pytest
 UNIT_TESTS := $(PYTEST) -n 2 tests -m "not e2e and not machine"
 # Tests of one file share one lab, so a file stays on one worker.
-E2E_TESTS := $(PYTEST) -n 2 --dist loadfile tests/e2e -m e2e
+E2E_TESTS := $(PYTEST) -n 2 --dist loadfile tests/e2e tests/storm -m e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install uninstall demo test test-unit test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz docs lock clean
+.PHONY: help setup install uninstall demo test test-unit test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz storm docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +90,11 @@ bench-ports: ## how long one container among 10,000 waits for its flows, and a d
 fuzz: ## feed OpenFlow damaged messages for FUZZ_SECONDS (60); needs atheris, and says how to get it
 	@$(BOOTSTRAP) test-unit
 	$(BIN)/python fuzz/openflow.py
+
+storm: ## FAULTS (1000) random faults under load for SECONDS, from SEED: leaks, time to heal (root)
+	@$(BOOTSTRAP) test-e2e
+	$(BIN)/python -m tests.storm.storm $(if $(SEED),--seed $(SEED)) --faults $(FAULTS) \
+	    --seconds $(SECONDS) $(STORM_FLAGS)
 
 docs: ## write docs/pipeline.md and its picture anew, from the declarations of the tables
 	@$(BOOTSTRAP) check

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -236,6 +237,9 @@ def main() -> int:
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+    # whoever ends it by a time limit finds the lab taken down as well
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     knobs = () if options.hops_only else KNOBS
     say(f"seed {options.seed}")

@@ -205,6 +205,8 @@ class Load:
         self._process.kill()
         self._process.wait()
         self._thread.join()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def _read(self) -> None:
         for text in self._process.stdout or ():
@@ -225,8 +227,10 @@ class Load:
         """The kinds of traffic that there are."""
         return sorted(self._ok)
 
-    def wait(self, since: float, within_s: float) -> dict[str, float]:
-        """Wait until each kind had a request answered that was sent after `since`.
+    def wait(
+        self, since: float, within_s: float, without: tuple[str, ...] = ()
+    ) -> dict[str, float]:
+        """Wait until each kind but those had a request answered that was sent after `since`.
 
         Returns those that had none within that time, with when the last was sent. Raises
         WatchError when the load itself has ended.
@@ -234,7 +238,7 @@ class Load:
         deadline = time.monotonic() + within_s
         with self._changed:
             while True:
-                late = {name: t for name, t in self._ok.items() if t <= since}
+                late = {k: t for k, t in self._ok.items() if t <= since and k not in without}
                 if self._ok and not late:
                     return {}
                 if self._process.poll() is not None:
@@ -243,6 +247,13 @@ class Load:
                 if remaining_s <= 0:
                     return late
                 self._changed.wait(min(remaining_s, 0.5))
+
+    def last_end(self, start: float, without: tuple[str, ...] = ()) -> float:
+        """When the last gap ended that began after `start`, of all kinds but those; `start` if
+        there was none."""
+        with self._changed:
+            ends = [g.end for g in self.gaps if g.start >= start and g.kind not in without]
+        return max(ends, default=start)
 
     def outages(self, start: float, end: float) -> dict[str, float]:
         """The longest time without an answer of each kind, of the gaps that begin in that time,
