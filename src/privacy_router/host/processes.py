@@ -182,6 +182,30 @@ def open_pidfd(process: Process) -> int | None:
         return None
 
 
+def is_stopped(process: Process) -> bool:
+    """Whether a signal has stopped it: it lives, and does nothing (SIGSTOP; not: being traced)."""
+    try:
+        return _state(Path("/proc") / str(process.pid)) == "T"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def tell(process: Process, owner: str, number: signal.Signals) -> bool:
+    """Send a signal; False when the process is gone, whoever may have its number by now."""
+    descriptor = open_pidfd(process)
+    if descriptor is None:
+        return False
+    try:
+        if _identify(Path("/proc") / str(process.pid), owner) != process:
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def reap(process: Process) -> None:
     """Collect an ended process, if it was this process' own child."""
     try:

@@ -168,6 +168,28 @@ def open_socket(
     return run_in(namespace, work)
 
 
+def ask(line: socket.socket, kind: int, content: bytes, flags: Flag = Flag.DUMP) -> list[bytes]:
+    """What the kernel answers to one message of any netlink protocol: the contents of its messages,
+    none to an order (`flags` without DUMP) that it has carried out. Raises OSError.
+
+    What changes while it is listed may be listed half: who has to know asks again.
+    """
+    ordered = not flags & Flag.DUMP
+    wanted = flags | Flag.REQUEST | (Flag.ACK if ordered else Flag(0))
+    line.settimeout(_ANSWER_S)
+    line.send(_HEADER.pack(_HEADER.size + len(content), kind, wanted, 0, 0) + content)
+    found: list[bytes] = []
+    while True:
+        for got, got_flags, _, piece in parts(line.recv(_RECEIVE_BYTES)):
+            if got == _NLMSG_DONE:
+                return found
+            if got == _NLMSG_ERROR:
+                if piece[:4] != bytes(4):
+                    raise _error(got_flags, piece)
+                return found
+            found.append(piece)
+
+
 class Session:
     """Questions and orders, one at a time; a context manager. Raises OSError."""
 

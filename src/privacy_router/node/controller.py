@@ -23,9 +23,11 @@ from privacy_router.host.threads import in_thread
 from privacy_router.host.uapi import UapiError
 from privacy_router.node.apply import Applier, ApplyError
 from privacy_router.node.engine import FlowEngine
+from privacy_router.node.liveness import Liveness
 from privacy_router.node.network_watch import NetworkWatch
 from privacy_router.node.observe import observe, read_bridge
 from privacy_router.node.tunnels import EndpointMemory
+from privacy_router.node.unheard_watch import UnheardWatch
 from privacy_router.ovsdb.watch import BridgeWatch
 from privacy_router.plan.chain import GATEWAY_NAMESPACE, NAMESPACES
 from privacy_router.plan.state import HOST, diff
@@ -147,6 +149,7 @@ class Controller:
     _stopping: bool = False
     _reload_asked: bool = True  # clients may have come since `desired` was worked out
     _watched: dict[int, int] = field(default_factory=dict)
+    _alive: dict[int, processes.Process] = field(default_factory=dict)
 
     async def run(self, on_ready: Callable[[], None], *, patient: bool = False) -> None:
         """Bring the node up, report it, and keep it until told to stop.
@@ -166,6 +169,7 @@ class Controller:
             self._watch_processes(loop)
             watch = self._watch_bridge(engine, loop)
             tasks += [_in_background(engine.run()), _in_background(network.run())]
+            tasks += [_in_background(watch.run()) for watch in self._polls()]
             on_ready()
             await self._keep(engine, network)
         finally:
@@ -200,6 +204,17 @@ class Controller:
             loop.call_soon_threadsafe(tell, change)
 
         return BridgeWatch(self.machine.ovs_socket, self.desired.bridge.name, on_change)
+
+    def _polls(self) -> tuple[UnheardWatch, Liveness]:
+        """What looks at what no event tells of."""
+
+        def desired() -> DesiredState:
+            return self.desired
+
+        return (
+            UnheardWatch(desired, self.machine, self._hear),
+            Liveness(desired, self.machine, self._alive.values),
+        )
 
     def stop(self) -> None:
         """Have `run` return; the node stays as it is."""
@@ -303,10 +318,12 @@ class Controller:
                 descriptor = processes.open_pidfd(process)
                 if descriptor is not None:
                     self._watched[process.pid] = descriptor
+                    self._alive[process.pid] = process
                     loop.add_reader(descriptor, self._ended, loop, process)
 
     def _ended(self, loop: asyncio.AbstractEventLoop, process: processes.Process) -> None:
         descriptor = self._watched.pop(process.pid)
+        del self._alive[process.pid]
         loop.remove_reader(descriptor)
         os.close(descriptor)
         processes.reap(process)

@@ -65,7 +65,9 @@ class NetworkWatch:
     def _listen(self, name: str, path: Path | None, inode: int) -> None:
         # neighbours of the host come and go; those of the node are set once and for all
         groups = CONFIGURATION if path is None else EVERYTHING
-        heard = (changes(path, groups), table_changes(path, TABLE))
+        # the host's other tables are none of the node's business; a hop's are not to be there
+        tables = TABLE if path is None else ""
+        heard = (changes(path, groups), table_changes(path, tables))
         tasks = tuple(asyncio.create_task(self._hear(name, one)) for one in heard)
         self._listening[name] = _Listening(inode, tasks)
 

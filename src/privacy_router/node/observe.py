@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from privacy_router.host import namespaces, nftables, processes, sysctl
+from privacy_router.host import namespaces, nftables, processes
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.wireguard import public_key_of
+from privacy_router.node.unheard import observe_place, observe_tunnels
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.model import PortSpec
 from privacy_router.plan.chain import NAMESPACES
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.namespace import route_name, rule_name
-from privacy_router.plan.state import HOST, Device, Key, Kind, PeerState, TunnelState
+from privacy_router.plan.state import HOST, Device, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from privacy_router.host.topology import Link, Routes
-    from privacy_router.host.uapi import DeviceStatus
     from privacy_router.node.machine import Machine
     from privacy_router.ovsdb.model import BridgeRow
     from privacy_router.plan.state import DesiredState
@@ -36,7 +34,7 @@ def observe(desired: DesiredState, machine: Machine) -> Items:
         items.update(_namespace(name, desired))
     items.update(_host(desired))
     items.update(_bridge(desired, machine))
-    items.update(_tunnels(desired, machine))
+    items.update(observe_tunnels(desired, machine))
     return items
 
 
@@ -58,8 +56,7 @@ def _namespace(name: str, desired: DesiredState) -> Items:
     if key not in desired.items:
         return {key: True}
     path = namespaces.path_of(name)
-    items: Items = {key: True}
-    items.update(_settings(name, path, desired))
+    items: Items = {key: True, **observe_place(name, desired)}
     ruleset = nftables.read(path, TABLE)
     if ruleset:
         items[Key(Kind.FIREWALL, name, TABLE)] = nftables.canonical(ruleset)
@@ -75,7 +72,7 @@ def _namespace(name: str, desired: DesiredState) -> Items:
 
 def _host(desired: DesiredState) -> Items:
     """The few items in the host's own namespace; all else there is none of the node's business."""
-    items: Items = dict(_settings(HOST, None, desired))
+    items: Items = observe_place(HOST, desired)
     ruleset = nftables.read(None, TABLE)
     if ruleset:
         items[Key(Kind.FIREWALL, HOST, TABLE)] = nftables.canonical(ruleset)
@@ -86,17 +83,6 @@ def _host(desired: DesiredState) -> Items:
         found.update(_addresses(HOST, netlink, netlink.routes()))
         found.update(_neighbours(HOST, netlink))
     return items | {key: value for key, value in found.items() if key in desired.items}
-
-
-def _settings(name: str, path: Path | None, desired: DesiredState) -> Iterator[tuple[Key, Any]]:
-    wanted = {
-        key.name: key
-        for key in desired.items
-        if key.kind in (Kind.SETTING, Kind.DEVICE_SETTING) and key.where == name
-    }
-    for setting, value in sysctl.read(path, tuple(wanted)).items():
-        if value is not None:
-            yield wanted[setting], value
 
 
 def _devices(
@@ -149,21 +135,3 @@ def read_bridge(name: str, machine: Machine) -> BridgeRow | None:
     except OvsdbError:
         return None  # a socket that a killed server left behind; its process shows as missing
     return row if row is not None and row.ours else None
-
-
-def _tunnels(desired: DesiredState, machine: Machine) -> Iterator[tuple[Key, Any]]:
-    for key in desired.items:
-        if key.kind is Kind.TUNNEL and namespaces.exists(key.where):
-            status = machine.wireguard.read(key.name, namespaces.path_of(key.where))
-            if status is not None and status.private_key:
-                yield key, _tunnel_state(status, desired.items[key])
-
-
-def _tunnel_state(status: DeviceStatus, wanted: TunnelState) -> TunnelState:
-    return TunnelState(
-        public_key=public_key_of(status.private_key),
-        listen_port=status.listen_port if wanted.listen_port is not None else None,
-        peers={
-            peer.public_key: PeerState(peer.allowed_ips, peer.keepalive_s) for peer in status.peers
-        },
-    )

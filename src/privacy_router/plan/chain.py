@@ -24,6 +24,8 @@ NAMESPACES = tuple(f"{NAMESPACE_PREFIX}{hop}" for hop in ("gateway", "warp", "xr
 """Every namespace that a node may have; others of that prefix are none of its business."""
 GATEWAY_TUNNEL = "wg100"
 WARP_TUNNEL = "wgcf"
+WARP_SOCKET_MARK = 0x70720001
+"""The firewall mark on what the sockets of WARP's device send; "pr" and a number."""
 EXIT_PORT = "pr-exit"
 TRANSIT_MTU_BYTES = 1500
 WIREGUARD_OVERHEAD_BYTES = 80

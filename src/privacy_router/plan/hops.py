@@ -17,7 +17,6 @@ from privacy_router.plan.namespace import (
     NamespaceItems,
     anywhere,
     networks_of,
-    settings,
 )
 from privacy_router.plan.state import HOST
 
@@ -35,8 +34,7 @@ TPROXY = 104
 
 def gateway(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Items:
     """The gateway: what clients send goes to the next hop, whatever its destination."""
-    space = NamespaceItems(f"{station.namespace}")
-    space.sysctl(settings(forwards=True))
+    space = NamespaceItems(f"{station.namespace}", forwards=True)
     space.firewall(firewall.gateway(GATEWAY_TUNNEL, station.port, chain.clients))
     space.join_segment(station, chain, TRANSIT_MTU_BYTES)
     space.device(GATEWAY_TUNNEL, None, client_mtu_bytes(config))
@@ -51,8 +49,7 @@ def gateway(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Item
 
 def warp(chain: Chain, station: Station, tunnel: WarpTunnel) -> Items:
     """The WARP hop: the turn from the gateway to XRay and back, and the way into the tunnel."""
-    space = NamespaceItems(f"{station.namespace}")
-    space.sysctl(settings(forwards=True))
+    space = NamespaceItems(f"{station.namespace}", forwards=True)
     senders = networks_of(i.ip for i in chain.xray.interfaces) if chain.xray else chain.clients
     space.firewall(
         firewall.warp(
@@ -95,8 +92,7 @@ def xray(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Items:
     """The XRay hop: clients' packets into XRay by TPROXY, XRay's own to the way out."""
     space = NamespaceItems(f"{station.namespace}")
     # XRay binds its addresses before the bridge port that carries them is there
-    bind_early = {"ipv4/ip_nonlocal_bind": "1", "ipv6/ip_nonlocal_bind": "1"}
-    space.sysctl({**settings(forwards=False), **bind_early})
+    space.sysctl({"ipv4/ip_nonlocal_bind": "1", "ipv6/ip_nonlocal_bind": "1"})
     space.firewall(
         firewall.xray(
             station.port,

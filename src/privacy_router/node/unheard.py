@@ -1,0 +1,139 @@
+"""Read back what no event of the kernel tells of, cheaply enough to be read every second.
+
+These are the WireGuard devices, most kernel settings, and what another program put into a hop's
+namespace that has no place there. (Foreign nftables are heard of, and are read here all the same.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from privacy_router.host import foreign, namespaces, nftables, sysctl
+from privacy_router.host.uapi import UapiError
+from privacy_router.host.wireguard import public_key_of
+from privacy_router.plan.firewall import TABLE
+from privacy_router.plan.settings import is_everywhere
+from privacy_router.plan.state import HOST, Key, Kind, PeerState, SecretTag, TunnelState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from privacy_router.host.uapi import DeviceStatus, PeerStatus
+    from privacy_router.node.machine import Machine
+    from privacy_router.plan.state import DesiredState
+
+Items = dict[Key, Any]
+
+_SETTINGS: Final = (Kind.SETTING, Kind.DEVICE_SETTING)
+_FIREWALL: Final = f"{nftables.OUR_FAMILY} {TABLE}"
+
+
+class Expectation:
+    """What of a desired state can be read here, sorted once so that a look costs little."""
+
+    def __init__(self, desired: DesiredState) -> None:
+        self._desired = desired
+        self._settings: dict[str, dict[str, str]] = {}
+        for key, value in desired.items.items():
+            if key.kind in _SETTINGS:
+                self._settings.setdefault(key.where, {})[key.name] = value
+
+    def is_of(self, desired: DesiredState) -> bool:
+        """Whether it is still that state."""
+        return self._desired is desired
+
+    def differences(self, machine: Machine) -> list[str]:
+        """What is not as it should be, in words, in the places that are there. Raises OSError."""
+        found = [
+            f"{key.kind.name.lower()} {key.name}"
+            for key, value in observe_tunnels(self._desired, machine)
+            if value != self._desired.items[key]
+        ]
+        for where, wanted in self._settings.items():
+            if where == HOST or namespaces.exists(where):
+                found += _different_in(where, wanted)
+        return found
+
+
+def _different_in(where: str, wanted: dict[str, str]) -> list[str]:
+    settings, foreign_items = _read(where, wanted)
+    differing = () if settings == wanted else wanted.keys()
+    return [
+        *(f"setting {name}" for name in differing if settings[name] != wanted[name]),
+        *(f"{key.kind.name.lower()} {key.name}" for key in foreign_items),
+    ]
+
+
+def observe_place(where: str, desired: DesiredState) -> Items:
+    """Kernel settings, and in a hop's namespace what is foreign there. Raises OSError."""
+    keys = {key.name: key for key in desired.items if key.where == where and key.kind in _SETTINGS}
+    settings, foreign_items = _read(where, {name: desired.items[key] for name, key in keys.items()})
+    found = {keys[name]: value for name, value in settings.items() if value is not None}
+    return {**found, **foreign_items}
+
+
+def _read(where: str, wanted: dict[str, str]) -> tuple[dict[str, str | None], Items]:
+    """Settings, None for one that is missing, and what is foreign. One that this kernel does not
+    know, and need not, is as it should be."""
+
+    def work() -> tuple[dict[str, str | None], Items]:
+        return sysctl.read_here(wanted), ({} if path is None else _foreign(where))
+
+    path = None if where == HOST else namespaces.path_of(where)
+    settings, items = namespaces.run_in(path, work)
+    for name, value in settings.items():
+        if value is None and not is_everywhere(name):
+            settings[name] = wanted[name]
+    return settings, items
+
+
+def _foreign(where: str) -> Items:
+    """In the namespace that the calling thread is in; others' nftables are firewalls."""
+    items: Items = {
+        Key(Kind.FOREIGN, where, name): value for name, value in foreign.read_here().items()
+    }
+    for table in nftables.tables_here():
+        name = f"{table.family} {table.name}"
+        if name != _FIREWALL:
+            items[Key(Kind.FIREWALL, where, name)] = table
+    return items
+
+
+def observe_tunnels(desired: DesiredState, machine: Machine) -> Iterator[tuple[Key, Any]]:
+    """The WireGuard devices that are there; one that does not answer is told as such.
+
+    Raises OSError.
+    """
+    for key in desired.items:
+        if key.kind is not Kind.TUNNEL or not namespaces.exists(key.where):
+            continue
+        try:
+            status = machine.wireguard.read(key.name, namespaces.path_of(key.where))
+        except UapiError as error:
+            yield key, error.message
+            continue
+        if status is not None and status.private_key:
+            yield key, _tunnel_state(status, desired.items[key])
+
+
+def _tunnel_state(status: DeviceStatus, wanted: TunnelState) -> TunnelState:
+    return TunnelState(
+        public_key=public_key_of(status.private_key),
+        listen_port=status.listen_port if wanted.listen_port is not None else None,
+        peers={
+            peer.public_key: _peer_state(peer, wanted.peers.get(peer.public_key))
+            for peer in status.peers
+        },
+        firewall_mark=status.firewall_mark,
+    )
+
+
+def _peer_state(peer: PeerStatus, wanted: PeerState | None) -> PeerState:
+    """A peer's endpoint counts where one is wanted: others may be anywhere."""
+    moves = wanted is not None and wanted.endpoint is None
+    return PeerState(
+        allowed_ips=peer.allowed_ips,
+        keepalive_s=peer.keepalive_s,
+        preshared_key=SecretTag.of(peer.preshared_key),
+        endpoint=None if moves else peer.endpoint,
+    )
