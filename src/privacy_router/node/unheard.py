@@ -16,7 +16,7 @@ from privacy_router.plan.settings import is_everywhere
 from privacy_router.plan.state import HOST, Key, Kind, PeerState, SecretTag, TunnelState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from privacy_router.host.uapi import DeviceStatus, PeerStatus
     from privacy_router.node.machine import Machine
@@ -24,71 +24,38 @@ if TYPE_CHECKING:
 
 Items = dict[Key, Any]
 
-_SETTINGS: Final = (Kind.SETTING, Kind.DEVICE_SETTING)
+SETTINGS: Final = (Kind.SETTING, Kind.DEVICE_SETTING)
 _FIREWALL: Final = f"{nftables.OUR_FAMILY} {TABLE}"
-
-
-class Expectation:
-    """What of a desired state can be read here, sorted once so that a look costs little."""
-
-    def __init__(self, desired: DesiredState) -> None:
-        self._desired = desired
-        self._settings: dict[str, dict[str, str]] = {}
-        for key, value in desired.items.items():
-            if key.kind in _SETTINGS:
-                self._settings.setdefault(key.where, {})[key.name] = value
-
-    def is_of(self, desired: DesiredState) -> bool:
-        """Whether it is still that state."""
-        return self._desired is desired
-
-    def differences(self, machine: Machine) -> list[str]:
-        """What is not as it should be, in words, in the places that are there. Raises OSError."""
-        found = [
-            f"{key.kind.name.lower()} {key.name}"
-            for key, value in observe_tunnels(self._desired, machine)
-            if value != self._desired.items[key]
-        ]
-        for where, wanted in self._settings.items():
-            if where == HOST or namespaces.exists(where):
-                found += _different_in(where, wanted)
-        return found
-
-
-def _different_in(where: str, wanted: dict[str, str]) -> list[str]:
-    settings, foreign_items = _read(where, wanted)
-    differing = () if settings == wanted else wanted.keys()
-    return [
-        *(f"setting {name}" for name in differing if settings[name] != wanted[name]),
-        *(f"{key.kind.name.lower()} {key.name}" for key in foreign_items),
-    ]
 
 
 def observe_place(where: str, desired: DesiredState) -> Items:
     """Kernel settings, and in a hop's namespace what is foreign there. Raises OSError."""
-    keys = {key.name: key for key in desired.items if key.where == where and key.kind in _SETTINGS}
-    settings, foreign_items = _read(where, {name: desired.items[key] for name, key in keys.items()})
-    found = {keys[name]: value for name, value in settings.items() if value is not None}
-    return {**found, **foreign_items}
+    keys = {key.name: key for key in desired.items if key.where == where and key.kind in SETTINGS}
+    wanted = {name: desired.items[key] for name, key in keys.items()}
+
+    def work() -> Items:
+        settings = read_settings_here(wanted)
+        found = {keys[name]: value for name, value in settings.items() if value is not None}
+        return {**found, **foreign_here(where)}
+
+    return namespaces.run_in(None if where == HOST else namespaces.path_of(where), work)
 
 
-def _read(where: str, wanted: dict[str, str]) -> tuple[dict[str, str | None], Items]:
-    """Settings, None for one that is missing, and what is foreign. One that this kernel does not
-    know, and need not, is as it should be."""
-
-    def work() -> tuple[dict[str, str | None], Items]:
-        return sysctl.read_here(wanted), ({} if path is None else _foreign(where))
-
-    path = None if where == HOST else namespaces.path_of(where)
-    settings, items = namespaces.run_in(path, work)
+def read_settings_here(wanted: Mapping[str, str]) -> dict[str, str | None]:
+    """The values of these settings in the namespace that the calling thread is in; None for one
+    that is missing. One that this kernel does not know, and need not, is as it should be."""
+    settings = sysctl.read_here(wanted)
     for name, value in settings.items():
         if value is None and not is_everywhere(name):
             settings[name] = wanted[name]
-    return settings, items
+    return settings
 
 
-def _foreign(where: str) -> Items:
-    """In the namespace that the calling thread is in; others' nftables are firewalls."""
+def foreign_here(where: str) -> Items:
+    """What does not belong into the hop `where`, in whose namespace the calling thread is; others'
+    nftables are firewalls. In the host's namespace nothing is foreign. Raises OSError."""
+    if where == HOST:
+        return {}
     items: Items = {
         Key(Kind.FOREIGN, where, name): value for name, value in foreign.read_here().items()
     }
