@@ -163,6 +163,29 @@ FOREIGN = {
     ),
 }
 
+RULES, ROUTES = "sh -c 'ip rule; ip -6 rule'", "ip route show table all"
+DEFAULT = "default via 10.102.0.1 dev internal_100 proto static"
+
+ROUTING = {
+    "a rule that forbids": within("warp", "ip rule add pref 90 prohibit", RULES),
+    "a rule of one protocol": within("warp", "ip rule add pref 90 lookup 103 ipproto udp", RULES),
+    "a rule that is turned round": within(
+        "warp", "ip rule add not pref 91 from 10.1.1.1 lookup 103", RULES
+    ),
+    "a rule that skips others": within("warp", "ip -6 rule add pref 95 goto 120", RULES),
+    "a route by type of service": within(
+        "gateway", "ip route add default via 10.102.0.3 dev internal_100 tos 0x10", ROUTES
+    ),
+    "a route with a source": within(
+        "gateway", f"ip route replace {DEFAULT} src 10.101.0.1", ROUTES
+    ),
+    "a route that says the kernel made it": within(
+        "gateway",
+        "ip route add 192.0.2.0/24 via 10.102.0.3 dev internal_100 proto kernel",
+        ROUTES,
+    ),
+}
+
 STOPPED = ["wg100", "wgcf", "xray", "ovs-vswitchd", "ovsdb-server"]
 
 
@@ -205,6 +228,11 @@ def test_a_setting_is_what_it_was(lab: Lab, what: str) -> None:
 @pytest.mark.parametrize("what", FOREIGN)
 def test_what_others_put_into_a_hop_goes(lab: Lab, what: str) -> None:
     heals(lab, FOREIGN[what])
+
+
+@pytest.mark.parametrize("what", ROUTING)
+def test_a_route_or_rule_with_more_than_ours_goes(lab: Lab, what: str) -> None:
+    heals(lab, ROUTING[what])
 
 
 @pytest.mark.parametrize("process", STOPPED)

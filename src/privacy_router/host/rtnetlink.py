@@ -52,6 +52,9 @@ class Verb(IntEnum):
     GETROUTE = 26
     NEWNEIGH = 28
     GETNEIGH = 30
+    NEWRULE = 32
+    DELRULE = 33
+    GETRULE = 34
 
 
 class Flag(IntFlag):
@@ -71,8 +74,10 @@ FIXED_BYTES: Final = {
     **dict.fromkeys((Verb.NEWADDR, Verb.DELADDR, Verb.GETADDR), 8),
     **dict.fromkeys((Verb.NEWROUTE, Verb.DELROUTE, Verb.GETROUTE), 12),
     **dict.fromkeys((Verb.NEWNEIGH, Verb.GETNEIGH), 12),
+    **dict.fromkeys((Verb.NEWRULE, Verb.DELRULE, Verb.GETRULE), 12),
 }
-"""Length of the fixed part before the attributes: ifinfomsg, ifaddrmsg, rtmsg, ndmsg."""
+"""Length of the fixed part before the attributes: ifinfomsg, ifaddrmsg, rtmsg, ndmsg,
+fib_rule_hdr."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 # asked last, so that a table without a better answer refuses instead of asking the next table
 REFUSAL_METRIC = 4_000_000
 LOOPBACK_MTU_BYTES = 65536
+_AND_MORE = " and more"
 
 
 class NamespaceItems:
@@ -122,9 +123,11 @@ def _network(text: str) -> Network:
 
 
 def route_name(route: Route) -> str:
-    """What makes a route the same route: destination, table and metric."""
+    """What makes a route the same route: destination, table and metric; one that has more than the
+    plan's have is another."""
     table = "" if route.table == MAIN_TABLE else f" table {route.table}"
-    return f"{route.destination}{table}" + (f" metric {route.metric}" if route.metric else "")
+    metric = f" metric {route.metric}" if route.metric else ""
+    return f"{route.destination}{table}{metric}{_AND_MORE * bool(route.extra)}"
 
 
 def rule_name(rule: Rule) -> str:
@@ -138,4 +141,4 @@ def rule_name(rule: Rule) -> str:
         words.append(f"iif {rule.input_device}")
     if rule.mark is not None:
         words.append(f"mark {rule.mark}")
-    return " ".join([*words, f"lookup {rule.table}"])
+    return " ".join([*words, f"lookup {rule.table}"]) + _AND_MORE * bool(rule.extra)
