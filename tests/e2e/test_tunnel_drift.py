@@ -19,6 +19,8 @@ pytestmark = pytest.mark.e2e
 
 HEALED_WITHIN_S = 3.0
 TRAFFIC_WITHIN_S = 6.0  # a session that must begin anew does so after five (WireGuard, REKEY)
+# once its beginning is over: two answers are waited for, and the new one has to start
+HANGING_WITHIN_S = 5.0 + 3.5 + TRAFFIC_WITHIN_S
 PAGE = "web.example.net/ip"
 STRANGER = "198.18.99.9:2408"
 
@@ -240,6 +242,34 @@ def test_a_stopped_process_serves_again(lab: Lab, process: str) -> None:
     find = f"grep -lz '^PRIVACY_ROUTER_PROCESS={process}$' /proc/[0-9]*/environ | cut -d/ -f3"
     state = f"for p in $({find}); do cut -d' ' -f3 /proc/$p/stat | grep -c T; done; true"
     heals(lab, Drift(f"kill -STOP $({find})", state))
+
+
+HOLDER = """
+import ctypes, os, sys, time
+attach, held = 16, set()  # PTRACE_ATTACH
+for _ in range(3):  # threads come and go meanwhile
+    for thread in set(os.listdir(f"/proc/{sys.argv[1]}/task")) - held:
+        if ctypes.CDLL(None).ptrace(attach, int(thread), 0, 0) == 0:
+            held.add(thread)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("name", ["wgcf", "xray", "ovs-vswitchd", "ovsdb-server"])
+def test_a_process_that_hangs_is_replaced(lab: Lab, name: str) -> None:
+    """A debugger holds it: it is not stopped by a signal, and answers nothing all the same."""
+    find = f"grep -lz '^PRIVACY_ROUTER_PROCESS={name}$' /proc/[0-9]*/environ | cut -d/ -f3"
+    (old,) = run(lab, find).split()
+    holder = lab["node"].popen(("python3", "-c", HOLDER, old))
+    begun = time.monotonic()
+    try:
+        while run(lab, find).split() in ([old], []):
+            assert time.monotonic() < begun + HANGING_WITHIN_S
+        await_traffic(lab, begun)
+    finally:
+        holder.kill()
+        holder.wait()
+    print(f"replaced, traffic after {time.monotonic() - begun:.2f} s")
 
 
 REWRITING = (

@@ -17,7 +17,7 @@ from privacy_router.node import liveness
 from privacy_router.node.liveness import Liveness, SilenceError, ask_database, greet_socks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from privacy_router.node.machine import Machine
@@ -114,13 +114,24 @@ def process(tmp_path: Path) -> Iterator[Process]:
         processes.stop(started)
 
 
-def watcher(process: Process) -> Liveness:
+def watcher(process: Process, tell: Callable[[], None] = lambda: None) -> Liveness:
     nothing: Any = None
     watch = Liveness(
-        lambda: cast("DesiredState", nothing), cast("Machine", Node()), lambda: [process]
+        lambda: cast("DesiredState", nothing), cast("Machine", Node()), lambda: [process], tell
     )
     watch._remember()
     return watch
+
+
+def test_one_that_ended_is_told_of_once_even_if_the_kernel_does_not_tell(process: Process) -> None:
+    told: list[None] = []
+    watch = watcher(process, lambda: told.append(None))
+    assert watch._remember() == {process}
+    assert told == []
+    processes.stop(process)
+    for _ in range(2):
+        assert watch._remember() == set()
+        assert told == [None]
 
 
 def send(process: Process, number: signal.Signals) -> None:
@@ -155,30 +166,39 @@ def test_another_owners_process_is_told_nothing(process: Process) -> None:
     assert process in processes.running(OWNER)
 
 
-async def test_one_that_is_silent_twice_is_ended(
-    process: Process, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("waited_s", "worked", "is_ended"),
+    [(0.5, 0, False), (1.5, 0, True), (1.5, 1, False), (11, 1, True)],
+)
+async def test_one_that_is_silent_is_waited_for_as_long_as_it_works(
+    process: Process,
+    monkeypatch: pytest.MonkeyPatch,
+    waited_s: float,
+    worked: int,
+    is_ended: bool,
 ) -> None:
-    ended: list[str] = []
-    watch = watcher(process)
-    monkeypatch.setattr(watch, "_end", lambda _, reason: ended.append(reason))
-
     def silent(name: str) -> None:
         raise SilenceError(f"{name} says nothing")
 
+    ended: list[str] = []
+    watch = watcher(process)
+    monkeypatch.setattr(watch, "_end", lambda _, reason: ended.append(reason))
     monkeypatch.setattr(watch, "_require_answer", silent)
-    monkeypatch.setattr(liveness, "_USUAL_PATIENCE_S", 3600.0)
     await watch._ask(process)
     assert ended == []
-    monkeypatch.setattr(liveness, "_USUAL_PATIENCE_S", 0.0)
+    begun = watch._silent[process]
+    watch._silent[process] = begun._replace(
+        since=begun.since - waited_s, work=processes.work_done(process) - worked
+    )
     await watch._ask(process)
-    assert ended == ["sleeper says nothing"]
+    assert ended == ["sleeper says nothing"] * is_ended
 
 
 async def test_an_answer_makes_silence_forgotten(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = watcher(process)
-    watch._silent[process] = 0.0
+    watch._silent[process] = liveness._Silence(0.0, 0)
     monkeypatch.setattr(watch, "_require_answer", lambda _: None)
     await watch._ask(process)
     assert watch._silent == {}

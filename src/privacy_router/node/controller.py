@@ -213,7 +213,7 @@ class Controller:
 
         return (
             UnheardWatch(desired, self.machine, self._hear),
-            Liveness(desired, self.machine, self._alive.values),
+            Liveness(desired, self.machine, self._alive.values, self._hear),
         )
 
     def stop(self) -> None:

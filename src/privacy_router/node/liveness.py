@@ -4,8 +4,8 @@ That a process runs says nothing: one that a signal has stopped, or that waits f
 number. So each is asked for what it is there for. Nothing of that leaves the machine.
 
 One that was stopped is told to go on first, since its sessions are still good; if that does not
-help, or if it gives no answer for as long as its kind may take, it is ended, and the controller,
-who hears of its end, starts it anew.
+help, or if it gives no answer twice in a row and does no work meanwhile, it is ended, and the
+controller, who hears of its end, starts it anew. One that works all the time is waited for longer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import signal
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
@@ -40,12 +40,11 @@ _log = structlog.get_logger()
 _PERIOD_S: Final = 1.0
 _AGAIN_S: Final = 0.3
 _ANSWER_S: Final = 1.0
-_ASK_EVERY: Final = 2  # looks; the other looks are for stopped ones only
 _BEGINNING_S: Final = 5.0
 """So long after it was first seen a process may be busy with starting."""
-_PATIENCE_S: Final = {"ovs-vswitchd": 10.0, "ovsdb-server": 10.0}
-"""Some work on one thing for long, and an end would cost more than the wait."""
-_USUAL_PATIENCE_S: Final = 2.0
+_IDLE_PATIENCE_S: Final = 1.0
+_BUSY_PATIENCE_S: Final = 10.0
+"""One that works may be busy with one thing, and its end would cost more than the wait."""
 _ECHO: Final = b'{"id":"alive","method":"echo","params":["alive"]}'  # RFC 7047, section 4.1.11
 _SOCKS_GREETING: Final = b"\x05\x01\x00"  # RFC 1928, section 3: one method, without authentication
 _SOCKS_CHOICE: Final = b"\x05\x00"
@@ -57,39 +56,47 @@ class SilenceError(PrivacyRouterError):
     """A process does not answer, or not to what it is there for."""
 
 
+class _Silence(NamedTuple):
+    """Since when a process was asked in vain, and how much it had worked by then."""
+
+    since: float
+    work: int
+
+
 class Liveness:
-    """Looks after those processes that `running` gives."""
+    """Looks after those processes that `running` gives; `tell` is called when one has ended."""
 
     def __init__(
         self,
         desired: Callable[[], DesiredState],
         machine: Machine,
         running: Callable[[], Collection[Process]],
+        tell: Callable[[], None],
     ) -> None:
         self._desired = desired
         self._machine = machine
         self._running = running
+        self._tell = tell
         self._seen: dict[Process, float] = {}
-        self._silent: dict[Process, float] = {}
+        self._silent: dict[Process, _Silence] = {}
         self._told: set[Process] = set()
 
     async def run(self) -> None:
         """Look until cancelled."""
-        look = 0
         while True:
-            await asyncio.sleep(_AGAIN_S if self._told else _PERIOD_S)
+            await asyncio.sleep(_AGAIN_S if self._told or self._silent else _PERIOD_S)
             there = self._remember()
             stopped = self._wake_up(there)
-            look += 1
-            if look % _ASK_EVERY == 0:
-                await asyncio.gather(*map(self._ask, self._old_enough(there - stopped)))
+            await asyncio.gather(*map(self._ask, self._old_enough(there - stopped)))
 
     def _remember(self) -> set[Process]:
         """Those that run; what is known of the others is forgotten."""
-        there = set(self._running())
+        there = {process for process in self._running() if not processes.is_ended(process)}
+        if self._seen.keys() - there:
+            self._tell()
         now = time.monotonic()
         self._seen = {process: self._seen.get(process, now) for process in there}
-        self._silent = {one: since for one, since in self._silent.items() if one in there}
+        self._silent = {one: begun for one, begun in self._silent.items() if one in there}
         return there
 
     def _old_enough(self, there: set[Process]) -> list[Process]:
@@ -113,11 +120,13 @@ class Liveness:
 
     async def _ask(self, process: Process) -> None:
         asked = time.monotonic()
+        work = processes.work_done(process)
         try:
             await in_thread(self._require_answer, process.name)
         except (SilenceError, UapiError, unixctl.UnixctlError) as error:
-            since = self._silent.setdefault(process, asked)
-            if asked - since >= _PATIENCE_S.get(process.name, _USUAL_PATIENCE_S):
+            begun = self._silent.setdefault(process, _Silence(asked, work))
+            patience_s = _IDLE_PATIENCE_S if work == begun.work else _BUSY_PATIENCE_S
+            if asked - begun.since >= patience_s:
                 self._end(process, error.message)
         else:
             self._silent.pop(process, None)
