@@ -109,6 +109,9 @@ class Node:
 def process(tmp_path: Path) -> Iterator[Process]:
     started = processes.start(ProcessSpec("sleeper", ("sleep", "60")), OWNER, tmp_path / "log")
     try:
+        deadline = time.monotonic() + 5  # its environment is there a little later than itself
+        while started not in processes.running(OWNER):
+            assert time.monotonic() < deadline
         yield started
     finally:
         processes.stop(started)
