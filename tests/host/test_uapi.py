@@ -23,13 +23,15 @@ def test_a_configuration_replaces_all_peers_and_lists_each_with_its_addresses() 
         endpoint=(ip_address("2001:db8::1"), 51820),
         keepalive_s=25,
     )
-    lines = uapi.encode_set(WireGuardConfig(KEY, (peer,), 51820)).decode().splitlines()
+    lines = uapi.encode_set(WireGuardConfig(KEY, (peer,), 51820, 7)).decode().splitlines()
     assert lines == [
         "set=1",
         f"private_key={HEX}",
         "listen_port=51820",
+        "fwmark=7",
         "replace_peers=true",
         f"public_key={OTHER_HEX}",
+        f"preshared_key={bytes(32).hex()}",
         "endpoint=[2001:db8::1]:51820",
         "persistent_keepalive_interval=25",
         "replace_allowed_ips=true",
@@ -67,6 +69,26 @@ def test_a_status_is_read_with_its_peers() -> None:
     assert peer.allowed_ips == {ip_network("10.0.0.2/32"), ip_network("fd00::2/128")}
 
 
+def test_a_mark_is_set_alone() -> None:
+    assert uapi.encode_set_mark(0x70720001) == b"set=1\nfwmark=1886519297\n\n"
+
+
+@pytest.mark.parametrize(("found", "known"), [(bytes(range(32)).hex(), KEY), ("00" * 32, None)])
+def test_the_mark_and_the_preshared_key_are_read(found: str, known: str | None) -> None:
+    """The protocol writes a key of zeros where there is none."""
+    answer = f"fwmark=7\npublic_key={OTHER_HEX}\npreshared_key={found}\nerrno=0\n\n"
+    status = uapi.decode_untrusted(answer.encode())
+    peer = status.peer(OTHER)
+    assert status.firewall_mark == 7
+    assert peer is not None
+    assert peer.preshared_key == known
+
+
+def test_a_peer_without_a_preshared_key_loses_the_one_it_has() -> None:
+    update = uapi.encode_update_peer(WireGuardPeer(OTHER, ())).decode()
+    assert f"preshared_key={bytes(32).hex()}\n" in update
+
+
 def test_a_refusal_is_an_error() -> None:
     with pytest.raises(UapiError, match="errno 22"):
         uapi.decode_untrusted(b"errno=-22\n\n".replace(b"-", b""))
@@ -81,7 +103,9 @@ def test_a_key_of_the_wrong_size_never_reaches_the_device(key: str) -> None:
 def test_secrets_are_not_in_what_is_printed() -> None:
     peer = WireGuardPeer(OTHER, (), preshared_key=KEY)
     config = WireGuardConfig(KEY, (peer,))
+    answer = f"private_key={HEX}\npublic_key={OTHER_HEX}\npreshared_key={HEX}\nerrno=0\n\n"
     assert KEY not in repr(config)
+    assert KEY not in repr(uapi.decode_untrusted(answer.encode()))
 
 
 @given(st.binary(max_size=300))

@@ -90,7 +90,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     put("_remove_empty_directories", lambda: fake.do("directories"))
     monkeypatch.setattr(teardown.processes, "running", lambda _: FOUND)
     monkeypatch.setattr(teardown.processes, "stop", lambda one: fake.do(f"stop {one.name}"))
-    monkeypatch.setattr(teardown.processes, "is_alive", lambda _: False)
+    monkeypatch.setattr(teardown.processes, "is_ended", lambda _: True)
     monkeypatch.setattr(teardown.namespaces, "bound", lambda _: ["pr-warp"])
     monkeypatch.setattr(teardown.namespaces, "exists", lambda _: True)
     monkeypatch.setattr(teardown.namespaces, "delete", lambda name: fake.do(f"delete {name}"))
@@ -143,7 +143,7 @@ def test_everything_that_is_left_is_in_one_error(machine: FakeMachine) -> None:
 def test_a_process_that_does_not_end_is_left(
     machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teardown.processes, "is_alive", lambda one: one.name == "xray")
+    monkeypatch.setattr(teardown.processes, "is_ended", lambda one: one.name != "xray")
     with pytest.raises(LeftoverError, match=r"the process xray \(process 3 does not end\)"):
         down(machine)
 

@@ -15,7 +15,7 @@ from privacy_router.plan.chain import EXIT_PORT, SWITCH_NAMESPACE
 from privacy_router.plan.compile import OVS_PROCESSES, compile_node
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
-from privacy_router.plan.state import HOST, DesiredState, Key, Kind
+from privacy_router.plan.state import HOST, DesiredState, Key, Kind, TunnelState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,9 +71,47 @@ def test_default_routes_lead_to_the_next_station_or_into_the_warp_tunnel(
 def test_the_xray_hop_forwards_nothing(state: DesiredState) -> None:
     if "pr-xray" not in namespaces(state):
         return
-    settings = {n: v for where, n, v in of_kind(state, Kind.SETTING) if where == "pr-xray"}
+    settings = of_settings(state, "pr-xray")
     assert settings["ipv4/ip_forward"] == "0"
-    assert settings["ipv6/conf/all/forwarding"] == "0"
+    assert {v for n, v in settings.items() if n.endswith("/forwarding")} == {"0"}
+
+
+def of_settings(state: DesiredState, where: str) -> dict[str, str]:
+    kinds = (Kind.SETTING, Kind.DEVICE_SETTING)
+    return {n: v for kind in kinds for w, n, v in of_kind(state, kind) if w == where}
+
+
+def test_what_forwards_does_so_by_each_of_its_devices(state: DesiredState) -> None:
+    """Linux asks the device that a packet came in by, and not the switch for all of them."""
+    for where, name, _ in of_kind(state, Kind.DEVICE):
+        if where in ("pr-gateway", "pr-warp"):
+            settings = of_settings(state, where)
+            for protocol in ("ipv4", "ipv6"):
+                assert settings[f"{protocol}/conf/{name}/forwarding"] == "1"
+
+
+def test_every_setting_is_in_every_place_that_linux_asks(state: DesiredState) -> None:
+    for where in namespaces(state):
+        devices = {name for w, name, _ in of_kind(state, Kind.DEVICE) if w == where}
+        places: dict[tuple[str, str], set[str]] = {}
+        for name in of_settings(state, where):
+            protocol, *rest = name.split("/")
+            if rest[0] == "conf" and rest[2] not in ("addr_gen_mode", "mtu"):
+                places.setdefault((protocol, rest[2]), set()).add(rest[1])
+        assert len(places) > 30
+        assert all(found == {"all", "default", *devices} for found in places.values())
+
+
+def test_a_setting_without_which_addresses_are_refused_comes_before_them(
+    state: DesiredState,
+) -> None:
+    places = [
+        key.kind
+        for key in state.items
+        if key.kind in (Kind.SETTING, Kind.DEVICE_SETTING) and "disable_ipv6" in key.name
+    ]
+    assert places
+    assert max(places) < Kind.ADDRESS
 
 
 def test_every_firewall_drops_by_policy(state: DesiredState) -> None:
@@ -168,6 +206,40 @@ def test_no_item_holds_a_secret(state: DesiredState, keys: NodeKeys) -> None:
         assert secret is not None
         assert secret not in text
         assert secret not in repr(state)
+
+
+def tunnels(state: DesiredState) -> dict[str, TunnelState]:
+    return {name: value for _, name, value in of_kind(state, Kind.TUNNEL)}
+
+
+def test_warp_must_stay_where_it_is_and_clients_may_move(
+    make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
+) -> None:
+    found = tunnels(compile_node(make_config(), keys, facts))
+    (warp,) = found[chains.WARP_TUNNEL].peers.values()
+    (phone,) = found[chains.GATEWAY_TUNNEL].peers.values()
+    assert keys.warp is not None
+    assert warp.endpoint == keys.warp.endpoint
+    assert phone.endpoint is None
+
+
+def test_only_what_warp_sends_is_marked(
+    make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
+) -> None:
+    state = compile_node(make_config(), keys, facts)
+    marks = {name: device.firewall_mark for name, device in state.tunnels.items()}
+    assert marks == {chains.WARP_TUNNEL: chains.WARP_SOCKET_MARK, chains.GATEWAY_TUNNEL: 0}
+    assert {name: one.firewall_mark for name, one in tunnels(state).items()} == marks
+
+
+def test_another_preshared_key_is_another_state(
+    make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
+) -> None:
+    (client,) = keys.clients
+    others = replace(keys, clients=(replace(client, preshared_key=client.public_key),))
+    before, after = (tunnels(compile_node(make_config(), k, facts)) for k in (keys, others))
+    assert before[chains.WARP_TUNNEL] == after[chains.WARP_TUNNEL]
+    assert before[chains.GATEWAY_TUNNEL] != after[chains.GATEWAY_TUNNEL]
 
 
 def test_a_changed_vps_restarts_xray_and_nothing_else(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_address, ip_interface
 from socket import AF_INET, AF_INET6
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from privacy_router.host import routing
 from privacy_router.host.namespaces import enter
 from privacy_router.host.netlink_library import IPRoute, NetlinkError, translated
+from privacy_router.host.rtnetlink import Verb
 from privacy_router.host.topology import (
     KERNELS_RULES,
     MAIN_TABLE,
@@ -34,25 +36,17 @@ _PERMANENT = 0x80
 _SCOPE_HOST = 254
 _SCOPE_NOWHERE = 255
 _PROTOCOL_ANY = 0
-_DEFAULT_METRIC_V6 = 1024
-_KINDS = {
-    1: "unicast",
-    2: "local",
-    3: "broadcast",
-    4: "anycast",
-    5: "multicast",
-    6: "blackhole",
-    7: "unreachable",
-    8: "prohibit",
-}
 _PROTOCOL_KERNEL = 2
+
+
+T = TypeVar("T")
 
 
 class Netlink:
     """A netlink session inside `namespace` (None: the caller's own)."""
 
     def __init__(self, namespace: Path | None = None) -> None:
-        self._ip: Any = _Session(namespace)
+        self._ip = _Session(namespace)
 
     def __enter__(self) -> Self:
         return self
@@ -171,13 +165,8 @@ class Netlink:
     def routes(self) -> Routes:
         """The routes of every table."""
         names = {link.index: link.name for link in self.links().values()}
-        added: set[Route] = set()
-        kernels: set[Route] = set()
-        for family in (AF_INET, AF_INET6):
-            for message in self._ip.get_routes(family=family):
-                found = kernels if message["proto"] == _PROTOCOL_KERNEL else added
-                found.add(_route(message, names))
-        return Routes(added, kernels)
+        addresses = self.all_addresses()
+        return self._ip.run(lambda: routing.routes_here(names, addresses))
 
     def default_device(self) -> str | None:
         """The device of the IPv4 default route with the lowest metric, or None."""
@@ -195,6 +184,9 @@ class Netlink:
 
     def delete_route(self, route: Route) -> None:
         """Take a route away if it is there, whoever added it, and with whatever scope."""
+        if route.extra:
+            self._ip.run(lambda: routing.delete_here(Verb.DELROUTE, route.extra))
+            return
         anyones = {"proto": _PROTOCOL_ANY, "scope": _SCOPE_NOWHERE}
         try:
             self._ip.route("del", **self._route_request(route) | anyones)
@@ -223,11 +215,7 @@ class Netlink:
 
     def rules(self) -> set[Rule]:
         """The policy rules, the kernel's own too."""
-        return {
-            _rule(message)
-            for family in (AF_INET, AF_INET6)
-            for message in self._ip.get_rules(family=family)
-        }
+        return self._ip.run(routing.rules_here)
 
     def add_rule(self, rule: Rule) -> None:
         """Add a policy rule if it is not there."""
@@ -239,7 +227,10 @@ class Netlink:
 
     def delete_rule(self, rule: Rule) -> None:
         """Take a policy rule away."""
-        self._ip.rule("del", **_rule_request(rule))
+        if rule.extra:
+            self._ip.run(lambda: routing.delete_here(Verb.DELRULE, rule.extra))
+        else:
+            self._ip.rule("del", **_rule_request(rule))
 
     def neighbours(self) -> set[Neighbour]:
         """The permanent neighbours."""
@@ -316,6 +307,10 @@ class _Session:
             result = getattr(self._ip, name)(*args, **kwargs)
             return list(result) if isinstance(result, Iterator) else result
 
+    def run(self, work: Callable[[], T]) -> T:
+        """Do something in the namespace, beside the library."""
+        return self._thread.submit(work).result()
+
     def close(self) -> None:
         """Close the session in its own thread, and end that."""
         self._thread.submit(self._ip.close).result()
@@ -345,39 +340,6 @@ def _link(message: Any) -> Link:
         tx_bytes=int(counters.get("tx_bytes", 0)),
         rx_packets=int(counters.get("rx_packets", 0)),
         tx_packets=int(counters.get("tx_packets", 0)),
-    )
-
-
-def _route(message: Any, names: dict[int, str]) -> Route:
-    kind = _KINDS.get(message["type"], str(message["type"]))
-    any_address = "0.0.0.0" if message["family"] == AF_INET else "::"
-    destination = message.get_attr("RTA_DST") or any_address
-    gateway = message.get_attr("RTA_GATEWAY")
-    metrics = message.get_attr("RTA_METRICS")
-    metric = int(message.get_attr("RTA_PRIORITY") or 0)
-    device = names.get(message.get_attr("RTA_OIF"))
-    return Route(
-        destination=ip_network(f"{destination}/{message['dst_len']}"),
-        gateway=ip_address(gateway) if gateway else None,
-        # the kernel hangs an unreachable IPv6 route on lo; nobody asked for that
-        device=None if kind == "unreachable" else device,
-        table=int(message.get_attr("RTA_TABLE") or MAIN_TABLE),
-        kind=kind,
-        metric=0 if message["family"] == AF_INET6 and metric == _DEFAULT_METRIC_V6 else metric,
-        mtu_bytes=metrics.get_attr("RTAX_MTU") if metrics else None,
-    )
-
-
-def _rule(message: Any) -> Rule:
-    source, destination = message.get_attr("FRA_SRC"), message.get_attr("FRA_DST")
-    return Rule(
-        priority=int(message.get_attr("FRA_PRIORITY") or 0),
-        table=int(message.get_attr("FRA_TABLE")),
-        family=int(message["family"]),
-        source=ip_network(f"{source}/{message['src_len']}") if source else None,
-        destination=ip_network(f"{destination}/{message['dst_len']}") if destination else None,
-        input_device=message.get_attr("FRA_IIFNAME"),
-        mark=message.get_attr("FRA_FWMARK"),
     )
 
 

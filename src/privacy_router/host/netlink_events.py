@@ -22,6 +22,7 @@ class Group(IntFlag):
 
     LINK = 0x1
     NEIGHBOUR = 0x4
+    TRAFFIC_CONTROL = 0x8
     IPV4_ADDRESS = 0x10
     IPV4_ROUTE = 0x40
     IPV4_RULE = 0x80
@@ -48,6 +49,7 @@ _WORDS: Final = {
     **dict.fromkeys((24, 25), "a route"),
     **dict.fromkeys((28, 29), "a neighbour"),
     **dict.fromkeys((32, 33), "a rule"),
+    **dict.fromkeys((36, 37, 40, 41, 44, 45), "traffic control"),
     **dict.fromkeys((80, 81), "a setting"),
 }
 """By the type of a message, for what is new and what is gone."""

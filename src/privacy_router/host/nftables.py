@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import json
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from privacy_router.errors import MachineError, MissingPrerequisiteError
 from privacy_router.host.namespaces import run_in
+from privacy_router.host.rtnetlink import ask, decode_attributes, open_socket
 from privacy_router.json_input import JsonError, read_json_untrusted
 
 if TYPE_CHECKING:
@@ -16,13 +18,45 @@ if TYPE_CHECKING:
 
 Ruleset = list[dict[str, Any]]
 
+OUR_FAMILY: Final = "inet"
 _OUTPUT_JSON = 1 << 4
 _OUTPUT_STATELESS = 1 << 2
 _LISTING_LIMIT_BYTES = 64 * 1024 * 1024
+# linux/netfilter/nfnetlink.h and nf_tables.h
+NETLINK_NETFILTER: Final = 12
+_GET_TABLE: Final = (10 << 8) | 1
+_HEADER_BYTES: Final = 4  # struct nfgenmsg, which begins with the family
+_NAME, _FLAGS = 1, 2  # NFTA_TABLE_…
+_FAMILIES: Final = {1: OUR_FAMILY, 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 
 
 class NftablesError(MachineError):
     """libnftables refused a command."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that is there; with flags it may be out of force (dormant) or another program's."""
+
+    family: str
+    name: str
+    flags: int = 0
+
+
+def tables_here() -> list[Table]:
+    """Every table of the namespace that the calling thread is in. Raises OSError.
+
+    Asked of the kernel, since libnftables 1.0.6 writes a table's flags as unreadable JSON.
+    """
+    with open_socket(None, protocol=NETLINK_NETFILTER) as line:
+        return [_table(content) for content in ask(line, _GET_TABLE, bytes(_HEADER_BYTES))]
+
+
+def _table(content: bytes) -> Table:
+    attributes = dict(decode_attributes(content[_HEADER_BYTES:]))
+    name = attributes.get(_NAME, b"").rstrip(b"\0").decode(errors="replace")
+    family = _FAMILIES.get(content[0], str(content[0]))
+    return Table(family, name, int.from_bytes(attributes.get(_FLAGS, b""), "big"))
 
 
 @cache
@@ -79,9 +113,9 @@ def load(namespace: Path | None, text: str) -> None:
     run_in(namespace, lambda: _run(text))
 
 
-def delete(namespace: Path | None, table: str) -> None:
-    """Take table `inet <table>` away if it is there."""
-    identity = {"family": "inet", "name": table}
+def delete(namespace: Path | None, table: str, family: str = OUR_FAMILY) -> None:
+    """Take a table away if it is there."""
+    identity = {"family": family, "name": table}
     commands = [{"add": {"table": identity}}, {"delete": {"table": identity}}]
     run_in(namespace, lambda: _run(json.dumps({"nftables": commands})))
 
@@ -90,34 +124,39 @@ def read(namespace: Path | None, table: str) -> Ruleset:
     """The chains and rules of `inet <table>` in the form that `apply` takes; [] if there is none.
 
     Kernel-made handles and counters' values are left out, so that `canonical` of what is read
-    equals `canonical` of what was applied.
+    equals `canonical` of what was applied. Of a table with flags only these are told: it is not
+    what was applied, whatever is in it.
     """
 
     def listing() -> Ruleset:
-        if table not in _tables():
-            return []
+        found = [one for one in tables_here() if (one.family, one.name) == (OUR_FAMILY, table)]
+        if not found or found[0].flags:
+            return [{"table": {"flags": one.flags}} for one in found]
         return _objects(_run(f"list table inet {table}"))
 
     found = run_in(namespace, listing)
-    return [_plain(entry) for entry in found if "chain" in entry or "rule" in entry]
+    return [_plain(entry) for entry in found if not _is_table_itself(entry)]
+
+
+def _is_table_itself(entry: dict[str, Any]) -> bool:
+    """What a listing begins with; one that was made of a table's flags is kept."""
+    return "metainfo" in entry or entry.get("table", {}).keys() >= {"name"}
 
 
 def tables(namespace: Path | None, prefix: str) -> list[str]:
     """The names of the `inet` tables that begin so."""
-    return sorted(name for name in run_in(namespace, _tables) if name.startswith(prefix))
-
-
-def _tables() -> list[str]:
-    found = (entry["table"] for entry in _objects(_run("list tables")) if "table" in entry)
-    return [str(table["name"]) for table in found if table["family"] == "inet"]
+    found = run_in(namespace, tables_here)
+    ours = (one.name for one in found if one.family == OUR_FAMILY)
+    return sorted(name for name in ours if name.startswith(prefix))
 
 
 def canonical(objects: Ruleset) -> str:
     """One text for a ruleset, whatever the order of its chains: what comparisons are made on."""
+    others = [item for item in objects if not item.keys() & {"chain", "rule"}]
     chains = sorted((item for item in objects if "chain" in item), key=_chain_name)
     rules = [item for item in objects if "rule" in item]
     grouped = sorted(rules, key=lambda item: str(item["rule"]["chain"]))  # stable within a chain
-    return json.dumps([*chains, *grouped], sort_keys=True)
+    return json.dumps([*others, *chains, *grouped], sort_keys=True)
 
 
 def parse(text: str) -> Ruleset:

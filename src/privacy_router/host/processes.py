@@ -36,6 +36,7 @@ _log = structlog.get_logger()
 _OWNER = "PRIVACY_ROUTER_OWNER"
 _NAME = "PRIVACY_ROUTER_PROCESS"
 _FINGERPRINT = "PRIVACY_ROUTER_FINGERPRINT"
+_USER_TICKS = 11  # utime and stime in /proc/PID/stat, counted from the state on; proc_pid_stat(5)
 
 
 @dataclass(frozen=True)
@@ -184,10 +185,19 @@ def open_pidfd(process: Process) -> int | None:
         return None
 
 
-def is_alive(process: Process) -> bool:
-    """Whether it still runs; one that has ended and waits to be collected does not."""
+def is_ended(process: Process) -> bool:
+    """Whether it does nothing any more; that comes before its pidfd tells, as long as a debugger
+    holds one of its threads."""
     try:
-        return _state(Path(f"/proc/{process.pid}")) != "Z"
+        return _state(Path("/proc") / str(process.pid)) in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def is_stopped(process: Process) -> bool:
+    """Whether a signal has stopped it: it lives, and does nothing (SIGSTOP; not: being traced)."""
+    try:
+        return _state(Path("/proc") / str(process.pid)) == "T"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
@@ -200,6 +210,31 @@ def age_s(process: Process) -> float:
         return 0.0
     began_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
     return time.clock_gettime(time.CLOCK_BOOTTIME) - began_s
+
+
+def work_done(process: Process) -> int:
+    """Ticks of a processor that it has used so far; what waits uses none. 0 when it is gone."""
+    try:
+        stat = (Path("/proc") / str(process.pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(map(int, stat.rpartition(")")[2].split()[_USER_TICKS : _USER_TICKS + 2]))
+
+
+def tell(process: Process, owner: str, number: signal.Signals) -> bool:
+    """Send a signal; False when the process is gone, whoever may have its number by now."""
+    descriptor = open_pidfd(process)
+    if descriptor is None:
+        return False
+    try:
+        if _identify(Path("/proc") / str(process.pid), owner) != process:
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def reap(process: Process) -> None:

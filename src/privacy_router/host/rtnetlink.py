@@ -52,6 +52,9 @@ class Verb(IntEnum):
     GETROUTE = 26
     NEWNEIGH = 28
     GETNEIGH = 30
+    NEWRULE = 32
+    DELRULE = 33
+    GETRULE = 34
 
 
 class Flag(IntFlag):
@@ -71,8 +74,10 @@ FIXED_BYTES: Final = {
     **dict.fromkeys((Verb.NEWADDR, Verb.DELADDR, Verb.GETADDR), 8),
     **dict.fromkeys((Verb.NEWROUTE, Verb.DELROUTE, Verb.GETROUTE), 12),
     **dict.fromkeys((Verb.NEWNEIGH, Verb.GETNEIGH), 12),
+    **dict.fromkeys((Verb.NEWRULE, Verb.DELRULE, Verb.GETRULE), 12),
 }
-"""Length of the fixed part before the attributes: ifinfomsg, ifaddrmsg, rtmsg, ndmsg."""
+"""Length of the fixed part before the attributes: ifinfomsg, ifaddrmsg, rtmsg, ndmsg,
+fib_rule_hdr."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +171,28 @@ def open_socket(
         return opened
 
     return run_in(namespace, work)
+
+
+def ask(line: socket.socket, kind: int, content: bytes, flags: Flag = Flag.DUMP) -> list[bytes]:
+    """What the kernel answers to one message of any netlink protocol: the contents of its messages,
+    none to an order (`flags` without DUMP) that it has carried out. Raises OSError.
+
+    What changes while it is listed may be listed half: who has to know asks again.
+    """
+    ordered = not flags & Flag.DUMP
+    wanted = flags | Flag.REQUEST | (Flag.ACK if ordered else Flag(0))
+    line.settimeout(_ANSWER_S)
+    line.send(_HEADER.pack(_HEADER.size + len(content), kind, wanted, 0, 0) + content)
+    found: list[bytes] = []
+    while True:
+        for got, got_flags, _, piece in parts(line.recv(_RECEIVE_BYTES)):
+            if got == _NLMSG_DONE:
+                return found
+            if got == _NLMSG_ERROR:
+                if piece[:4] != bytes(4):
+                    raise _error(got_flags, piece)
+                return found
+            found.append(piece)
 
 
 class Session:

@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from typing import TYPE_CHECKING, Final
 
 from privacy_router.host.namespaces import run_in
 
-_ROOT = Path("/proc/sys/net")
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+_ROOT: Final = "/proc/sys/net"
+_VALUE_BYTES: Final = 4096
 
 
-def read(namespace: Path | None, names: tuple[str, ...]) -> dict[str, str | None]:
-    """The values of settings such as `ipv4/ip_forward`; None for one that does not exist."""
+def read(namespace: Path | None, names: Iterable[str]) -> dict[str, str | None]:
+    """The values of settings such as `ipv4/ip_forward`; None for one that does not exist.
 
-    def work() -> dict[str, str | None]:
-        return {name: _read_one(_ROOT / name) for name in names}
+    Raises OSError. Hundreds are read every second, so this keeps to system calls.
+    """
+    return run_in(namespace, lambda: read_here(names))
 
-    return run_in(namespace, work)
+
+def read_here(names: Iterable[str]) -> dict[str, str | None]:
+    """The same in the namespace that the calling thread is in."""
+    return {name: _read_one(f"{_ROOT}/{name}") for name in names}
 
 
-def _read_one(path: Path) -> str | None:
+def _read_one(path: str) -> str | None:
     try:
-        return path.read_text().strip()
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    try:
+        return os.read(handle, _VALUE_BYTES).decode().strip()
+    finally:
+        os.close(handle)
 
 
-def write(namespace: Path | None, values: dict[str, str]) -> None:
+def write(namespace: Path | None, values: Mapping[str, str]) -> None:
     """Set the given settings. Raises OSError for one that does not exist."""
 
     def work() -> None:
         for name, value in values.items():
-            (_ROOT / name).write_text(value)
+            _write_one(f"{_ROOT}/{name}", value)
 
     run_in(namespace, work)
+
+
+def _write_one(path: str, value: str) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(handle, f"{value}\n".encode())  # an empty value is written as an empty line
+    finally:
+        os.close(handle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -43,7 +43,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Route:
-    """A route; `gateway` and `device` both None means: unreachable (a refusal, not a way out)."""
+    """A route; `gateway` and `device` both None means: unreachable (a refusal, not a way out).
+
+    `extra`: the kernel's message of one that has more than can be said here, so another program's.
+    """
 
     destination: Network
     gateway: Address | None = None
@@ -52,6 +55,7 @@ class Route:
     kind: str = "unicast"
     metric: int = 0
     mtu_bytes: int | None = None
+    extra: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Routes:
 
 @dataclass(frozen=True)
 class Rule:
-    """A policy routing rule; the lower the priority the earlier it is asked."""
+    """A policy routing rule; the lower the priority the earlier it is asked. `extra`: see Route."""
 
     priority: int
     table: int
@@ -82,6 +86,7 @@ class Rule:
     destination: Network | None = None
     input_device: str | None = None
     mark: int | None = None
+    extra: bytes = field(default=b"", repr=False)
 
 
 KERNELS_RULES = (

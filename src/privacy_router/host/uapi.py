@@ -16,10 +16,13 @@ Endpoint = tuple[IPv4Address | IPv6Address, int]
 
 _KEY_BYTES = 32
 _LAST_PORT = 65535
+NO_KEY = base64.b64encode(bytes(_KEY_BYTES)).decode()
+"""What the protocol writes for "no pre-shared key"."""
 
 
 class UapiError(MachineError):
-    """The WireGuard process sent something that is not its protocol, or refused a request."""
+    """The WireGuard process does not answer in time, sent something that is not its protocol, or
+    refused a request."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,23 @@ class WireGuardPeer:
 
 @dataclass(frozen=True)
 class WireGuardConfig:
-    """What a device is told; `listen_port` 0 lets the kernel choose."""
+    """What a device is told; `listen_port` 0 lets the kernel choose, `firewall_mark` 0 is none.
+
+    The mark is on every packet that the device's UDP sockets send.
+    """
 
     private_key: str = field(repr=False)
     peers: tuple[WireGuardPeer, ...]
     listen_port: int = 0
+    firewall_mark: int = 0
 
 
 @dataclass(frozen=True)
 class PeerStatus:
-    """A peer as the device sees it; `last_handshake` in seconds since the epoch, 0 for never."""
+    """A peer as the device sees it; `last_handshake` in seconds since the epoch, 0 for never.
+
+    The pre-shared key is read for comparison only and never shown.
+    """
 
     public_key: str
     endpoint: Endpoint | None
@@ -53,6 +63,7 @@ class PeerStatus:
     last_handshake: float
     rx_bytes: int
     tx_bytes: int
+    preshared_key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,7 @@ class DeviceStatus:
     private_key: str = field(repr=False)
     listen_port: int
     peers: tuple[PeerStatus, ...]
+    firewall_mark: int = 0
 
     def peer(self, public_key: str) -> PeerStatus | None:
         """The peer of that key."""
@@ -74,6 +86,7 @@ def encode_set(config: WireGuardConfig) -> bytes:
         "set=1",
         f"private_key={_to_hex(config.private_key)}",
         f"listen_port={config.listen_port}",
+        f"fwmark={config.firewall_mark}",
         "replace_peers=true",
     ]
     for peer in config.peers:
@@ -82,9 +95,10 @@ def encode_set(config: WireGuardConfig) -> bytes:
 
 
 def _peer_lines(peer: WireGuardPeer) -> list[str]:
-    lines = [f"public_key={_to_hex(peer.public_key)}"]
-    if peer.preshared_key is not None:
-        lines.append(f"preshared_key={_to_hex(peer.preshared_key)}")
+    lines = [
+        f"public_key={_to_hex(peer.public_key)}",
+        f"preshared_key={_to_hex(peer.preshared_key or NO_KEY)}",
+    ]
     if peer.endpoint is not None:
         lines.append(f"endpoint={format_endpoint(peer.endpoint)}")
     lines += [
@@ -98,6 +112,11 @@ def _peer_lines(peer: WireGuardPeer) -> list[str]:
 def encode_update_peer(peer: WireGuardPeer) -> bytes:
     """The request that adds or changes one peer and leaves the others as they are."""
     return ("\n".join(["set=1", *_peer_lines(peer)]) + "\n\n").encode()
+
+
+def encode_set_mark(mark: int) -> bytes:
+    """The request that changes the mark on the device's packets and nothing else."""
+    return f"set=1\nfwmark={mark}\n\n".encode()
 
 
 def encode_remove_peer(public_key: str) -> bytes:
@@ -142,6 +161,7 @@ def _decode(text: str) -> DeviceStatus:
         private_key=_to_base64(device["private_key"]) if "private_key" in device else "",
         listen_port=int(device.get("listen_port", "0")),
         peers=tuple(_decode_peer(fields) for fields in peers),
+        firewall_mark=int(device.get("fwmark", "0")),
     )
 
 
@@ -157,7 +177,13 @@ def _decode_peer(fields: list[tuple[str, str]]) -> PeerStatus:
         last_handshake=seconds + nanoseconds / 1e9,
         rx_bytes=int(single.get("rx_bytes", "0")),
         tx_bytes=int(single.get("tx_bytes", "0")),
+        preshared_key=known_key(_to_base64(single.get("preshared_key", ""))),
     )
+
+
+def known_key(key: str) -> str | None:
+    """A pre-shared key as it was read; the one of zeros, and an empty one, are none."""
+    return None if key in ("", NO_KEY) else key
 
 
 def format_endpoint(endpoint: Endpoint) -> str:

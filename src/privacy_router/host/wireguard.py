@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import errno
 import socket
+import time
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -20,14 +21,21 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from privacy_router.host import uapi
 from privacy_router.host.namespaces import run_in
 from privacy_router.host.netlink_library import NetlinkError, wireguard_session
-from privacy_router.host.uapi import DeviceStatus, PeerStatus, WireGuardConfig, WireGuardPeer
+from privacy_router.host.uapi import (
+    DeviceStatus,
+    PeerStatus,
+    UapiError,
+    WireGuardConfig,
+    WireGuardPeer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _HERE = Path("/proc/self/ns/net")  # named, so that the work gets a thread of its own
 UAPI_DIR = Path("/var/run/wireguard")
-_UAPI_TIMEOUT_S = 3.0
+_UAPI_TIMEOUT_S = 1.0
+"""For a whole question and its answer: a process that is stopped must not hold up its asker."""
 _ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
 
 
@@ -67,7 +75,15 @@ class WireGuardBackend(ABC):
 
     @abstractmethod
     def apply(self, name: str, namespace: Path | None, config: WireGuardConfig) -> None:
-        """Make the device's whole configuration be `config`. Raises OSError, UapiError."""
+        """Make the device's whole configuration be `config`; sessions begin anew.
+
+        Raises OSError, UapiError.
+        """
+
+    @abstractmethod
+    def set_mark(self, name: str, namespace: Path | None, mark: int) -> None:
+        """Mark what the device's sockets send (0: not); sessions go on. Raises OSError,
+        UapiError."""
 
     @abstractmethod
     def update_peer(self, name: str, namespace: Path | None, peer: WireGuardPeer) -> None:
@@ -79,7 +95,10 @@ class WireGuardBackend(ABC):
 
     @abstractmethod
     def read(self, name: str, namespace: Path | None) -> DeviceStatus | None:
-        """The device's status, or None when there is no such device (or nobody behind it)."""
+        """The device's status, or None when there is no such device (or no process behind it).
+
+        Raises OSError, and UapiError for a process that does not answer.
+        """
 
 
 class UserspaceWireGuard(WireGuardBackend):
@@ -93,6 +112,11 @@ class UserspaceWireGuard(WireGuardBackend):
         """Send the whole configuration."""
         del namespace  # the socket is a path, the same in every network namespace
         uapi.decode_untrusted(self._ask(name, uapi.encode_set(config)))
+
+    def set_mark(self, name: str, namespace: Path | None, mark: int) -> None:
+        """Send the mark."""
+        del namespace
+        uapi.decode_untrusted(self._ask(name, uapi.encode_set_mark(mark)))
 
     def update_peer(self, name: str, namespace: Path | None, peer: WireGuardPeer) -> None:
         """Send one peer."""
@@ -113,17 +137,34 @@ class UserspaceWireGuard(WireGuardBackend):
             return None
 
     def _ask(self, name: str, request: bytes) -> bytes:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_UAPI_TIMEOUT_S)
-            connection.connect(str(UAPI_DIR / f"{name}.sock"))
-            connection.sendall(request)
-            answer = bytearray()
-            while not answer.endswith(b"\n\n"):
-                piece = connection.recv(65536)
-                if not piece or len(answer) > _ANSWER_LIMIT_BYTES:
-                    raise ConnectionResetError(errno.ECONNRESET, "the WireGuard process hung up")
-                answer += piece
-            return bytes(answer)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                return _converse(connection, UAPI_DIR / f"{name}.sock", request)
+        except TimeoutError:
+            raise UapiError(
+                f"the WireGuard process {name} does not answer within {_UAPI_TIMEOUT_S:g} s",
+                remedy="the node replaces it; if it stays silent, look at its log",
+                retryable=True,
+            ) from None
+
+
+def _converse(connection: socket.socket, path: Path, request: bytes) -> bytes:
+    """Raises TimeoutError when the answer is not whole in time, other OSErrors."""
+    deadline = time.monotonic() + _UAPI_TIMEOUT_S
+    connection.settimeout(_UAPI_TIMEOUT_S)
+    connection.connect(str(path))
+    connection.sendall(request)
+    answer = bytearray()
+    while not answer.endswith(b"\n\n"):
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        connection.settimeout(left_s)
+        piece = connection.recv(65536)
+        if not piece or len(answer) > _ANSWER_LIMIT_BYTES:
+            raise ConnectionResetError(errno.ECONNRESET, "the WireGuard process hung up")
+        answer += piece
+    return bytes(answer)
 
 
 class KernelWireGuard(WireGuardBackend):
@@ -134,15 +175,23 @@ class KernelWireGuard(WireGuardBackend):
         del name
 
     def apply(self, name: str, namespace: Path | None, config: WireGuardConfig) -> None:
-        """Set key and port, drop the peers that are not wanted, then add the others."""
-        wanted = {peer.public_key for peer in config.peers}
+        """Drop all peers, set key, port and mark, then add the peers that are wanted."""
         found = self.read(name, namespace)
-        _set(name, namespace, private_key=config.private_key, listen_port=config.listen_port)
         for peer in found.peers if found is not None else ():
-            if peer.public_key not in wanted:
-                self.remove_peer(name, namespace, peer.public_key)
+            self.remove_peer(name, namespace, peer.public_key)
+        _set(
+            name,
+            namespace,
+            private_key=config.private_key,
+            listen_port=config.listen_port,
+            fwmark=config.firewall_mark,
+        )
         for wanted_peer in config.peers:
             self.update_peer(name, namespace, wanted_peer)
+
+    def set_mark(self, name: str, namespace: Path | None, mark: int) -> None:
+        """Set the mark."""
+        _set(name, namespace, fwmark=mark)
 
     def update_peer(self, name: str, namespace: Path | None, peer: WireGuardPeer) -> None:
         """Set one peer."""
@@ -181,9 +230,8 @@ def _peer_request(peer: WireGuardPeer) -> dict[str, Any]:
         "persistent_keepalive": peer.keepalive_s,
         "replace_allowed_ips": True,
         "allowed_ips": [str(network) for network in peer.allowed_ips],
+        "preshared_key": peer.preshared_key or uapi.NO_KEY,
     }
-    if peer.preshared_key is not None:
-        request["preshared_key"] = peer.preshared_key
     if peer.endpoint is not None:
         address, port = peer.endpoint
         request |= {"endpoint_addr": str(address), "endpoint_port": port}
@@ -206,6 +254,7 @@ def _device_status(messages: Sequence[Any]) -> DeviceStatus:
         private_key=_text(first.get_attr("WGDEVICE_A_PRIVATE_KEY")),
         listen_port=int(first.get_attr("WGDEVICE_A_LISTEN_PORT") or 0),
         peers=tuple(peers.values()),
+        firewall_mark=int(first.get_attr("WGDEVICE_A_FWMARK") or 0),
     )
 
 
@@ -222,6 +271,7 @@ def _peer_status(peer: Any) -> PeerStatus:
         last_handshake=float(handshake.get("tv_sec", 0)) + handshake.get("tv_nsec", 0) / 1e9,
         rx_bytes=int(peer.get_attr("WGPEER_A_RX_BYTES") or 0),
         tx_bytes=int(peer.get_attr("WGPEER_A_TX_BYTES") or 0),
+        preshared_key=uapi.known_key(_text(peer.get_attr("WGPEER_A_PRESHARED_KEY"))),
     )
 
 

@@ -13,13 +13,19 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from privacy_router.errors import MachineError, MissingPrerequisiteError, PrivacyRouterError
-from privacy_router.host import namespaces, nftables, processes, sysctl
+from privacy_router.errors import (
+    FAILURES,
+    MachineError,
+    MissingPrerequisiteError,
+    PrivacyRouterError,
+)
+from privacy_router.host import foreign, namespaces, nftables, processes, sysctl
 from privacy_router.host.files import make_directory, write_private
 from privacy_router.host.netlink import Netlink
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
+from privacy_router.plan.settings import is_everywhere
 from privacy_router.plan.stages import is_guard
 from privacy_router.plan.state import HOST, Change, Device, Key, Kind
 
@@ -34,10 +40,26 @@ _OVS_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 _FIRST, _REMOVAL, _LAST = -2, -1, max(Kind) + 1
 _APPEAR_TIMEOUT_S = 5.0
 _POLL_S = 0.005
+_GUARDS = frozenset({Kind.NAMESPACE, Kind.SETTING, Kind.FIREWALL, Kind.RULE})
+_OPENING = frozenset(
+    {
+        Kind.DEVICE,
+        Kind.DEVICE_SETTING,
+        Kind.ADDRESS,
+        Kind.NEIGHBOUR,
+        Kind.ROUTE,
+        Kind.TUNNEL,
+    }
+)
+_NAMED_FAILURES = 5
 
 
 class ApplyError(PrivacyRouterError):
     """A change could not be made."""
+
+
+class _StoppedError(ApplyError):
+    """Told to make no further change."""
 
 
 class Applier:
@@ -53,22 +75,30 @@ class Applier:
         self._bridge_job: Future[None] | None = None
         self._tunnels = TunnelApplier(desired, machine)
         self._sessions: dict[Path | None, Netlink] = {}
+        self._failures: list[PrivacyRouterError] = []
+        self._shut: dict[str, Kind] = {}
         self._background = ThreadPoolExecutor(1, "bridge")
         self._stopped = threading.Event()
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make the changes in the order given, but for the guard and what needs each other.
 
-        Raises ApplyError for what could not be made, and when told to stop before all was.
+        A change that cannot be made does not hold up the others, except where it guards them: a
+        namespace whose settings, firewall or rules are not right gets no device, address or route.
+        What it would get is left for the next time; what is to be taken out of it, is.
+        Raises ApplyError that names what could not be made, and when told to stop before all was;
+        for a single failure that is not the machine's (a program is missing …) the error itself.
         """
         try:
             self._apply(changes)
-            self._join_bridge_job()
+            self._try(self._join_bridge_job)
         finally:
             self._background.shutdown()
             for session in self._sessions.values():
                 session.close()
             self._sessions.clear()
+        if self._failures:
+            raise _one_error(self._failures)
 
     def stop(self) -> None:
         """Make no further change; for another thread to say."""
@@ -76,7 +106,7 @@ class Applier:
 
     def _go_on(self) -> None:
         if self._stopped.is_set():
-            raise ApplyError("stopped before all changes were made")
+            raise _StoppedError("stopped before all changes were made")
 
     def _await(self, condition: Callable[[], bool], complaint: str) -> None:
         deadline = time.monotonic() + _APPEAR_TIMEOUT_S
@@ -106,17 +136,32 @@ class Applier:
             Kind.NEIGHBOUR: self._neighbour,
             Kind.ROUTE: self._route,
             Kind.TUNNEL: self._tunnels.apply,
+            Kind.FOREIGN: self._foreign,
         }
         for change in self._ordered(changes):
             self._go_on()
-            try:
-                steps[change.key.kind](change)
-            except (OSError, MachineError) as error:
-                raise ApplyError(
-                    f"could not {change.verb} {change.key.kind.name.lower()} {change.key.name}"
-                    f" in {change.key.where}: {error}",
-                    retryable=True,
-                ) from error
+            if change.after is not None and self._is_held(change):
+                continue
+            if not self._try(steps[change.key.kind], change) and change.key.kind in _GUARDS:
+                self._shut.setdefault(change.key.where, change.key.kind)
+
+    def _is_held(self, change: Change) -> bool:
+        """Whether what guards this item, or its namespace itself, could not be made."""
+        guard = self._shut.get(change.key.where)
+        return guard is not None and (guard is Kind.NAMESPACE or change.key.kind in _OPENING)
+
+    def _try(self, step: Callable[..., None], *change: Change) -> bool:
+        """Whether it could be done; what went wrong is told at the end, each thing once."""
+        try:
+            step(*change)
+        except _StoppedError:
+            raise
+        except FAILURES as error:
+            told = _told(error, *change)
+            if told not in self._failures:
+                self._failures.append(told)
+            return False
+        return True
 
     def _ordered(self, changes: Sequence[Change]) -> list[Change]:
         """As given, but the guard around all else, processes in the order in which they need each
@@ -150,10 +195,19 @@ class Applier:
             return
         if change.key.where == HOST:
             self._machine.borrowed.note(change.key.name, change.before)
-        sysctl.write(self._path(change), {change.key.name: change.after})
+        try:
+            sysctl.write(self._path(change), {change.key.name: change.after})
+        except FileNotFoundError:
+            if is_everywhere(change.key.name):
+                raise
+
+    def _foreign(self, change: Change) -> None:
+        foreign.remove(namespaces.path_of(change.key.where), change.before)
 
     def _firewall(self, change: Change) -> None:
-        if change.after is None:
+        if isinstance(change.before, nftables.Table):
+            nftables.delete(self._path(change), change.before.name, change.before.family)
+        elif change.after is None:
             nftables.delete(self._path(change), change.key.name)
         else:
             nftables.apply(self._path(change), change.key.name, nftables.parse(change.after))
@@ -313,6 +367,31 @@ class Applier:
             netlink.delete_route(change.before)
         if change.after is not None:
             netlink.replace_route(change.after)
+
+
+def _told(error: Exception, *change: Change) -> PrivacyRouterError:
+    """The error as the caller is told of it: those of the machine with what was tried."""
+    if isinstance(error, PrivacyRouterError) and not isinstance(error, MachineError):
+        return error
+    tried = "".join(
+        f"could not {one.verb} {one.key.kind.name.lower()} {one.key.name} in {one.key.where}: "
+        for one in change
+    )
+    told = ApplyError(f"{tried}{error}", retryable=True)
+    told.__cause__ = error
+    return told
+
+
+def _one_error(failures: Sequence[PrivacyRouterError]) -> PrivacyRouterError:
+    if len(failures) == 1:
+        return failures[0]
+    named = "; ".join(error.message for error in failures[:_NAMED_FAILURES])
+    more = len(failures) - _NAMED_FAILURES
+    return ApplyError(
+        f"{named}; and {more} more" if more > 0 else named,
+        remedy=next((error.remedy for error in failures if error.remedy), ""),
+        retryable=all(error.retryable for error in failures),
+    )
 
 
 def _create_ovs_database(home: Path) -> None:

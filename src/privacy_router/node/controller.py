@@ -22,10 +22,12 @@ from privacy_router.node import converge, places
 from privacy_router.node.apply import ApplyError
 from privacy_router.node.engine import FlowEngine
 from privacy_router.node.health import HealthWatch
+from privacy_router.node.liveness import Liveness
 from privacy_router.node.network_watch import NetworkWatch
 from privacy_router.node.observe import read_bridge
 from privacy_router.node.supervision import Supervisor, words
 from privacy_router.node.tunnels import EndpointMemory
+from privacy_router.node.unheard_watch import UnheardWatch
 from privacy_router.ovsdb.watch import BridgeWatch
 from privacy_router.plan.chain import GATEWAY_NAMESPACE, NAMESPACES
 from privacy_router.plan.state import HOST, summary
@@ -92,6 +94,7 @@ class Controller:
     _stopping: bool = False
     _reload_asked: bool = True  # clients may have come since `desired` was worked out
     _watched: dict[int, int] = field(default_factory=dict)
+    _alive: dict[int, processes.Process] = field(default_factory=dict)
     _supervisor: Supervisor = field(init=False)
     health: HealthWatch = field(init=False)
     _told: str = ""
@@ -137,6 +140,8 @@ class Controller:
             self._supervisor.keep("the run directory", self._watch_places)
             self._supervisor.keep("the namespaces", network.run)
             self._supervisor.keep("what passes", self.health.run)
+            self._supervisor.keep("what no event tells of", self._watch_unheard)
+            self._supervisor.keep("whether processes serve", self._watch_liveness)
             on_ready()
             await self._keep(engine, network)
         finally:
@@ -179,6 +184,13 @@ class Controller:
 
     async def _watch_places(self) -> None:
         await places.watch(self.machine, lambda: self.desired, self._hear)
+
+    async def _watch_unheard(self) -> None:
+        await UnheardWatch(lambda: self.desired, self.machine, self._hear).run()
+
+    async def _watch_liveness(self) -> None:
+        running = self._alive.values
+        await Liveness(lambda: self.desired, self.machine, running, self._hear).run()
 
     def stop(self) -> None:
         """Have `run` return; the node stays as it is."""
@@ -301,10 +313,12 @@ class Controller:
                 descriptor = processes.open_pidfd(process)
                 if descriptor is not None:
                     self._watched[process.pid] = descriptor
+                    self._alive[process.pid] = process
                     loop.add_reader(descriptor, self._ended, loop, process)
 
     def _ended(self, loop: asyncio.AbstractEventLoop, process: processes.Process) -> None:
         descriptor = self._watched.pop(process.pid)
+        del self._alive[process.pid]
         loop.remove_reader(descriptor)
         os.close(descriptor)
         processes.reap(process)

@@ -80,9 +80,11 @@ class NetworkWatch:
     def _listen(self, name: str, path: Path | None, inode: int) -> None:
         groups = _GROUPS.get(name, EVERYTHING)
         where = name or "the host"
+        # the host's other tables are none of the node's business; a hop's are not to be there
+        tables = TABLE if path is None else ""
         watches = {
             f"the network of {where}": lambda: self._hear(where, changes(path, groups)),
-            f"the firewall of {where}": lambda: self._hear(where, table_changes(path, TABLE)),
+            f"the firewall of {where}": lambda: self._hear(where, table_changes(path, tables)),
         }
         for watch, work in watches.items():
             self._supervisor.keep(watch, work)

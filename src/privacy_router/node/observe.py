@@ -7,24 +7,22 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from privacy_router.errors import StorageError
-from privacy_router.host import namespaces, nftables, processes, sysctl
+from privacy_router.host import namespaces, nftables, processes
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.wireguard import public_key_of
 from privacy_router.node.places import is_reachable
+from privacy_router.node.unheard import observe_place, observe_tunnels
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.plan.chain import NAMESPACES, SWITCH_NAMESPACE
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.plan.namespace import route_name, rule_name
-from privacy_router.plan.state import HOST, Device, Key, Kind, PeerState, TunnelState
+from privacy_router.plan.state import HOST, Device, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
-    from pathlib import Path
 
     from privacy_router.host.topology import Link, Routes
-    from privacy_router.host.uapi import DeviceStatus
     from privacy_router.node.machine import Machine
     from privacy_router.ovsdb.model import BridgeRow
     from privacy_router.plan.state import NodeState
@@ -42,7 +40,7 @@ def observe(desired: NodeState, machine: Machine) -> Items:
         items.update(_namespace(name, desired))
     items.update(_host(desired, machine))
     items.update(_bridge(desired, machine))
-    items.update(_tunnels(desired, machine))
+    items.update(observe_tunnels(desired, machine))
     return items
 
 
@@ -71,8 +69,7 @@ def _namespace(name: str, desired: NodeState) -> Items:
     if key not in desired.items:
         return {key: True}
     path = namespaces.path_of(name)
-    items: Items = {key: True}
-    items.update(_settings(name, path, desired))
+    items: Items = {key: True, **observe_place(name, desired)}
     ruleset = nftables.read(path, TABLE)
     if ruleset:
         items[Key(Kind.FIREWALL, name, TABLE)] = nftables.canonical(ruleset)
@@ -88,7 +85,7 @@ def _namespace(name: str, desired: NodeState) -> Items:
 
 def _host(desired: NodeState, machine: Machine) -> Items:
     """The few items in the host's own namespace; all else there is none of the node's business."""
-    items: Items = dict(_settings(HOST, None, desired, _noted(machine)))
+    items: Items = observe_place(HOST, desired, _noted(machine))
     for table in (TABLE, *nftables.tables(None, GUARD_PREFIX)):
         ruleset = nftables.read(None, table)
         if ruleset:
@@ -110,21 +107,6 @@ def _noted(machine: Machine) -> list[str]:
     except StorageError as error:
         _log.debug("no settings of the host are known", reason=error.message)
         return []
-
-
-def _settings(
-    name: str, path: Path | None, desired: NodeState, borrowed: Collection[str] = ()
-) -> Iterator[tuple[Key, Any]]:
-    """The settings that are desired, and those of the host that were changed earlier."""
-    wanted = {setting: Key(Kind.DEVICE_SETTING, name, setting) for setting in borrowed}
-    wanted |= {
-        key.name: key
-        for key in desired.items
-        if key.kind in (Kind.SETTING, Kind.DEVICE_SETTING) and key.where == name
-    }
-    for setting, value in sysctl.read(path, tuple(wanted)).items():
-        if value is not None:
-            yield wanted[setting], value
 
 
 def _devices(name: str, links: Mapping[str, Link], desired: NodeState) -> Iterator[tuple[Key, Any]]:
@@ -181,21 +163,3 @@ def read_bridge(name: str, machine: Machine, ports: Collection[str] = ()) -> Bri
     except OvsdbError:
         return None  # a socket that a killed server left behind; its process shows as missing
     return row if row is not None and (row.ours or machine.facts.private_ovs) else None
-
-
-def _tunnels(desired: NodeState, machine: Machine) -> Iterator[tuple[Key, Any]]:
-    for key in desired.items:
-        if key.kind is Kind.TUNNEL and namespaces.exists(key.where):
-            status = machine.wireguard.read(key.name, namespaces.path_of(key.where))
-            if status is not None and status.private_key:
-                yield key, _tunnel_state(status, desired.items[key])
-
-
-def _tunnel_state(status: DeviceStatus, wanted: TunnelState) -> TunnelState:
-    return TunnelState(
-        public_key=public_key_of(status.private_key),
-        listen_port=status.listen_port if wanted.listen_port is not None else None,
-        peers={
-            peer.public_key: PeerState(peer.allowed_ips, peer.keepalive_s) for peer in status.peers
-        },
-    )

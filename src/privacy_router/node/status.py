@@ -11,6 +11,7 @@ from privacy_router.errors import RemoteServiceError
 from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.ping import echo_rtt_ms
+from privacy_router.host.uapi import UapiError, format_endpoint
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import make_engine
 from privacy_router.node.converge import observe_all
@@ -273,7 +274,10 @@ def _devices(machine: Machine, chain: Chain) -> dict[str, DeviceStatus]:
     ):
         if station is not None:
             namespace = namespaces.path_of(f"{station.namespace}")
-            status = machine.wireguard.read(tunnel, namespace) if namespace.exists() else None
+            try:
+                status = machine.wireguard.read(tunnel, namespace) if namespace.exists() else None
+            except UapiError:
+                continue  # that it does not answer is among the differences
             if status is not None:
                 found[hop] = status
     return found
@@ -347,8 +351,6 @@ def _counters(station: Station) -> tuple[int, int]:
 
 
 def _clients(known: Any, device: DeviceStatus | None) -> list[ClientStatus]:
-    from privacy_router.host.uapi import format_endpoint
-
     found = []
     for client in known:
         peer = device.peer(client.public_key) if device is not None else None

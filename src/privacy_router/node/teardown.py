@@ -112,7 +112,7 @@ def _stop(steps: _Steps, found: list[Process]) -> None:
     for process in found:
         with steps.step(f"the process {process.name}"):
             processes.stop(process)
-            if processes.is_alive(process):
+            if not processes.is_ended(process):
                 raise PrivacyRouterError(
                     f"process {process.pid} does not end",
                     remedy="see what it waits for; if it hangs in the kernel, restart the machine",

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import structlog
 
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host import namespaces, uapi
 from privacy_router.host.files import read_bounded, write_private
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer
+from privacy_router.host.uapi import format_endpoint
 from privacy_router.json_input import read_json_untrusted
 from privacy_router.plan.chain import GATEWAY_TUNNEL
+from privacy_router.plan.state import TunnelState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from privacy_router.host.uapi import Endpoint
+    from privacy_router.host.uapi import Endpoint, WireGuardConfig, WireGuardPeer
     from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import Change, DesiredState
+    from privacy_router.plan.state import Change, DesiredState, PeerState
+
+_log = structlog.get_logger()
 
 _DISCARD_PORT = 9
 _NOTE_LIMIT_BYTES = 16 * 1024 * 1024
@@ -40,40 +46,59 @@ class TunnelApplier:
                     netlink.add_wireguard(name)
 
     def apply(self, change: Change) -> None:
-        """Tell the device; sessions with peers that do not change go on undisturbed."""
+        """Tell the device; sessions with peers that do not change go on undisturbed.
+
+        With another key or port than it had, sessions begin anew: the peers' are of no use, and
+        they answer to where they last heard from. Raises OSError, UapiError.
+        """
         if change.after is None:
             return  # it goes with its process or its namespace
         name, namespace = change.key.name, namespaces.path_of(change.key.where)
-        config = self._desired.tunnels[name]
-        before = change.before
-        if before is None or (before.public_key, before.listen_port) != (
-            change.after.public_key,
-            change.after.listen_port,
-        ):
-            self._machine.wireguard.apply(name, namespace, self._with_endpoints(name, config))
+        config = self._with_endpoints(name, self._desired.tunnels[name])
+        before, after = change.before, change.after
+        if not isinstance(before, TunnelState) or _identity(before) != _identity(after):
+            self._machine.wireguard.apply(name, namespace, config)
             return
-        for peer in config.peers:
-            if before.peers.get(peer.public_key) != change.after.peers[peer.public_key]:
-                self._machine.wireguard.update_peer(name, namespace, peer)
-        for key in before.peers.keys() - change.after.peers.keys():
+        if before.firewall_mark != after.firewall_mark:
+            self._machine.wireguard.set_mark(name, namespace, after.firewall_mark)
+        for key in before.peers.keys() - after.peers.keys():
             self._machine.wireguard.remove_peer(name, namespace, key)
+        for peer in config.peers:
+            found = before.peers.get(peer.public_key)
+            if found is None:
+                self._machine.wireguard.update_peer(name, namespace, peer)
+            elif found != after.peers[peer.public_key]:
+                self._put_right(name, namespace, peer, found)
+
+    def _put_right(self, name: str, namespace: Path, peer: WireGuardPeer, found: PeerState) -> None:
+        """A peer that may move stays where it is; one that may not is put back."""
+        if name == GATEWAY_TUNNEL:
+            peer = replace(peer, endpoint=None)
+        _tell_of_move(name, found.endpoint, peer.endpoint)
+        self._machine.wireguard.update_peer(name, namespace, peer)
 
     def _with_endpoints(self, name: str, config: WireGuardConfig) -> WireGuardConfig:
         """A gateway that is made anew is told where its clients were, so that it can call them."""
         if name != GATEWAY_TUNNEL:
             return config
         known = load_endpoints(self._machine.paths.endpoints)
-        peers = tuple(
-            WireGuardPeer(
-                public_key=peer.public_key,
-                allowed_ips=peer.allowed_ips,
-                endpoint=known.get(peer.public_key),
-                preshared_key=peer.preshared_key,
-                keepalive_s=peer.keepalive_s,
-            )
-            for peer in config.peers
-        )
-        return WireGuardConfig(config.private_key, peers, config.listen_port)
+        peers = tuple(replace(peer, endpoint=known.get(peer.public_key)) for peer in config.peers)
+        return replace(config, peers=peers)
+
+
+def _identity(device: TunnelState) -> tuple[str, int | None]:
+    return device.public_key, device.listen_port
+
+
+def _tell_of_move(name: str, found: Endpoint | None, wanted: Endpoint | None) -> None:
+    if wanted is None or found == wanted:
+        return
+    _log.warning(
+        "a tunnel led elsewhere and is put back",
+        tunnel=name,
+        found=format_endpoint(found) if found is not None else "nowhere",
+        put_back=format_endpoint(wanted),
+    )
 
 
 def load_endpoints(path: Path) -> dict[str, Endpoint]:

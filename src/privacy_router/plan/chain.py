@@ -34,6 +34,8 @@ NAMESPACES = (
 """Every namespace that a node may have; others of that prefix are none of its business."""
 GATEWAY_TUNNEL = "wg100"
 WARP_TUNNEL = "wgcf"
+WARP_SOCKET_MARK = 0x70720001
+"""The firewall mark on what the sockets of WARP's device send; "pr" and a number."""
 EXIT_PORT = "pr-exit"
 WARP_SOCKET_MARK = 0x70720001
 """Firewall mark of the sockets of WARP's device; the host's guard knows its packets by it."""

@@ -18,7 +18,12 @@ from privacy_router.ovsdb.model import BridgeSpec, PortSpec
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.plan import chain as chains
 from privacy_router.plan import hops
-from privacy_router.plan.chain import GATEWAY_TUNNEL, SWITCH_NAMESPACE, WARP_TUNNEL
+from privacy_router.plan.chain import (
+    GATEWAY_TUNNEL,
+    SWITCH_NAMESPACE,
+    WARP_SOCKET_MARK,
+    WARP_TUNNEL,
+)
 from privacy_router.plan.guard import host_guard
 from privacy_router.plan.namespace import anywhere
 from privacy_router.plan.state import (
@@ -29,6 +34,7 @@ from privacy_router.plan.state import (
     NodeState,
     PeerState,
     PlannedState,
+    SecretTag,
     TunnelState,
 )
 
@@ -138,7 +144,7 @@ def _warp_device(tunnel: WarpTunnel) -> WireGuardConfig:
         endpoint=tunnel.endpoint,
         keepalive_s=tunnel.keepalive_s,
     )
-    return WireGuardConfig(tunnel.private_key, (peer,))
+    return WireGuardConfig(tunnel.private_key, (peer,), firewall_mark=WARP_SOCKET_MARK)
 
 
 def _tunnel_items(chain: Chain, tunnels: dict[str, WireGuardConfig]) -> Items:
@@ -156,9 +162,15 @@ def tunnel_state(device: WireGuardConfig) -> TunnelState:
         public_key=public_key_of(device.private_key),
         listen_port=device.listen_port or None,
         peers={
-            peer.public_key: PeerState(frozenset(peer.allowed_ips), peer.keepalive_s)
+            peer.public_key: PeerState(
+                frozenset(peer.allowed_ips),
+                peer.keepalive_s,
+                SecretTag.of(peer.preshared_key),
+                peer.endpoint,
+            )
             for peer in device.peers
         },
+        firewall_mark=device.firewall_mark,
     )
 
 

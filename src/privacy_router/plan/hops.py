@@ -18,7 +18,6 @@ from privacy_router.plan.namespace import (
     NamespaceItems,
     anywhere,
     networks_of,
-    settings,
 )
 from privacy_router.plan.state import HOST
 
@@ -36,8 +35,7 @@ TPROXY = 104
 
 def gateway(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Items:
     """The gateway: what clients send goes to the next hop, whatever its destination."""
-    space = NamespaceItems(f"{station.namespace}")
-    space.sysctl(settings(forwards=True))
+    space = NamespaceItems(f"{station.namespace}", forwards=True)
     space.firewall(firewall.gateway(GATEWAY_TUNNEL, station.port, chain.clients))
     space.join_segment(station, chain, TRANSIT_MTU_BYTES)
     space.device(GATEWAY_TUNNEL, None, client_mtu_bytes(config))
@@ -52,8 +50,7 @@ def gateway(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Item
 
 def warp(chain: Chain, station: Station, tunnel: WarpTunnel) -> Items:
     """The WARP hop: the turn from the gateway to XRay and back, and the way into the tunnel."""
-    space = NamespaceItems(f"{station.namespace}")
-    space.sysctl(settings(forwards=True))
+    space = NamespaceItems(f"{station.namespace}", forwards=True)
     senders = networks_of(i.ip for i in chain.xray.interfaces) if chain.xray else chain.clients
     space.firewall(
         firewall.warp(
@@ -96,8 +93,7 @@ def xray(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Items:
     """The XRay hop: clients' packets into XRay by TPROXY, XRay's own to the way out."""
     space = NamespaceItems(f"{station.namespace}")
     # XRay binds its addresses before the bridge port that carries them is there
-    bind_early = {"ipv4/ip_nonlocal_bind": "1", "ipv6/ip_nonlocal_bind": "1"}
-    space.sysctl({**settings(forwards=False), **bind_early})
+    space.sysctl({"ipv4/ip_nonlocal_bind": "1", "ipv6/ip_nonlocal_bind": "1"})
     space.firewall(
         firewall.xray(
             station.port,
@@ -122,8 +118,7 @@ def switch() -> Items:
     Ports that are born here and belong to containers are none of the plan's business.
     """
     space = NamespaceItems(SWITCH_NAMESPACE)
-    no_ipv6 = {f"ipv6/conf/{which}/disable_ipv6": "1" for which in ("all", "default")}
-    space.sysctl({**settings(forwards=False), **no_ipv6})
+    space.sysctl({f"ipv6/conf/{which}/disable_ipv6": "1" for which in ("all", "default", "lo")})
     space.firewall(firewall.closed())
     space.refuse_the_rest()
     return space.items

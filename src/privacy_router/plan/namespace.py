@@ -15,6 +15,7 @@ from privacy_router.host.topology import (
     Route,
     Rule,
 )
+from privacy_router.plan import settings
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.state import HOST, Device, Key, Kind
 
@@ -31,37 +32,22 @@ ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 # asked last, so that a table without a better answer refuses instead of asking the next table
 REFUSAL_METRIC = 4_000_000
 LOOPBACK_MTU_BYTES = 65536
-
-# A hop answers to nobody's redirects or advertisements, and says nothing unasked.
-QUIET_SETTINGS = {
-    "ipv4/conf/all/rp_filter": "0",
-    "ipv4/conf/default/rp_filter": "0",
-    "ipv4/conf/all/send_redirects": "0",
-    "ipv4/conf/default/send_redirects": "0",
-    "ipv4/conf/all/accept_redirects": "0",
-    "ipv4/conf/default/accept_redirects": "0",
-    "ipv6/conf/all/accept_ra": "0",
-    "ipv6/conf/default/accept_ra": "0",
-    "ipv6/conf/all/accept_redirects": "0",
-    "ipv6/conf/default/accept_redirects": "0",
-    "ipv6/conf/default/addr_gen_mode": "1",
-}
-
-
-def settings(forwards: bool) -> dict[str, str]:
-    """The kernel settings of a hop; one that does not forward cannot leak what it was given."""
-    value = "1" if forwards else "0"
-    return {**QUIET_SETTINGS, "ipv4/ip_forward": value, "ipv6/conf/all/forwarding": value}
+_AND_MORE = " and more"
 
 
 class NamespaceItems:
-    """Collects the items of one hop namespace, or of the host's own."""
+    """Collects the items of one hop namespace, or of the host's own.
 
-    def __init__(self, name: str) -> None:
+    `forwards`: whether a hop passes packets on from one device to another.
+    """
+
+    def __init__(self, name: str, *, forwards: bool = False) -> None:
         self.name = name
         self.items: Items = {}
+        self._forwards = forwards
         if name != HOST:
             self._put(Kind.NAMESPACE, name, True)
+            self.sysctl(settings.of_namespace(forwards))
             self.device("lo", None, LOOPBACK_MTU_BYTES)
             for rule in KERNELS_RULES:
                 self.rule(rule)
@@ -84,8 +70,10 @@ class NamespaceItems:
         self._put(Kind.FIREWALL, TABLE, nftables.canonical(objects))
 
     def device(self, name: str, mac: str | None, mtu_bytes: int) -> None:
-        """Add a device that has to be up."""
+        """Add a device that has to be up; in a hop with all its kernel settings."""
         self._put(Kind.DEVICE, name, Device(mac, mtu_bytes))
+        if self.name != HOST and name != "lo":  # the loopback is there from the beginning
+            self.device_sysctl(settings.of_device(name, mtu_bytes, self._forwards))
 
     def address(self, device: str, address: Interface) -> None:
         """Add an address."""
@@ -135,9 +123,11 @@ def _network(text: str) -> Network:
 
 
 def route_name(route: Route) -> str:
-    """What makes a route the same route: destination, table and metric."""
+    """What makes a route the same route: destination, table and metric; one that has more than the
+    plan's have is another."""
     table = "" if route.table == MAIN_TABLE else f" table {route.table}"
-    return f"{route.destination}{table}" + (f" metric {route.metric}" if route.metric else "")
+    metric = f" metric {route.metric}" if route.metric else ""
+    return f"{route.destination}{table}{metric}{_AND_MORE * bool(route.extra)}"
 
 
 def rule_name(rule: Rule) -> str:
@@ -151,4 +141,4 @@ def rule_name(rule: Rule) -> str:
         words.append(f"iif {rule.input_device}")
     if rule.mark is not None:
         words.append(f"mark {rule.mark}")
-    return " ".join([*words, f"lookup {rule.table}"])
+    return " ".join([*words, f"lookup {rule.table}"]) + _AND_MORE * bool(rule.extra)

@@ -85,6 +85,8 @@ def _needs_no_port(change: Change, tunnels: set[str]) -> bool:
         return True
     if kind is Kind.DEVICE:
         return change.after.mac is None
+    if kind is Kind.DEVICE_SETTING:  # as ipv4/conf/wgcf/forwarding
+        return change.key.name.split("/")[2] in tunnels
     if kind is Kind.ADDRESS:
         return change.after[0] in tunnels
     return kind is Kind.ROUTE and change.after.device in {None, *tunnels}

@@ -7,15 +7,17 @@ a change, so nothing can be applied that is not also read back.
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from privacy_router.host.processes import ProcessSpec
-    from privacy_router.host.uapi import WireGuardConfig
+    from privacy_router.host.uapi import Endpoint, WireGuardConfig
     from privacy_router.ovsdb.model import BridgeSpec
     from privacy_router.pipeline.compile import Pipeline
 
@@ -40,9 +42,13 @@ class Kind(IntEnum):
     NEIGHBOUR = 10
     ROUTE = 11
     TUNNEL = 12
-    METER = 13
-    FLOW = 14
+    FOREIGN = 13
+    METER = 14
+    FLOW = 15
 
+
+_TAG_KEY: Final = secrets.token_bytes(16)
+_TAG_BYTES: Final = 16
 
 HOST = "host"
 """Where items are that live in the host's own namespace; only a chain without WARP has any."""
@@ -88,20 +94,45 @@ class Device:
 
 
 @dataclass(frozen=True)
+class SecretTag:
+    """Tells two secrets apart and reveals neither; means nothing in another process."""
+
+    tag: str
+
+    @classmethod
+    def of(cls, secret: str | None) -> SecretTag:
+        """The tag of a secret; None is one too, that of none at all."""
+        if secret is None:
+            return cls("none")
+        return cls(
+            hashlib.blake2s(secret.encode(), key=_TAG_KEY, digest_size=_TAG_BYTES).hexdigest()
+        )
+
+
+@dataclass(frozen=True)
 class PeerState:
-    """What of a WireGuard peer is compared: not the counters, not a roaming endpoint."""
+    """What of a WireGuard peer is compared: not the counters.
+
+    `endpoint` None: the peer may be anywhere, and move (WireGuard's "roaming").
+    """
 
     allowed_ips: frozenset[Any]
     keepalive_s: int
+    preshared_key: SecretTag
+    endpoint: Endpoint | None = None
 
 
 @dataclass(frozen=True)
 class TunnelState:
-    """What of a WireGuard device is compared; the private key by its public half."""
+    """What of a WireGuard device is compared; the private key by its public half.
+
+    `listen_port` None: the kernel chooses. `firewall_mark` is on what the device's sockets send.
+    """
 
     public_key: str
     listen_port: int | None
     peers: Mapping[str, PeerState]
+    firewall_mark: int = 0
 
     def __str__(self) -> str:
         port = f"port {self.listen_port}, " if self.listen_port else ""

@@ -33,6 +33,7 @@ DOMAINS: Final[Mapping[Kind, str]] = {
     Kind.NEIGHBOUR: "net",
     Kind.ROUTE: "net",
     Kind.TUNNEL: "privacy",
+    Kind.FOREIGN: "net",
     Kind.METER: "openflow",
     Kind.FLOW: "openflow",
 }
