@@ -11,7 +11,7 @@ from containers import Container, flows, must
 from hostile import SEND_FRAMES, dropped_by, listening
 
 from privacy_router.lab import internet, stage
-from privacy_router.plan.chain import mac_of
+from privacy_router.ovsdb.model import DATAPATH_FLOWS_MOST, mac_of
 from privacy_router.plan.firewall import CONNECTIONS_OF_A_CLIENT
 
 if TYPE_CHECKING:
@@ -111,6 +111,35 @@ def test_the_same_packet_without_anything_between_arrives(
         send(attacker, frame, SENT)
         must(gateway.lab, "privacy-router", "flows", "dump", "--json")
     assert len(arrived) == SENT
+
+
+FLOOD = """
+import os, socket, sys, time
+line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+line.bind((sys.argv[1], 0))
+receiver, rest = bytes.fromhex(sys.argv[2]), bytes.fromhex(sys.argv[3])
+for number in range(20_000):
+    line.send(receiver + b"\\x02" + os.urandom(5) + rest)
+    if number % 20 == 0:
+        time.sleep(0.002)
+"""
+SWITCH_CONTROL = "/run/privacy-router/ovs/ovs-vswitchd.ctl"
+
+
+def test_a_flood_of_senders_does_not_fill_the_datapath(
+    lab: Lab, gateway: Container, attacker: Container
+) -> None:
+    """20,000 made-up senders left as many datapath flows."""
+    rest = words(IPV4) + packet(attacker.v4, containers.PEER)
+    receiver = gateway.mac().replace(":", "")
+    most = 0
+    flood = attacker.popen("python3", "-c", FLOOD, attacker.port, receiver, rest.hex())
+    with flood:
+        while flood.poll() is None:
+            listed = must(lab, "ovs-appctl", "-t", SWITCH_CONTROL, "dpctl/dump-flows")
+            most = max(most, listed.count("\n"))
+    assert flood.returncode == 0
+    assert 1_000 < most <= 2 * DATAPATH_FLOWS_MOST
 
 
 def send(sender: Container, frame: bytes, times: int) -> None:

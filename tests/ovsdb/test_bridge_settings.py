@@ -49,6 +49,7 @@ def ours() -> dict[str, Any]:
         "external_ids": mark,
     }
     root = {"bridges": refer(BRIDGE), "ovs_version": "3.1.0", "next_cfg": 4, "cur_cfg": 4}
+    root["other_config"] = as_map(**{"flow-limit": "8192"})
     return {
         "Open_vSwitch": {ROOT: root},
         "Bridge": {BRIDGE: bridge},

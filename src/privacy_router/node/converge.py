@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from privacy_router.errors import VerificationError
+from privacy_router.errors import PrivacyRouterError, VerificationError
 from privacy_router.host import conntrack, namespaces, unixctl
 from privacy_router.host.threads import in_thread
 from privacy_router.node.apply import Applier, ApplyError
@@ -57,7 +57,12 @@ async def repair(desired: DesiredState, machine: Machine, engine: FlowEngine) ->
     made: list[Change] = []
     for attempt in range(1, _PASSES + 1):
         rest = await differences(desired, machine)
-        if not await _try_to_apply(rest, desired, machine, is_last=attempt == _PASSES):
+        try:
+            applied = await _try_to_apply(rest, desired, machine, is_last=attempt == _PASSES)
+        except PrivacyRouterError:
+            await engine.repair()  # the flows do not wait for an item that cannot be made
+            raise
+        if not applied:
             made += rest
             continue
         changes = rest + await engine.repair()
