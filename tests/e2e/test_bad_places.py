@@ -40,7 +40,7 @@ UP = ("privacy-router", "up", "--detach", "--wait", "0")
 DOWN = ("privacy-router", "down")
 NOBODY = ("setpriv", "--reuid", "65534", "--clear-groups")
 RUN = "/run/privacy-router"
-STATE_BYTES = 1024 * 1024
+STATE_BYTES = 8 * 1024 * 1024
 PATIENCE_S = 15.0
 
 
@@ -388,7 +388,7 @@ def test_the_disk_is_full_when_keys_are_written(site: Lab, untouched: None) -> N
     with full_disk(node):
         result = node.run(UP, env=env)  # no account is asked for that there is no room to keep
         refused(result, ExitCode.STORAGE, "journal.db", "free some space")
-        assert names_in(state) == {"gateway.key", "clients.json", "clients.lock"}
+        assert names_in(state) == {"gateway.key", "clients.json", "clients.lock", "made"}
         result = node.run(("privacy-router", "client", "add", "laptop"), env=env)
         refused(result, ExitCode.STORAGE, "clients.json")
     listed = node.run(("privacy-router", "client", "list", "--json"), env=env)
