@@ -34,7 +34,7 @@ VICTIMS = ["wg100", "wgcf", "xray", "ovs-vswitchd", "ovsdb-server"]
 
 
 def node_status(lab: Lab) -> dict[str, Any]:
-    result = lab["node"].run(("privacy-router", "status", "--json", "--no-probe"))
+    result = lab["node"].run(("privacy-router", "status", "--json"))
     status: dict[str, Any] = json.loads(result.stdout)
     return status
 

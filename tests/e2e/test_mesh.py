@@ -171,9 +171,7 @@ def test_a_stranger_on_the_bridge_gets_nothing_and_stays(lab: Lab, bucket: Conta
     must(lab, "ovs-vsctl", DATABASE, "add-port", "ovsbr0", "eth7", "--",
          "set", "interface", "eth7", "type=internal")  # fmt: skip
     await_event(lab, "port left out", "eth7", since)
-    assert "port eth7 gets no flows: neither a hop's port" in must(
-        lab, "privacy-router", "status", "--no-probe"
-    )
+    assert "port eth7 gets no flows: neither a hop's port" in must(lab, "privacy-router", "status")
     assert "eth7" in must(lab, "ovs-vsctl", DATABASE, "list-ports", "ovsbr0")
     assert not [row for row in flows(lab) if "eth7" in row["match"]]
 
