@@ -263,11 +263,20 @@ def _bridge_faults() -> Iterator[Fault]:
         "snooping": f"v set {b} mcast_snooping_enable=true",
         "deleted": "v del-br ovsbr0",
         "database reset": "v emer-reset",
-        "stranger's port": "v add-port ovsbr0 evil0 -- set interface evil0 type=internal",
     }
     for what, script in scripts.items():
         also = ("flows", "processes") if what in {"deleted", "protocols"} else ()
         yield Fault(f"bridge {what}", "bridge", script, ("database", *also))
+    # what is not the node's stays: its owner takes it away
+    yield Fault(
+        "bridge stranger's port",
+        "bridge",
+        "v add-port ovsbr0 evil0 -- set interface evil0 type=internal",
+        ("database",),
+        undo="v del-port ovsbr0 evil0",
+        hold_s=1.0,
+        held=("flows",),
+    )
 
 
 def _port_faults() -> Iterator[Fault]:

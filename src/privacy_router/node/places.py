@@ -92,7 +92,11 @@ async def watch(
 def _directories(machine: Machine, desired: DesiredState) -> dict[Path, int]:
     """The places of what is needed, with their inodes; made where they are not there."""
     make_directory(machine.paths.run)
-    places = {machine.paths.run, *(path.parent for path in _needed(desired, machine))}
+    places = {
+        machine.paths.run,
+        machine.paths.logs,
+        *(path.parent for path in _needed(desired, machine)),
+    }
     for place in places:
         make_directory(place, _PUBLIC_MODE if place == UAPI_DIR else PRIVATE_DIRECTORY_MODE)
     return {place: place.stat().st_ino for place in places}

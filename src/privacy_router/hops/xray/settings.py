@@ -68,7 +68,20 @@ _LOG: Settings = {"loglevel": "warning", "access": "none"}
 # Seconds that a connection with one side closed stays open in silence. XRay's own 2 s would delay
 # the end of every answer that is marked by closing; its own 1 s would cut off late answers to a
 # client that has closed its sending side.
-_POLICY: Settings = {"levels": {"0": {"uplinkOnly": 0, "downlinkOnly": 10}}}
+_ONE_SIDE_CLOSED: Settings = {"uplinkOnly": 0, "downlinkOnly": 10}
+_POLICY: Settings = {"levels": {"0": _ONE_SIDE_CLOSED}}
+
+# XRay keeps a stream of its own, and 80 kB, for every UDP port of a client that was silent for less
+# than this; its own 300 s is for TCP. Two minutes are what a translator has to keep (RFC 4787,
+# REQ-5), and what the hops' connection tracking keeps.
+_UDP_LEVEL = 1
+_UDP_IDLE_S = 120
+_CLIENT_POLICY: Settings = {
+    "levels": {
+        "0": _ONE_SIDE_CLOSED,
+        str(_UDP_LEVEL): {**_ONE_SIDE_CLOSED, "connIdle": _UDP_IDLE_S},
+    }
+}
 
 
 def refused_by_server(vps_address: str, own_addresses: Sequence[Address]) -> tuple[Network, ...]:
@@ -120,10 +133,14 @@ def client_settings(
     """
     inbounds = [_socks(address, socks_port) for address in socks_listen]
     if tproxy_port is not None:
-        inbounds += [_tproxy(address, tproxy_port) for address in ("127.0.0.1", "::1")]
+        inbounds += [
+            _tproxy(address, tproxy_port, network, level)
+            for address in ("127.0.0.1", "::1")
+            for network, level in (("tcp", 0), ("udp", _UDP_LEVEL))
+        ]
     settings: Settings = {
         "log": dict(_LOG),
-        "policy": deepcopy(_POLICY),
+        "policy": deepcopy(_CLIENT_POLICY),
         "inbounds": inbounds,
         "outbounds": [_vless_outbound(identity, vps, mark)],
         "routing": {"domainStrategy": "AsIs", "rules": [_everything_to(VPS)]},
@@ -169,13 +186,13 @@ def _socks(address: Address, port: int) -> Settings:
     }
 
 
-def _tproxy(address: str, port: int) -> Settings:
+def _tproxy(address: str, port: int, network: str, level: int) -> Settings:
     return {
-        "tag": f"tproxy-v{ip_address(address).version}",
+        "tag": f"tproxy-{network}-v{ip_address(address).version}",
         "listen": address,
         "port": port,
         "protocol": "dokodemo-door",
-        "settings": {"network": "tcp,udp", "followRedirect": True},
+        "settings": {"network": network, "followRedirect": True, "userLevel": level},
         "streamSettings": {"sockopt": {"tproxy": "tproxy"}},
     }
 
