@@ -124,6 +124,10 @@ async def test_the_thread_of_the_bridge_watch_says_when_it_ends_by_a_defect(
 # --- passes -------------------------------------------------------------------------------------
 
 
+async def _nothing(_: object) -> None:
+    """In place of a step that is not what a test is about."""
+
+
 class _NoNetwork:
     def follow(self, places: object) -> None:
         """Nothing to listen to."""
@@ -147,7 +151,7 @@ async def test_a_pass_that_trips_over_something_is_tried_again(
     controller = Controller(
         cast("DesiredState", nothing), cast("Machine", nothing), lambda: nothing
     )
-    controller._reload_asked = False
+    monkeypatch.setattr(Controller, "_reload", _nothing)
     monkeypatch.setattr(Controller, "_converge", odd)
     monkeypatch.setattr(Controller, "_trim_logs", lambda _: None)
     monkeypatch.setattr(Controller, "_watch_processes", lambda *_: None)

@@ -92,7 +92,6 @@ class Controller:
     _asked: list[asyncio.Future[list[Change]]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: bool = False
-    _reload_asked: bool = True  # clients may have come since `desired` was worked out
     _watched: dict[int, int] = field(default_factory=dict)
     _alive: dict[int, processes.Process] = field(default_factory=dict)
     _supervisor: Supervisor = field(init=False)
@@ -203,11 +202,6 @@ class Controller:
         _ = desired.pipeline.base
         self.desired = desired
 
-    def ask_reload(self) -> None:
-        """Have keys and clients read again with the next pass, which is now."""
-        self._reload_asked = True
-        self._wake.set()
-
     async def repair(self) -> list[Change]:
         """Have a full pass now; what it changed. Raises what it fails with, ApplyError where none
         comes any more."""
@@ -225,7 +219,6 @@ class Controller:
             one.set_exception(_ended())
 
     async def _reload(self) -> None:
-        self._reload_asked = False
         try:
             desired = await in_thread(self.reload)
             self.replace(desired)
@@ -235,10 +228,9 @@ class Controller:
     async def _keep(self, engine: FlowEngine, network: NetworkWatch) -> None:
         loop = asyncio.get_running_loop()
         delay_s = _RETRY_FIRST_S
+        await self._reload()  # clients may have come since `desired` was worked out
         while not self._stopping:
             self._wake.clear()
-            if self._reload_asked:
-                await self._reload()
             try:
                 await self._pass(engine)
                 self._watch_processes(loop)
