@@ -47,8 +47,8 @@ def export(
     install Xray (its project's own instructions), put the file at /usr/local/etc/xray/config.json
     and restart it.
 
-    With --firewall FILE also write the rules that keep clients away from the VPS itself, whatever
-    addresses it has or gets: copy FILE to the VPS and have it loaded at each start, before Xray
+    With --firewall FILE also write the rules that keep clients away from the VPS itself, by each
+    address that it has or gets: copy FILE to the VPS and have it loaded at each start, before Xray
     (nft -f FILE). XRay needs CAP_NET_ADMIN to mark its packets for them, which its project's unit
     gives it. Without the rules XRay refuses the addresses that it is told, and no others.
     """

@@ -1,5 +1,5 @@
-"""What a hop's namespace has nothing of, as the kernel lists it: whatever is found was put there by
-another program, and can block, change or copy what passes.
+"""What the node puts into no hop's namespace, as the kernel lists it. What is found was put there
+by another program, and can block, change or copy what passes.
 
 IPsec policies, states and defaults (linux/xfrm.h), queueing disciplines and with them their filters
 (linux/pkt_sched.h, linux/rtnetlink.h), programs at a device's door (XDP, linux/if_link.h), and

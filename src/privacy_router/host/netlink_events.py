@@ -66,8 +66,8 @@ _LOST: Final = "more than could be listened to"
 def changes(namespace: Path | None, groups: Group = CONFIGURATION) -> AsyncGenerator[str, None]:
     """What changed, in a few words, as often as something does; what comes at once is told at once.
 
-    The first one says that it listens: whoever looked before looks again. Raises OSError when it
-    cannot.
+    The first one says that it listens: a caller that looked before that looks again. Raises OSError
+    when it cannot listen.
     """
     return _told(namespace, NETLINK_ROUTE, groups, _words)
 

@@ -125,7 +125,7 @@ def read(namespace: Path | None, table: str) -> Ruleset:
 
     Kernel-made handles and counters' values are left out, so that `canonical` of what is read
     equals `canonical` of what was applied. Of a table with flags only these are told: it is not
-    what was applied, whatever is in it.
+    what was applied, even if its chains and rules are.
     """
 
     def listing() -> Ruleset:

@@ -222,7 +222,7 @@ def work_done(process: Process) -> int:
 
 
 def tell(process: Process, owner: str, number: signal.Signals) -> bool:
-    """Send a signal; False when the process is gone, whoever may have its number by now."""
+    """Send a signal; False when the process is gone, even if another one has its number by now."""
     descriptor = open_pidfd(process)
     if descriptor is None:
         return False

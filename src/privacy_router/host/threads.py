@@ -72,7 +72,7 @@ def _carry_out(call: Callable[[], T], future: Future[T]) -> None:
         return  # its caller gave up while it waited for a thread
     try:
         result = call()
-    except BaseException as error:  # handed to whoever waits, whatever it is
+    except BaseException as error:  # of any kind: the caller that waits for the result gets it
         future.set_exception(error)
     else:
         future.set_result(result)
@@ -89,7 +89,7 @@ _lane: ContextVar[Lane] = ContextVar("lane", default=MACHINE)
 
 
 def context_of(lane: Lane) -> Context:
-    """A context of its own for a task whose work is to go by that lane, whoever starts the task."""
+    """A context for a task whose work is to go by that lane, not by that of the task's starter."""
     context = Context()
     context.run(_lane.set, lane)
     return context

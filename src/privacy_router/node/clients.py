@@ -83,7 +83,7 @@ def _clients_untrusted(config: PrivacyRouterConfig, data: bytes) -> tuple[Client
     """The clients of a register, no two of a name, number or key. Raises JsonError, ValueError."""
     entries = read_json_untrusted(data, limit_bytes=_REGISTER_LIMIT_BYTES)
     if not isinstance(entries, list):
-        raise ValueError("not a list")  # noqa: TRY004 - one error for whatever is in the file
+        raise ValueError("not a list")  # noqa: TRY004 - one error for all defects of the file
     found = tuple(_client(config, entry) for entry in entries)
     for values in zip(*((c.name, c.number, c.public_key) for c in found), strict=True):
         if len(set(values)) != len(values):

@@ -79,7 +79,7 @@ class Controller:
     """Keeps one node; `reload` gives the desired state anew when keys or clients have changed.
 
     `on_pass` is told what each pass of keeping it so has changed, `trouble` says why the last one
-    failed, and `flows` is there while it runs. A look that fails, in whatever way, is a failed
+    failed, and `flows` is there while it runs. A look that fails, by any exception, is a failed
     pass, which is tried again; a watch that ends is begun anew, and `degraded` meanwhile.
     """
 

@@ -52,7 +52,7 @@ async def repair(desired: DesiredState, machine: Machine, engine: FlowEngine) ->
 
     The flows come last in each pass: while ovsdb-server is away, vswitchd neither forwards nor
     answers, and waiting for it would keep ovsdb-server away. Returns the changes that were made.
-    Raises VerificationError when what is read back stays different, and whatever a change raises.
+    Raises VerificationError when what is read back stays different, and the errors of the changes.
     """
     made: list[Change] = []
     for attempt in range(1, _PASSES + 1):

@@ -2,9 +2,9 @@
 
 Two things are proof. Packets of clients that were answered: the answer came from outside *and*
 reached the gateway. And a question of our own, through the chain, that was answered. Nothing else
-is: a hop whose last proof is older than 5 s is `quiet`, whatever its configuration.
+is: a hop whose last proof is older than 5 s is `quiet`, even if its configuration is right.
 
-Counters alone do not condemn the VPS: clients also send what nobody answers. When their packets go
+Counters alone do not condemn the VPS: clients also send what no peer answers. When their packets go
 in and nothing comes back, a question decides, and its failure names the hop. Only a hop that takes
 packets and hands on none at all is named by its counters.
 """

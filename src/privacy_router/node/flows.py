@@ -208,7 +208,7 @@ async def _until_lost(channel: Channel, watching: Coroutine[None, None, None]) -
 
 
 async def _follow_switch(channel: Channel, on_drift: Callable[[int | None], None]) -> None:
-    """Hear of ports that somebody configures; how fragments are handled has to be asked for."""
+    """Hear of ports that another program configures; ask how the switch handles fragments."""
     config = await channel.config()
     told = Told(port_status=1 << PortStatusReason.MODIFY)
     with channel.subscribe() as heard:

@@ -80,7 +80,7 @@ def down(config: PrivacyRouterConfig, paths: NodePaths) -> bool:
     had_controller = _end_controller(paths)
     lock = NodeLock(paths)
     try:
-        lock.take(as_controller=False)  # nobody brings it up while it is dismantled
+        lock.take(as_controller=False)  # no other command brings it up while it is dismantled
     except StorageError as error:
         _log.warning("taken down without the lock file", reason=error.message)
     there = is_there(machine)

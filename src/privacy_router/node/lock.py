@@ -1,11 +1,11 @@
 """One controller a node, and how to reach it.
 
 The node is held in two ways. The lock file in the run directory has the controller's process id,
-for people and scripts; but it goes when somebody removes it or its directory, and then a second
-controller could start beside the first. So an abstract name, which nobody can remove, is held too.
-Its scope is the network namespace, and that is what two controllers would fight over: the same
-names of namespaces, bridges, devices and tables, whatever files each of them sees. A name on D-Bus
-would do as well, but a node runs where there is no bus.
+for people and scripts; but another program can remove it or its directory, and then a second
+controller could start beside the first. So an abstract name, which no program can remove, is held
+too. Its scope is the network namespace, and that is what two controllers would fight over: the same
+names of namespaces, bridges, devices and tables, even if each of them sees other files. A name on
+D-Bus would do as well, but a node runs where there is no bus.
 
 Any user may hold an abstract name. One that is held by neither root nor this user is told, and does
 not keep the node down.
@@ -93,7 +93,7 @@ class NodeLock:
 
 
 class _Names:
-    """The abstract names of one node: of whoever changes it, and of the one that keeps it."""
+    """The abstract names of one node: of the process that changes it, and of its controller."""
 
     def __init__(self, paths: NodePaths) -> None:
         place = hashlib.sha256(os.fsencode(os.path.realpath(paths.run))).hexdigest()[:32]
@@ -171,7 +171,7 @@ def read_controller_pid(lock: Path) -> int | None:
 
 
 def controller_pid(paths: NodePaths) -> int | None:
-    """The running controller's process id, or None when nobody holds the lock.
+    """The running controller's process id, or None when no process holds the lock.
 
     Where its lock file was removed, the name that it holds tells.
     """

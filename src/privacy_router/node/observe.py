@@ -152,8 +152,8 @@ def read_bridge(name: str, machine: Machine, ports: Collection[str] = ()) -> Bri
     """The bridge's row if this node made it, with the settings of our ports and of those named;
     None too when the database is down.
 
-    Where Open vSwitch is the node's own, a bridge of that name is the node's, whatever marks it
-    has: there is nobody else who could have made it for himself.
+    Where Open vSwitch is the node's own, a bridge of that name is the node's, with any marks or
+    none: no other program makes bridges of its own there.
     """
     if not machine.ovs_socket.is_socket():
         return None

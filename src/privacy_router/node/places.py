@@ -1,8 +1,8 @@
 """What the node has in places that others can clear: the sockets that its processes are reached by,
 and files of its run directory.
 
-A process whose socket file was removed lives on, but nobody can reach it any more, and no socket
-can be given back its name: the process is started anew. Files are written again.
+A process whose socket file was removed lives on, but no program can reach it any more, and no
+socket can be given back its name: the process is started anew. Files are written again.
 """
 
 from __future__ import annotations

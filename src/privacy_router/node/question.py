@@ -225,5 +225,5 @@ def _question(config: PrivacyRouterConfig) -> bytes:
 
 
 def _answers(answer: bytes, question: bytes) -> bool:
-    """Whether it is a response, whatever it says, to that question."""
+    """Whether it is a response to that question, an error too."""
     return len(answer) >= 12 and answer[:2] == question[:2] and bool(answer[2] & 0x80)

@@ -1,8 +1,8 @@
 """What of the OpenFlow configuration of a switch and its ports is not as it should be (pure).
 
-None of our ports, and none of a container's, has any: `no-forward` and its like (7.2.1) drop what
-flows let through, whatever these say. Whether a port is down is left out: that is its device's
-state, which Open vSwitch does not even see of a device in another namespace.
+None of our ports, and none of a container's, has any: `no-forward` and its like (7.2.1) drop
+packets even where the flows let them through. Whether a port is down is left out: that is its
+device's state, which Open vSwitch does not even see of a device in another namespace.
 """
 
 from __future__ import annotations

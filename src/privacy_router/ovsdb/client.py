@@ -145,10 +145,10 @@ class OvsDatabase:
     def ensure_bridge(self, spec: BridgeSpec) -> None:
         """Make the bridge with all its ports, or bring it back to `spec`; wait for vswitchd.
 
-        Ports that somebody else put on the bridge stay as they are. What copies or sends is taken
+        Ports that another program put on the bridge stay as they are. What copies or sends is taken
         away first of all. A port that has to be made anew is deleted and added in two transactions,
         since vswitchd does nothing about a port that goes and comes in one. Raises ConflictError
-        for a bridge of that name that somebody else made, OvsdbError when vswitchd reports a
+        for a bridge of that name that another program made, OvsdbError when vswitchd reports a
         port's error.
         """
         with untrusted():

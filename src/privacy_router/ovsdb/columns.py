@@ -1,6 +1,6 @@
 """Which columns of Open vSwitch's database configure it, and which only report (pure).
 
-Whatever is neither structure nor a report counts as a setting, so that a column which a later
+A column that is neither structure nor a report counts as a setting, so that one which a later
 Open vSwitch brings is noticed. ovs-vswitchd.conf.db(5) describes them all.
 """
 

@@ -1,8 +1,8 @@
 """The `ovs` library's copy of the database, held to one error and to limits.
 
 What the server sends is untrusted, and the library trusts it: it asserts, indexes and reads on for
-as long as something comes. Whatever it raises about what it was sent is an OvsdbError here, no
-message may be longer than `MESSAGE_LIMIT_BYTES`, and no reading takes longer than its time.
+as long as something comes. Each error that it raises about what it was sent is an OvsdbError here,
+no message may be longer than `MESSAGE_LIMIT_BYTES`, and no reading takes longer than its time.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Replica(idl.Idl):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def untrusted() -> Iterator[None]:
-    """Rows and messages are worked with in here. Whatever the library or their reader stumbles
-    over is an OvsdbError: the server speaks, but not this database."""
+    """Rows and messages are worked with in here. Each error of the library or of their reader is
+    an OvsdbError: the server speaks, but not this database."""
     try:
         yield
     except PrivacyRouterError:

@@ -77,7 +77,7 @@ class BridgeWatch:
     def _run(self) -> None:
         try:
             self._work()
-        except Exception as error:  # for whoever waits for the end
+        except Exception as error:  # for the caller that waits for the end
             self.ended.set_exception(error)
         else:
             self.ended.set_result(None)
@@ -137,7 +137,7 @@ class _Session(Replica):
         self._touched: set[str] = set()
         self._bridge_touched = False
         self._members: dict[str, Any] = dict.fromkeys(told)  # by an earlier session
-        # the counters of the root row change with every transaction, whatever that is about
+        # the counters of the root row change with every transaction of every client
         columns = {table: names for table, names in COLUMNS.items() if table != ROOT}
         columns = with_settings(columns, read_settings(schema))
         super().__init__(socket_path, schema, columns, _LIMIT_S)

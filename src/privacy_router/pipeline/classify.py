@@ -57,7 +57,7 @@ def closed(segment: Segment) -> Iterator[Flow]:
 
 def tagged() -> Flow:
     """A VLAN tag (802.1Q or 802.1ad) stays on a packet whose other fields a flow matches, and leads
-    it past whoever looks for the type behind the addresses. Nothing on this bridge has one."""
+    it past filters that look for the type behind the addresses. Nothing on this bridge has one."""
     return Flow(
         "classify",
         _TAGGED,

@@ -68,8 +68,8 @@ class Pipeline:
     def of_port(self, port: MeshPort, others: Mapping[str, MeshPort]) -> Program:
         """What comes with one port; `others` are all ports of the mesh by name, itself included.
 
-        What it sends may rival what another port's flows send: whoever joins them has to put them
-        into one `Rivals`. Raises FlowRefusedError for a function or a policy that may not be,
+        What it sends may rival what another port's flows send: a caller that joins them has to put
+        them into one `Rivals`. Raises FlowRefusedError for a function or a policy that may not be,
         PipelineError.
         """
         if not self.config.openflow.enabled:

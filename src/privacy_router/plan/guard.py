@@ -2,7 +2,7 @@
 
 The hops hold by having no route, no forwarding and no flow. The guard is for the moments in which
 one of these is being changed, or was broken: it names what must not leave, and by which device, so
-it holds whatever the rest of the node looks like. It is in force before the first item of a node
+it holds in every state of the rest of the node. It is in force before the first item of a node
 and is the last one to go.
 
 Each guard is a table whose name is made from its content. A changed guard is therefore another

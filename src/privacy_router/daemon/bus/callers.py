@@ -1,8 +1,9 @@
 """Who calls on the bus, and how much of the daemon each of them may have.
 
 A caller is the user (uid) that the bus vouches for, not the connection: more connections give no
-more. Root has no limits. Whoever may only look has few calls at once, each of them short, little
-text, and threads that nothing else uses, so that no look holds up a repair or the daemon's end.
+more. Root has no limits. A caller who may only look has few calls at once, each of them short,
+little text, and threads that nothing else uses, so that no look holds up a repair or the daemon's
+end.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class _Bucket:
         self.at_s = now_s
         self.left -= cost
         if self.left < 0:
-            self.left = max(self.left, -limits.per_second)  # whoever goes on waits for a second
+            self.left = max(self.left, -limits.per_second)  # a caller that goes on waits a second
             return False
         return True
 

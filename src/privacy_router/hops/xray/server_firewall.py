@@ -57,8 +57,8 @@ table inet {table} {{
 
 
 def server_firewall(blocked_networks: Iterable[Network]) -> str:
-    """An nftables ruleset, for `nft -f`: packets of clients go neither to the VPS itself, whatever
-    addresses it has at that moment, nor to these networks. It can be loaded again and again."""
+    """An nftables ruleset, for `nft -f`: packets of clients go neither to the VPS itself, by any
+    address that it has at that moment, nor to these networks. It can be loaded again and again."""
     blocked = list(blocked_networks)
     by_version = {
         f"blocked{version}": ", ".join(str(one) for one in blocked if one.version == version)

@@ -407,7 +407,7 @@ class PrivacyRouterPlugin(Plugin):
 
 
 def _firm(desired: Desired) -> Intent | None:
-    """What is to be kept. A draft is refused, whatever brought it here."""
+    """What is to be kept. A draft is refused from every caller."""
     intent = desired.payload
     if intent is None or isinstance(intent, Intent):
         return intent
