@@ -28,7 +28,7 @@ pytestmark = pytest.mark.e2e
 
 SWITCH = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
 STATE = "/var/lib/privacy-router"
-REPAIR_S, END_S = 3.0, 5.0
+REPAIR_S, END_S = 10.0, 10.0
 MEMBER = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
 
 # Calls a method over and over, many at once, on several connections, and counts the errors.

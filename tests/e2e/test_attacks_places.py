@@ -32,7 +32,7 @@ SOCKETS = (
     RUN / "ovs" / "ovsbr0.mgmt",
     RUN / "ovs" / "ovs-vswitchd.ctl",
 )
-MENDED_WITHIN_S = 3.0
+MENDED_WITHIN_S = 10.0  # far below the controller's full pass every 30 s; make storm measures it
 ANSWERS_WITHIN_S = 45.0
 PATIENCE_S = 30.0
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-GONE_WITHIN_S = 3.0
+GONE_WITHIN_S = 10.0  # far below the controller's full pass every 30 s; make storm measures it
 SWITCH = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
 COLLECTOR = internet.address_of("web", 4)
 
