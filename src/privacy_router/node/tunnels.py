@@ -71,10 +71,14 @@ class TunnelApplier:
                 self._put_right(name, namespace, peer, found)
 
     def _put_right(self, name: str, namespace: Path, peer: WireGuardPeer, found: PeerState) -> None:
-        """A peer that may move stays where it is; one that may not is put back."""
+        """A peer that may move stays where it is; one that may not is put back, with a session of
+        its own making: while packets come in from elsewhere, WireGuard waits for that place and
+        begins none (section 6.5: what is received puts its own handshake off)."""
         if name == GATEWAY_TUNNEL:
             peer = replace(peer, endpoint=None)
-        _tell_of_move(name, found.endpoint, peer.endpoint)
+        elif found.endpoint != peer.endpoint:
+            _tell_of_move(name, found.endpoint, peer.endpoint)
+            self._machine.wireguard.remove_peer(name, namespace, peer.public_key)
         self._machine.wireguard.update_peer(name, namespace, peer)
 
     def _with_endpoints(self, name: str, config: WireGuardConfig) -> WireGuardConfig:
@@ -91,7 +95,7 @@ def _identity(device: TunnelState) -> tuple[str, int | None]:
 
 
 def _tell_of_move(name: str, found: Endpoint | None, wanted: Endpoint | None) -> None:
-    if wanted is None or found == wanted:
+    if wanted is None:
         return
     _log.warning(
         "a tunnel led elsewhere and is put back",
