@@ -270,7 +270,8 @@ def test_the_nodes_own_switch_runs_where_nothing_leads_out(
 ) -> None:
     own = compile_node(config, keys, replace(facts, private_ovs=True))
     home = [(key.kind, key.name) for key in own.items if key.where == SWITCH_NAMESPACE]
-    assert not [name for kind, name in home if kind in (Kind.ADDRESS, Kind.NEIGHBOUR)]
+    addressed = [name for kind, name in home if kind in (Kind.ADDRESS, Kind.NEIGHBOUR)]
+    assert addressed == ["127.0.0.1/8 on lo"]
     assert [name for kind, name in home if kind is Kind.DEVICE] == ["lo"]
     routes = [v for w, _, v in of_kind(own, Kind.ROUTE) if w == SWITCH_NAMESPACE]
     assert {route.kind for route in routes} == {"unreachable"}

@@ -145,6 +145,8 @@ class Netlink:
 
     def _add_address(self, name: str, address: Interface) -> None:
         flags = {"flags": _NODAD} if address.version == 6 else {}
+        if address.is_loopback:
+            flags["scope"] = _SCOPE_HOST
         self._ip.addr(
             "add",
             index=self._index(name),

@@ -122,7 +122,7 @@ def _devices(name: str, links: Mapping[str, Link], desired: NodeState) -> Iterat
 
 def _addresses(name: str, netlink: Netlink, routes: Routes) -> Iterator[tuple[Key, Any]]:
     for device, address in netlink.all_addresses():
-        if not address.is_loopback and routes.follow(device, address):
+        if routes.follow(device, address):
             yield Key(Kind.ADDRESS, name, f"{address} on {device}"), (device, address)
 
 

@@ -117,7 +117,7 @@ def switch() -> Items:
 
     Ports that are born here and belong to containers are none of the plan's business.
     """
-    space = NamespaceItems(SWITCH_NAMESPACE)
+    space = NamespaceItems(SWITCH_NAMESPACE, ipv6=False)
     space.sysctl({f"ipv6/conf/{which}/disable_ipv6": "1" for which in ("all", "default", "lo")})
     space.firewall(firewall.closed())
     space.refuse_the_rest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.host import nftables
@@ -32,16 +32,18 @@ ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 # asked last, so that a table without a better answer refuses instead of asking the next table
 REFUSAL_METRIC = 4_000_000
 LOOPBACK_MTU_BYTES = 65536
+LOOPBACK_ADDRESSES = (ip_interface("127.0.0.1/8"), ip_interface("::1/128"))
 _AND_MORE = " and more"
 
 
 class NamespaceItems:
     """Collects the items of one hop namespace, or of the host's own.
 
-    `forwards`: whether a hop passes packets on from one device to another.
+    `forwards`: whether a hop passes packets on from one device to another; `ipv6`: whether it
+    speaks IPv6 at all.
     """
 
-    def __init__(self, name: str, *, forwards: bool = False) -> None:
+    def __init__(self, name: str, *, forwards: bool = False, ipv6: bool = True) -> None:
         self.name = name
         self.items: Items = {}
         self._forwards = forwards
@@ -49,6 +51,9 @@ class NamespaceItems:
             self._put(Kind.NAMESPACE, name, True)
             self.sysctl(settings.of_namespace(forwards))
             self.device("lo", None, LOOPBACK_MTU_BYTES)
+            # the kernel's own; what is missing of their routes counts as missing of them
+            for address in LOOPBACK_ADDRESSES if ipv6 else LOOPBACK_ADDRESSES[:1]:
+                self.address("lo", address)
             for rule in KERNELS_RULES:
                 self.rule(rule)
 
