@@ -1,5 +1,5 @@
 """Promise 2 where no event of the kernel tells: keys and peers of the tunnels, kernel settings,
-what others put into a hop, and processes that live and do not serve. It heals in three seconds.
+what others put into a hop, and processes that live and do not serve.
 """
 
 from __future__ import annotations
