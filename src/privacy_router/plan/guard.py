@@ -68,11 +68,12 @@ def _rules(
 
 
 def _output(warp_endpoint: Endpoint | None) -> Iterator[dict[str, object]]:
+    if warp_endpoint is None:
+        return  # no socket carries the mark; and a new WARP hop calls while this guard is in force
+    address, port = warp_endpoint
     of_warp = firewall.is_marked(WARP_SOCKET_MARK)
-    if warp_endpoint is not None:
-        address, port = warp_endpoint
-        to_endpoint = (firewall.is_for(address), firewall.destination_port("udp", port))
-        yield firewall.rule("output", of_warp, *to_endpoint, firewall.ACCEPT)
+    to_endpoint = (firewall.is_for(address), firewall.destination_port("udp", port))
+    yield firewall.rule("output", of_warp, *to_endpoint, firewall.ACCEPT)
     yield firewall.rule("output", of_warp, firewall.DROP)
 
 
