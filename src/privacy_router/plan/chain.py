@@ -34,11 +34,10 @@ NAMESPACES = (
 """Every namespace that a node may have; others of that prefix are none of its business."""
 GATEWAY_TUNNEL = "wg100"
 WARP_TUNNEL = "wgcf"
-WARP_SOCKET_MARK = 0x70720001
-"""The firewall mark on what the sockets of WARP's device send; "pr" and a number."""
 EXIT_PORT = "pr-exit"
 WARP_SOCKET_MARK = 0x70720001
-"""Firewall mark of the sockets of WARP's device; the host's guard knows its packets by it."""
+"""Firewall mark of the sockets of WARP's device ("pr" and a number); the host's guard knows its
+packets by it."""
 EXIT_CONNECTION_MARK = 0x70720002
 """Connection mark, in the host's namespace, of what XRay sends by the host's exit."""
 TRANSIT_MTU_BYTES = 1500

@@ -117,6 +117,16 @@ def is_source_translated() -> Expression:
     return _match({"ct": {"key": "status"}}, "snat", "in")
 
 
+def has_anothers_source() -> Expression:
+    """The packet's source is no address of the device by which it leaves.
+
+    Masquerading takes an address of another device for a connection that begins while the device
+    by which it leaves has none, and the kernel keeps that as long as the connection goes on. A
+    packet that is dropped here is not remembered, so that the next one is translated anew.
+    """
+    return _match({"fib": {"result": "type", "flags": ["saddr", "oif"]}}, "local", "!=")
+
+
 def is_marked(mark: int) -> Expression:
     """The packet carries that mark."""
     return _match({"meta": {"key": "mark"}}, mark)
@@ -189,14 +199,13 @@ def warp(
         # "packet too big", without which whoever sends large packets waits for ever
         rule("output", goes_out_by(port), is_reply(), ACCEPT),
         rule("postrouting", goes_out_by(tunnel), MASQUERADE),
+        rule("untranslated", goes_out_by(tunnel), has_anothers_source(), DROP),
         rule("forward", came_in_by(tunnel), goes_out_by(port), is_reply(), ACCEPT),
     ]
     for network in senders:
-        objects += [
-            rule("forward", came_in_by(port), goes_out_by(tunnel), from_(network), ACCEPT),
-            # of a connection that the kernel remembers from before there was a translation
-            rule("untranslated", goes_out_by(tunnel), from_(network), DROP),
-        ]
+        objects.append(
+            rule("forward", came_in_by(port), goes_out_by(tunnel), from_(network), ACCEPT)
+        )
     for network in clients if hairpin else ():
         objects += [
             rule("forward", came_in_by(port), goes_out_by(port), from_(network), ACCEPT),

@@ -41,7 +41,8 @@ def host_guard(
     * What comes in by a device of a hop is neither taken nor forwarded: such a device is in the
       host's namespace only before it was moved, or after something went wrong.
     * What has an address of the clients or of the segment as its source does not leave, unless
-      towards the exit port. What comes from the exit port leaves with a translated source only.
+      towards the exit port. What comes from the exit port leaves with a translated source only,
+      an address of the device by which it leaves.
     * The sockets of WARP's device, which carry a mark, speak to WARP's endpoint only: a peer that
       was swapped, or an endpoint that roamed, is sent nothing.
     """
@@ -86,5 +87,6 @@ def _postrouting(config: PrivacyRouterConfig, chain: Chain) -> Iterator[dict[str
     for network in (*chain.clients, config.transit_subnet, config.transit_subnet6):
         yield rule(firewall.from_(network), firewall.DROP)
     from_exit = firewall.came_in_by(EXIT_PORT)
+    yield rule(from_exit, firewall.has_anothers_source(), firewall.DROP)
     yield rule(from_exit, firewall.is_source_translated(), firewall.ACCEPT)
     yield rule(from_exit, firewall.DROP)
