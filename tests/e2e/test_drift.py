@@ -101,3 +101,37 @@ def test_other_owners_flows_are_left_alone(lab: Lab) -> None:
     assert_nothing_to_change(lab)
     dump = lab["node"].run(("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", SWITCH)).stdout
     assert "cookie=0x1234" in dump
+
+
+def test_no_connection_takes_another_devices_address(lab: Lab) -> None:
+    """While WARP's device has no address, the kernel would translate to warp0's, and keep that for
+    as long as the connection goes on: XRay's own stays silent when the address is back."""
+    calls, leaves = connections(lab, "pr-xray"), connections(lab, "pr-warp")
+    controller = lab["node"].file("/run/privacy-router/controller.lock").read_text().strip()
+    run_shell(lab, f"kill -STOP {controller}; ip -n pr-warp addr flush dev wgcf")
+    try:
+        begun = time.monotonic()
+        while not (new := of_version(6, connections(lab, "pr-xray") - calls)):
+            lab["client"].run(("curl", "--silent", "--max-time", "0.5", "web.example.net/ip"))
+            assert time.monotonic() < begun + NOTICED_WITHIN_S
+        assert all(" dst=2001:0db8:0200:" in line for line in new)
+        assert of_version(6, connections(lab, "pr-warp") - leaves) == set()
+    finally:
+        run_shell(lab, f"kill -CONT {controller}")
+    assert_nothing_to_change(lab)
+
+
+def run_shell(lab: Lab, script: str) -> str:
+    result = lab["node"].run(("sh", "-c", script))
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def connections(lab: Lab, namespace: str) -> set[str]:
+    """The TCP connections that the kernel remembers there, without their states and times."""
+    lines = run_shell(lab, f"ip netns exec {namespace} cat /proc/net/nf_conntrack").splitlines()
+    return {f"{line.split()[0]} {line[line.index(' src=') :]}" for line in lines if " tcp " in line}
+
+
+def of_version(version: int, lines: set[str]) -> set[str]:
+    return {line for line in lines if line.startswith(f"ipv{version} ")}

@@ -202,10 +202,10 @@ def warp(
         rule("untranslated", goes_out_by(tunnel), has_anothers_source(), DROP),
         rule("forward", came_in_by(tunnel), goes_out_by(port), is_reply(), ACCEPT),
     ]
-    for network in senders:
-        objects.append(
-            rule("forward", came_in_by(port), goes_out_by(tunnel), from_(network), ACCEPT)
-        )
+    objects += [
+        rule("forward", came_in_by(port), goes_out_by(tunnel), from_(network), ACCEPT)
+        for network in senders
+    ]
     for network in clients if hairpin else ():
         objects += [
             rule("forward", came_in_by(port), goes_out_by(port), from_(network), ACCEPT),
