@@ -24,7 +24,7 @@ from privacy_router.plan.chain import (
     WARP_SOCKET_MARK,
     WARP_TUNNEL,
 )
-from privacy_router.plan.guard import host_guard
+from privacy_router.plan.guard import host_guards
 from privacy_router.plan.namespace import anywhere
 from privacy_router.plan.state import (
     HOST,
@@ -122,8 +122,10 @@ def _exit_items(config: PrivacyRouterConfig, chain: Chain, facts: NodeFacts) -> 
 
 def _guard_items(config: PrivacyRouterConfig, chain: Chain, keys: KeySet) -> Items:
     endpoint = keys.warp.endpoint if chain.warp is not None and keys.warp is not None else None
-    name, objects = host_guard(config, chain, endpoint)
-    return {Key(Kind.FIREWALL, HOST, name): nftables.canonical(objects)}
+    return {
+        Key(Kind.FIREWALL, HOST, name): nftables.canonical(objects)
+        for name, objects in host_guards(config, chain, endpoint).items()
+    }
 
 
 def _tunnels(config: PrivacyRouterConfig, chain: Chain, keys: KeySet) -> dict[str, WireGuardConfig]:
