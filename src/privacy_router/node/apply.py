@@ -22,6 +22,7 @@ from privacy_router.errors import (
 from privacy_router.host import foreign, namespaces, nftables, processes, sysctl
 from privacy_router.host.files import make_directory, write_private
 from privacy_router.host.netlink import Netlink
+from privacy_router.node.remembered import forget_connections_of_xray
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
@@ -243,6 +244,7 @@ class Applier:
     def _prepare(self, name: str, inputs: bytes) -> None:
         run = self._machine.paths.run
         if name == XRAY_PROCESS:
+            forget_connections_of_xray(self._desired, self._machine)
             write_private(xray_settings_file(run), inputs)
         elif name == "ovsdb-server":
             _create_ovs_database(ovs_dir(run))
