@@ -56,7 +56,7 @@ async def kept(root: Path, **sections: Any) -> AsyncIterator[tuple[Engine, Recon
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 
