@@ -56,7 +56,7 @@ def faulty(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("example", sorted(SEED.parent.glob("*.json")), ids=lambda path: path.stem)
 def test_every_example_is_valid(example: Path) -> None:
-    result = run("check", str(example))
+    result = run("check", "--only-file", str(example))
     assert result.returncode == 0, result.stderr
     assert "valid" in result.stdout
 
@@ -80,10 +80,45 @@ def test_check_names_every_problem_for_scripts(faulty: str) -> None:
 
 
 def test_check_of_a_good_file_for_scripts() -> None:
-    report = json.loads(run("check", str(SEED), "--json").stdout)
+    report = json.loads(run("check", "--only-file", str(SEED), "--json").stdout)
     assert report["ok"]
+    assert report["obstacles"] == []
     assert report["problems"] == []
     assert all(isinstance(note, str) for note in report["notes"])
+
+
+def test_check_names_all_that_would_stop_up(tmp_path: Path) -> None:
+    """The file is valid, and cannot work here."""
+    (tmp_path / "gateway.key").write_text("no key\n")
+    (tmp_path / "state").mkdir()
+    section = {
+        "wireguard": {"zero_config": False, "private_key_file": f"{tmp_path}/gateway.key"},
+        "warp": {"wgcf_config": f"{tmp_path}/wgcf.conf"},
+    }
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"version": 1, "plugins": {"privacy_router": section}}))
+    places = {"PRIVACY_ROUTER_STATE": str(tmp_path / "state")}
+    result = run("check", str(file), "--json", **places)
+    assert result.returncode == ExitCode.CHECK_FAILED
+    report = json.loads(result.stdout)
+    found = {one["key"]: one for one in report["obstacles"]}
+    assert (report["ok"], report["problems"]) == (False, [])
+    assert {"wireguard.private_key_file", "warp.wgcf_config"} <= found.keys()
+    assert "wgcf.conf: No such file" in found["warp.wgcf_config"]["reason"]
+    assert all(one["remedy"] for one in found.values())
+    for word in ("warp.wgcf_config", "wireguard.private_key_file", "remedy:"):
+        assert word in run("check", str(file), **places).stderr
+    assert run("check", str(file), "--only-file", **places).returncode == 0
+
+
+def test_check_says_that_the_terms_are_not_accepted(tmp_path: Path) -> None:
+    places = {"PRIVACY_ROUTER_STATE": str(tmp_path / "state")}
+    path = str(tmp_path / "config.json")
+    run("init", path)
+    result = run("check", path, **places)
+    assert result.returncode == ExitCode.CHECK_FAILED
+    assert "warp.accept_terms" in result.stderr
+    assert "set warp.accept_terms to true" in result.stderr
 
 
 FORBIDDEN_FLOW = {
@@ -126,7 +161,7 @@ def test_init_writes_what_check_accepts_and_keeps_what_is_there(tmp_path: Path) 
     options = ("--vps", "vps.example.com", "--accept-warp-terms")
     written = run("init", str(path), *options)
     assert written.returncode == 0, written.stderr
-    assert run("check", str(path)).returncode == 0
+    assert run("check", "--only-file", str(path)).returncode == 0
     before = path.read_bytes()
     again = run("init", str(path))
     assert again.returncode == ExitCode.CONFLICT

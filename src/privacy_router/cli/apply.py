@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from privacy_router.cli import daemon as daemons
 from privacy_router.cli.completing import checkpoint_names
+from privacy_router.cli.obstacle_view import show_obstacles
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import err, out, print_json, say
 from privacy_router.cli.resource_view import Row, show
@@ -22,6 +23,7 @@ from privacy_router.node.paths import NodePaths
 if TYPE_CHECKING:
     from privacy_router.cli.daemon import Daemon
     from privacy_router.host.dbus import Signal
+    from privacy_router.node.obstacles import Obstacle
 
 ConfirmWithin = Annotated[
     float,
@@ -57,7 +59,15 @@ def plan(config_file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> N
         require_root()
         load_document(config_file)
         rows = asyncio.run(_plan_here(config_file))
-    _print(rows, as_json, "nothing to change")
+    _print_plan(rows, _obstacles(config_file), as_json)
+
+
+def _obstacles(config_file: Path) -> list[Obstacle]:
+    """What would stop `up`, whatever the plan is."""
+    from privacy_router.node.obstacles import obstacles
+
+    config = load_document(config_file).plugins.privacy_router
+    return [] if config is None else obstacles(config, NodePaths.from_environment())
 
 
 async def _plan_here(config_file: Path) -> list[Row]:
@@ -187,11 +197,13 @@ def _document(path: Path) -> tuple[str, str]:
     return read_text(path), str(path.absolute().parent)
 
 
-def _print(rows: list[Row], as_json: bool, nothing: str) -> None:
+def _print_plan(rows: list[Row], found: list[Obstacle], as_json: bool) -> None:
     if as_json:
-        print_json({"changes": [row.as_dict() for row in rows]})
+        obstacles = [obstacle.as_json() for obstacle in found]
+        print_json({"changes": [row.as_dict() for row in rows], "obstacles": obstacles})
     else:
-        show(rows, nothing=nothing)
+        show(rows, nothing="nothing to change")
+        show_obstacles(found)
 
 
 def _report(number: int, rows: list[Row], as_json: bool, confirm_within: float) -> None:

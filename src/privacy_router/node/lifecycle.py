@@ -21,6 +21,8 @@ from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import GATEWAY_TUNNEL, NAMESPACES, WARP_TUNNEL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from privacy_router.config import PrivacyRouterConfig
     from privacy_router.node.machine import Machine
     from privacy_router.node.paths import NodePaths
@@ -47,14 +49,28 @@ def is_there(machine: Machine) -> bool:
 
 
 def _require_room(config: PrivacyRouterConfig, machine: Machine) -> None:
-    """What the node takes must be free, unless it is the node's own from an earlier run."""
+    for look in looks_for_room(config, machine):
+        look()
+
+
+def looks_for_room(config: PrivacyRouterConfig, machine: Machine) -> list[Callable[[], None]]:
+    """What the node takes must be free, unless it is the node's own from an earlier run; each look
+    raises ConfigError or ConflictError."""
+    looks: list[Callable[[], None]] = [lambda: _require_networks(config)]
+    if is_there(machine):
+        return looks
+    if "gateway" in config.chain_hops:
+        looks.append(lambda: machines.require_free_port(config.wireguard.listen_port))
+    return [*looks, lambda: _require_names(config, machine)]
+
+
+def _require_networks(config: PrivacyRouterConfig) -> None:
     problems = check_host(config, machines.host_networks())
     if problems:
         raise ConfigError("the configuration", problems)
-    if is_there(machine):
-        return
-    if "gateway" in config.chain_hops:
-        machines.require_free_port(config.wireguard.listen_port)
+
+
+def _require_names(config: PrivacyRouterConfig, machine: Machine) -> None:
     names = [GATEWAY_TUNNEL, WARP_TUNNEL]
     if read_bridge(config.bridge_name, machine) is None:
         names += _names_on_host(config, machine)
