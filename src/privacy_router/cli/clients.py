@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.markup import escape
@@ -25,6 +27,9 @@ from privacy_router.node.paths import NodePaths
 from privacy_router.node.secrets import gateway_key
 
 app = typer.Typer(help="Client devices: add one, scan the code, done.", no_args_is_help=True)
+
+_TUNNEL_FILE: Final = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}\.conf")
+"""What wg-quick(8) takes; Linux allows an interface's name 15 bytes."""
 
 Name = Annotated[str, typer.Argument(help="The client's name, such as phone.")]
 Known = Annotated[str, typer.Argument(help="The client's name.", autocompletion=client_names)]
@@ -55,7 +60,7 @@ def add(
     new = _register(config, paths, name, conf, png)
     told = tell_controller(paths)
     if as_json:
-        print_json(_public(new.client) | {"configuration": new.configuration})
+        print_json(_public(new.client) | {"configuration": new.configuration, "remark": new.remark})
     elif conf is None and png is None:
         out.print(escape(new.configuration), soft_wrap=True)
         _show_qr(new.configuration)
@@ -64,6 +69,19 @@ def add(
             say(f"wrote {path}")
     say(f"added {name} ({new.client.v4}, {new.client.v6})")
     say("the gateway knows it now" if told else "the node is down: it takes effect with `up`")
+    for remark in _remarks(new, conf):
+        say(f"[yellow]note:[/] {escape(remark)}")
+
+
+def _remarks(new: clients.NewClient, conf: Path | None) -> Iterator[str]:
+    """What keeps the configuration from working where it is taken to."""
+    if new.remark:
+        yield new.remark
+    if conf is not None and not _TUNNEL_FILE.fullmatch(conf.name):
+        yield (
+            f"{conf.name} is no file name that wg-quick, NetworkManager and the apps take: it names"
+            " the tunnel, so rename it to one of up to 15 letters, digits, _ = + . - and then .conf"
+        )
 
 
 def _register(
