@@ -47,11 +47,15 @@ def show(status: NodeStatus) -> None:
 
 def _remarks(status: NodeStatus) -> Iterator[tuple[str, str]]:
     """What was seen of each hop, then what is amiss, each with its style."""
+    if status.listen_port is not None:
+        yield f"clients come in by UDP port {status.listen_port}", "dim"
     for hop in status.hops:
         if hop.health.get("evidence"):
             yield f"{hop.name}: {hop.health['evidence']}", "dim"
     for reason in status.trouble:
         yield reason, "red"
+    for remark in status.firewalls:
+        yield remark, "yellow"
     for difference in status.pending:
         yield f"not as configured: {difference}", "yellow"
     for port, reason in status.left_out.items():

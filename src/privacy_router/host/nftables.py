@@ -138,6 +138,16 @@ def read(namespace: Path | None, table: str) -> Ruleset:
     return [_plain(entry) for entry in found if not _is_table_itself(entry)]
 
 
+def read_any(table: Table) -> Ruleset:
+    """The chains and rules of any program's table, of the namespace that the calling thread is in.
+
+    Of rules that iptables made there is only what libnftables can show. Raises NftablesError, also
+    for a table that is gone.
+    """
+    identity = {"family": table.family, "name": table.name}
+    return _objects(_run(json.dumps({"nftables": [{"list": {"table": identity}}]})))
+
+
 def _is_table_itself(entry: dict[str, Any]) -> bool:
     """What a listing begins with; one that was made of a table's flags is kept."""
     return "metainfo" in entry or entry.get("table", {}).keys() >= {"name"}

@@ -12,6 +12,7 @@ from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.ping import echo_rtt_ms
 from privacy_router.host.uapi import UapiError, format_endpoint
+from privacy_router.node import host_firewall
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import make_engine
 from privacy_router.node.converge import observe_all
@@ -83,7 +84,8 @@ class ClientStatus:
 class NodeStatus:
     """The whole node. `probed`: the outside was asked. `pending` are differences
     from the configuration, in words, `left_out` ports of the bridge that get no flows, with the
-    reason, and `trouble` what the controller cannot do, and what could not be read.
+    reason, and `trouble` what the controller cannot do, and what could not be read. `firewalls` are
+    those of the host that may be in the way, `listen_port` is the UDP port that clients dial.
 
     It is `ok` when all is as configured, a controller keeps it so, and packets have passed the
     whole chain within the last seconds; `quiet` when only the last is not known.
@@ -101,6 +103,8 @@ class NodeStatus:
     pending: list[str]
     left_out: dict[str, str]
     trouble: list[str] = field(default_factory=list)
+    firewalls: list[str] = field(default_factory=list)
+    listen_port: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For scripts."""
@@ -155,6 +159,8 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
         pending=[*unknown, *_pending(changes)] if up else [],
         left_out=left_out,
         trouble=trouble if up else [],
+        listen_port=config.wireguard.listen_port if chain.gateway else None,
+        firewalls=host_firewall.remarks(config, chain) if up else [],
     )
 
 
