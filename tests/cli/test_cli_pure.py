@@ -15,7 +15,7 @@ import typer
 
 from privacy_router.cli import lab
 from privacy_router.cli.main import app
-from privacy_router.cli.resource_view import Row, _line, flat
+from privacy_router.cli.resource_view import Row, _line, flat, summary
 from privacy_router.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -228,6 +228,42 @@ def test_a_flow_says_its_match_once() -> None:
     name = f"ovsbr0/002 00180 {flow['match']}"
     row = Row("add", "openflow", "flow", name, None, flow, "enforce", "")
     assert _line(row).plain.endswith("ovsbr0/002 00180 ip,nw_src=169.254.0.0/16 → drop")
+    named = {"match": "ip,in_port=internal_100,dl_src=02:00:00:00:00:01", "actions": "output:warp0"}
+    name = "ovsbr0/005 00180 ip,in_port=2,dl_src=02:00:00:00:00:01"
+    for row in (
+        Row("add", "openflow", "flow", name, None, named, "enforce", ""),
+        Row("remove", "openflow", "flow", name, named, None, "enforce", ""),
+    ):
+        assert _line(row).plain.endswith(f"/005 00180 {named['match']} → output:warp0")
+        assert "in_port=2" not in _line(row).plain
+
+
+def test_many_changes_of_the_node_are_a_line_for_each_hop() -> None:
+    rows = [
+        Row("add", "net", kind, f"{place}/{number}", None, {}, "enforce", "privacy_router", note)
+        for place, note in (("pr-gateway", ""), ("pr-warp", "not known: the account"))
+        for kind, count in (("address", 4), ("route", 7))
+        for number in range(count)
+    ]
+    rows.append(Row("change", "net", "route", "pr-warp/1", "a", "b", "enforce", "privacy_router"))
+    assert [line.plain.split() for line in summary(rows)] == [
+        ["pr-gateway", "+", "4", "address,", "7", "route"],
+        [
+            "pr-warp",
+            "+",
+            "4",
+            "address,",
+            "7",
+            "route",
+            "~",
+            "1",
+            "route",
+            "not",
+            "known:",
+            "the",
+            "account",
+        ],
+    ]
 
 
 def test_the_exit_codes_are_documented() -> None:

@@ -46,7 +46,11 @@ def register(app: typer.Typer) -> None:
     app.command()(rollback)
 
 
-def plan(config_file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+def plan(
+    config_file: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+    whole: Annotated[bool, typer.Option("--all", help="A line for each change.")] = False,
+) -> None:
     """Show what applying the document would change on this machine, and change nothing."""
     from privacy_router.node.machine import require_root
 
@@ -59,7 +63,7 @@ def plan(config_file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> N
         require_root()
         load_document(config_file)
         rows = asyncio.run(_plan_here(config_file))
-    _print_plan(rows, _obstacles(config_file), as_json)
+    _print_plan(rows, _obstacles(config_file), as_json, whole)
 
 
 def _obstacles(config_file: Path) -> list[Obstacle]:
@@ -197,12 +201,13 @@ def _document(path: Path) -> tuple[str, str]:
     return read_text(path), str(path.absolute().parent)
 
 
-def _print_plan(rows: list[Row], found: list[Obstacle], as_json: bool) -> None:
+def _print_plan(rows: list[Row], found: list[Obstacle], as_json: bool, whole: bool) -> None:
     if as_json:
         obstacles = [obstacle.as_json() for obstacle in found]
         print_json({"changes": [row.as_dict() for row in rows], "obstacles": obstacles})
     else:
-        show(rows, nothing="nothing to change")
+        hint = "" if whole else "privacy-router plan --all shows each"
+        show(rows, nothing="nothing to change", hint=hint)
         show_obstacles(found)
 
 
@@ -212,7 +217,8 @@ def _report(number: int, rows: list[Row], as_json: bool, confirm_within: float) 
         changes = [row.as_dict() for row in rows]
         print_json({"run": number, "confirm_within_s": waits, "changes": changes})
         return
-    show(rows, nothing="nothing to change")
+    hint = f"privacy-router runs --json shows each, as run {number}"
+    show(rows, nothing="nothing to change", hint=hint)
     if number:
         out.print(f"[green]✓[/] run {number}" + ("" if waits else " stands"))
     if waits:
