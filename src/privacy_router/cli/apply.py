@@ -47,6 +47,9 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
+    path: Annotated[
+        Path | None, typer.Argument(help="The document, in place of --config.", metavar="[FILE]")
+    ] = None,
     config_file: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
     whole: Annotated[bool, typer.Option("--all", help="A line for each change.")] = False,
@@ -54,6 +57,7 @@ def plan(
     """Show what applying the document would change on this machine, and change nothing."""
     from privacy_router.node.machine import require_root
 
+    config_file = path or config_file
     if daemons.is_there():
         load_document(config_file)
         text, base = _document(config_file)
@@ -117,7 +121,7 @@ def apply(
     confirm: for changes that may cut off the very connection by which you make them.
     """
     if dry_run:
-        plan(path, as_json)
+        plan(path, as_json=as_json)
         return
     load_document(path)
     text, base = _document(path)

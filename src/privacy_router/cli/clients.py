@@ -106,17 +106,24 @@ def _register(
 
 @app.command("list")
 def list_clients(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
-    """List the clients."""
+    """List the clients; one that was online within two minutes had a handshake since then."""
+    from privacy_router.cli.status_view import age
+    from privacy_router.node.status import read_clients
+
     require_root()
-    known = clients.load(load_config(config_file), NodePaths.from_environment())
+    config = load_config(config_file)
+    known = clients.load(config, NodePaths.from_environment())
+    seen = {one.name: one.handshake_age_s for one in read_clients(config)}
     if as_json:
-        print_json([_public(client) for client in known])
+        ages = [{"handshake_age_s": seen.get(client.name)} for client in known]
+        print_json([_public(client) | more for client, more in zip(known, ages, strict=True)])
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("NAME", "IPV4", "IPV6", "ADDED"):
+    for heading in ("NAME", "IPV4", "IPV6", "ADDED", "HANDSHAKE"):
         table.add_column(heading)
     for client in known:
-        table.add_row(client.name, str(client.v4), str(client.v6), client.created)
+        last = age(seen.get(client.name))
+        table.add_row(client.name, str(client.v4), str(client.v6), client.created, last)
     out.print(table if known else "no clients yet: privacy-router client add phone")
 
 
@@ -165,6 +172,13 @@ def _show_qr(text: str) -> None:
     import segno
 
     buffer = io.StringIO()
-    segno.make(text, error="l", micro=False).terminal(buffer, compact=True)
+    code = segno.make(text, error="l", micro=False)
+    code.terminal(buffer, compact=True)
     out.file.write(buffer.getvalue())
     out.file.flush()
+    columns, rows = code.symbol_size()[0], -(-code.symbol_size()[1] // 2)
+    if out.is_terminal and (columns > out.width or rows > out.height):
+        say(
+            f"[yellow]note:[/] the code takes {columns} columns and {rows} lines, and this terminal"
+            f" has {out.width} and {out.height}: enlarge it, or use --png FILE or --conf FILE"
+        )

@@ -70,6 +70,9 @@ def check(
     path: Annotated[
         Path, typer.Argument(help="The configuration file.", envvar="PRIVACY_ROUTER_CONFIG")
     ] = DEFAULT_CONFIG,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The same, as other commands take it.")
+    ] = None,
     as_json: AsJson = False,
     only_file: Annotated[
         bool, typer.Option("--only-file", help="Judge the file, and not what this machine lacks.")
@@ -82,6 +85,7 @@ def check(
     """
     from privacy_router.node.obstacles import obstacles, sees_all
 
+    path = config_file or path
     try:
         config = load_document(path).plugins.privacy_router
         if config is not None:

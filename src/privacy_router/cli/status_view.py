@@ -81,7 +81,7 @@ def _hops(hops: list[HopStatus]) -> Table:
             hop.port,
             in_bytes(hop.rx_bytes),
             in_bytes(hop.tx_bytes),
-            "–" if hop.name == "xray" else _age(hop.handshake_age_s),
+            "–" if hop.name == "xray" else age(hop.handshake_age_s),
             "–" if hop.rtt_ms is None else f"{hop.rtt_ms:.0f} ms",
         )
     return table
@@ -95,7 +95,7 @@ def _clients(clients: list[ClientStatus]) -> Table:
             client.endpoint or "–",
             in_bytes(client.rx_bytes),
             in_bytes(client.tx_bytes),
-            _age(client.handshake_age_s),
+            age(client.handshake_age_s),
         )
     return table
 
@@ -111,7 +111,8 @@ def in_bytes(count: float) -> str:
     return f"{count / 1000:.1f} {_UNITS[-1]}"
 
 
-def _age(seconds: float | None) -> str:
+def age(seconds: float | None) -> str:
+    """How long ago, for people."""
     if seconds is None:
         return "never"
     return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} min ago"

@@ -12,7 +12,7 @@ from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.ping import echo_rtt_ms
 from privacy_router.host.uapi import UapiError, format_endpoint
-from privacy_router.node import host_firewall
+from privacy_router.node import clients, host_firewall
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import make_engine
 from privacy_router.node.converge import observe_all
@@ -162,6 +162,14 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
         listen_port=config.wireguard.listen_port if chain.gateway else None,
         firewalls=host_firewall.remarks(config, chain) if up else [],
     )
+
+
+def read_clients(config: PrivacyRouterConfig) -> list[ClientStatus]:
+    """The registered clients as the gateway sees them now. Raises StorageError, PrivilegeError,
+    MissingPrerequisiteError."""
+    paths = NodePaths.from_environment()
+    devices = _devices(machines.inspect(config, paths), chains.build(config))
+    return _clients(clients.load(config, paths), devices.get("gateway"))
 
 
 def _state(hops: list[HopStatus], told: Told, *, up: bool, whole: bool) -> str:

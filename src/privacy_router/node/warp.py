@@ -104,7 +104,8 @@ def _register(config: PrivacyRouterConfig, paths: NodePaths) -> None:
 
     require_terms(config, paths)
     known = paths.warp_account.exists()
-    _log.info("asking Cloudflare for a WARP account", at=config.warp.api_url)
+    what = "the profile of the WARP account that is kept" if known else "a WARP account"
+    _log.info(f"asking Cloudflare for {what}", at=config.warp.api_url)
 
     async def ask() -> None:
         files = {"account_file": paths.warp_account, "profile_file": paths.warp_profile}
