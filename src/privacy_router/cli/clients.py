@@ -16,7 +16,7 @@ from privacy_router.cli.completing import client_names
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import out, print_json, say
 from privacy_router.config import PrivacyRouterConfig
-from privacy_router.errors import ConflictError
+from privacy_router.errors import FAILURES, ConflictError
 from privacy_router.hops.gateway import Client
 from privacy_router.host.files import write_private
 from privacy_router.host.wireguard import public_key_of
@@ -108,12 +108,11 @@ def _register(
 def list_clients(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """List the clients; one that was online within two minutes had a handshake since then."""
     from privacy_router.cli.status_view import age
-    from privacy_router.node.status import read_clients
 
     require_root()
     config = load_config(config_file)
     known = clients.load(config, NodePaths.from_environment())
-    seen = {one.name: one.handshake_age_s for one in read_clients(config)}
+    seen = _handshake_ages(config)
     if as_json:
         ages = [{"handshake_age_s": seen.get(client.name)} for client in known]
         print_json([_public(client) | more for client, more in zip(known, ages, strict=True)])
@@ -125,6 +124,18 @@ def list_clients(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONF
         last = age(seen.get(client.name))
         table.add_row(client.name, str(client.v4), str(client.v6), client.created, last)
     out.print(table if known else "no clients yet: privacy-router client add phone")
+
+
+def _handshake_ages(config: PrivacyRouterConfig) -> dict[str, float | None]:
+    """When each client had its last handshake, as the gateway tells; the list is shown also where
+    the gateway cannot be asked."""
+    from privacy_router.node.status import read_clients
+
+    try:
+        return {one.name: one.handshake_age_s for one in read_clients(config)}
+    except FAILURES as error:
+        say(f"[yellow]note:[/] the gateway cannot be asked: {escape(str(error))}")
+        return {}
 
 
 @app.command()
