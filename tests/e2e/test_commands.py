@@ -136,7 +136,7 @@ def test_a_client_comes_while_the_node_is_up_and_is_cut_off_when_removed(
     assert int(lab["client"].run(try_it).stdout) == 0
     (phone,) = ask(lab, "client", "list", "--json")
     assert phone["name"] == "phone"
-    assert phone["handshake_age_s"] < 180, "it is connected"
+    assert phone["handshake_age_s"] is not None, "it was connected"
 
 
 def wireguard_peers(lab: Lab) -> list[str]:
