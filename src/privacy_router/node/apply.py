@@ -19,12 +19,13 @@ from privacy_router.errors import (
     MissingPrerequisiteError,
     PrivacyRouterError,
 )
-from privacy_router.host import foreign, namespaces, nftables, processes, sysctl
+from privacy_router.host import foreign, namespaces, nftables, processes, sysctl, tcp_sockets
 from privacy_router.host.files import make_directory, write_private
 from privacy_router.host.netlink import Netlink
 from privacy_router.node.remembered import forget_connections_of_xray
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
+from privacy_router.plan.chain import XRAY_NAMESPACE
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
 from privacy_router.plan.settings import is_everywhere
 from privacy_router.plan.stages import is_guard
@@ -236,6 +237,8 @@ class Applier:
         processes.start(spec, self._machine.owner, log)
 
     def _stop(self, change: Change) -> None:
+        if change.key.name == XRAY_PROCESS and namespaces.exists(XRAY_NAMESPACE):
+            tcp_sockets.reset_connections(namespaces.path_of(XRAY_NAMESPACE))
         name, _, extra = change.key.name.partition(" (pid ")
         for process in processes.running(self._machine.owner):
             if process.name == name and (not extra or process.pid == int(extra.rstrip(")"))):
