@@ -280,9 +280,14 @@ def _xray_process(
     return ProcessSpec(
         name=XRAY_PROCESS,
         argv=runner.command(file),
-        # started anew when its way out changes: its connections and its clients' UDP sessions
-        # belong to the old way, on which no answer comes any more
-        env={"PRIVACY_ROUTER_WAY_OUT": chain.router.hop},
+        env={
+            # started anew when its way out changes: its connections and its clients' UDP sessions
+            # belong to the old way, on which no answer comes any more
+            "PRIVACY_ROUTER_WAY_OUT": chain.router.hop,
+            # Go's garbage collector lets the heap grow by half, not to twice what is in use: of
+            # 170 MB under much DNS 30 MB less, at no cost in time that could be measured
+            "GOGC": "50",
+        },
         namespace=_namespace(f"{chain.xray.namespace}"),
         inputs=json.dumps(settings, sort_keys=True).encode(),
         confinement=Confinement(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from privacy_router.hops.xray.settings import dns_tproxy_port
 from privacy_router.host.topology import FAMILY, Neighbour, Route, Rule
 from privacy_router.plan import firewall
 from privacy_router.plan.chain import (
@@ -98,6 +99,7 @@ def xray(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Items:
         firewall.xray(
             station.port,
             config.xray.tproxy_port,
+            dns_tproxy_port(config.xray.tproxy_port),
             chain.clients,
             config.vps_port,
             config.xray.dns,
