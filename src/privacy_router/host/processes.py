@@ -221,6 +221,25 @@ def work_done(process: Process) -> int:
     return sum(map(int, stat.rpartition(")")[2].split()[_USER_TICKS : _USER_TICKS + 2]))
 
 
+def holds_tun(process: Process) -> bool:
+    """Whether it holds a TUN device, wherever that is and whatever its name is by now.
+
+    The kernel says so of each file descriptor (drivers/net/tun.c, tun_chr_show_fdinfo).
+    """
+    try:
+        entries = list(Path(f"/proc/{process.pid}/fdinfo").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return any(_is_tun(entry) for entry in entries)
+
+
+def _is_tun(entry: Path) -> bool:
+    try:
+        return any(line.startswith("iff:") for line in entry.read_text().splitlines())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def tell(process: Process, owner: str, number: signal.Signals) -> bool:
     """Send a signal; False when the process is gone, even if another one has its number by now."""
     descriptor = open_pidfd(process)

@@ -316,11 +316,18 @@ class Applier:
         return self._netlink(path).index(name) is not None
 
     def _has_come(self, name: str) -> bool:
-        """Whether the device of a tunnel's process is there; one that ends makes none any more."""
+        """Whether the device of a tunnel's process is there. One that ends makes none any more, and
+        one whose device was renamed or taken elsewhere is ended, with it."""
+        running = processes.running(self._machine.owner)
+        process = next((process for process in running if process.name == name), None)
+        made = process is not None and processes.holds_tun(process)
         if self._is_in(None, name):
             return True
-        if name not in {process.name for process in processes.running(self._machine.owner)}:
+        if process is None:
             raise ApplyError(f"the process of the device {name} has ended", retryable=True)
+        if made:
+            processes.stop(process)
+            raise ApplyError(f"the device {name} was taken away from its process", retryable=True)
         return False
 
     def _is_alive(self, name: str, path: Path | None) -> bool:
