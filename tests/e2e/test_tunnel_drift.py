@@ -166,7 +166,9 @@ FOREIGN = {
 }
 
 DEVICES = {
-    f"{name} {what}": Drift(f"ip -n pr-{hop} {damage.format(name)}", f"ip -br -n pr-{hop} link | sort")
+    f"{name} {what}": Drift(
+        f"ip -n pr-{hop} {damage.format(name)}", f"ip -br -n pr-{hop} link | sort"
+    )
     for name, hop in (("wg100", "gateway"), ("wgcf", "warp"))
     for what, damage in {
         "renamed": "link set {0} down name odd",
