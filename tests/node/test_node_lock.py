@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import shutil
@@ -208,3 +209,33 @@ def test_what_else_has_the_name_of_the_lock_is_told(
     assert controller_pid(paths) is None
     with pytest.raises(StorageError, match=r"controller\.lock"):
         NodeLock(paths).take()
+
+
+async def test_the_lock_file_is_put_back_and_held_again(paths: NodePaths) -> None:
+    lock = NodeLock(paths)
+    lock.take()
+    staying = asyncio.create_task(lock.stay())
+    try:
+        for _ in range(2):
+            await asyncio.sleep(0)  # it watches by now
+            paths.lock.unlink()
+            assert await appears(paths.lock) == f"{os.getpid()}\n"
+            with paths.lock.open() as handle, pytest.raises(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(paths.run)
+        with pytest.raises(StorageError, match="was removed"):
+            await staying
+    finally:
+        staying.cancel()
+    again = asyncio.create_task(lock.stay())
+    try:
+        assert await appears(paths.lock) == f"{os.getpid()}\n"
+    finally:
+        again.cancel()
+
+
+async def appears(path: Path) -> str:
+    async with asyncio.timeout(10):
+        while not path.exists() or not (text := path.read_text()):
+            await asyncio.sleep(0.01)
+    return text

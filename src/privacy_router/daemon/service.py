@@ -78,11 +78,11 @@ def serve(lock: NodeLock, order: Order, on_ready: Callable[[], None]) -> None:
     lock.note_pid()
     _keep_one_heap()
     gc.freeze()  # what was loaded by now stays; the collector need not walk it again and again
-    asyncio.run(_serve(order, on_ready))
+    asyncio.run(_serve(lock, order, on_ready))
 
 
-async def _serve(order: Order, on_ready: Callable[[], None]) -> None:
-    daemon = Daemon(order)
+async def _serve(lock: NodeLock, order: Order, on_ready: Callable[[], None]) -> None:
+    daemon = Daemon(lock, order)
     try:
         await daemon.start()
         on_ready()
@@ -94,7 +94,8 @@ async def _serve(order: Order, on_ready: Callable[[], None]) -> None:
 class Daemon:
     """All that lives as long as the daemon does."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, lock: NodeLock, order: Order) -> None:
+        self._lock = lock
         self._order = order
         self._bus = Bus(bus_address(os.environ))
         self._node = PrivacyRouterPlugin(order.paths)
@@ -124,6 +125,7 @@ class Daemon:
         self._handle_signals()
         if self._notifier.watchdog_s is not None:
             self._supervisor.keep("the watchdog", self._notifier.keep_alive)
+        self._supervisor.keep("the lock file", self._lock.stay)
         starting = asyncio.create_task(self._start())
         stopping = asyncio.create_task(self._stop.wait())
         try:
