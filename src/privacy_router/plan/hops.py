@@ -156,16 +156,19 @@ def host_exit(
 def _ways_out(
     space: NamespaceItems, config: PrivacyRouterConfig, chain: Chain, station: Station
 ) -> None:
-    mtu_bytes = config.warp.mtu if chain.warp else None
-    for network in chain.clients:
-        if chain.gateway is not None and chain.warp is None:
-            space.route(Route(network, chain.gateway.address(network.version), station.port))
+    """To the clients and to the VPS, each with the MTU of its own way: what is larger than the MTU
+    of its route the kernel cuts, and the bridge drops fragments unless it is told otherwise."""
+    if chain.gateway is not None:
+        back, mtu_bytes = chain.warp or chain.gateway, client_mtu_bytes(config)
+        for network in chain.clients:
+            way = back.address(network.version)
+            space.route(Route(network, way, station.port, mtu_bytes=mtu_bytes))
     for version in (4, 6) if chain.warp else (4,):
         space.route(
             Route(
                 anywhere(version),
                 chain.router.address(version),
                 station.port,
-                mtu_bytes=mtu_bytes,
+                mtu_bytes=config.warp.mtu if chain.warp else None,
             )
         )
