@@ -281,6 +281,15 @@ def test_what_is_for_a_client_is_cut_for_the_clients_mtu_and_no_other(
     assert ("xray" in hops) == set(clients).issubset(found)
 
 
+def test_xray_gives_an_attempt_to_reach_the_vps_up_within_seconds(
+    make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
+) -> None:
+    """It makes five, and holds what a client sent until the last has failed."""
+    state = compile_node(make_config(xray={"vps_address": "192.0.2.9"}), keys, facts)
+    retries = Key(Kind.SETTING, "pr-xray", "ipv4/tcp_syn_retries")
+    assert state.items[retries] == "1"
+
+
 def test_macs_are_local_unicast_and_differ_between_bridges() -> None:
     first, second = (mac_of(bridge, "warp0") for bridge in ("ovsbr0", "ovsbr1"))
     assert first != second

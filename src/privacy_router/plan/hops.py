@@ -95,6 +95,9 @@ def xray(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Items:
     space = NamespaceItems(f"{station.namespace}")
     # XRay binds its addresses before the bridge port that carries them is there
     space.sysctl({"ipv4/ip_nonlocal_bind": "1", "ipv6/ip_nonlocal_bind": "1"})
+    # XRay gives an attempt to reach the VPS 16 s, and makes five: what clients send while there is
+    # no answer is held for that long. With one repetition of a SYN an attempt takes 3 s.
+    space.sysctl({"ipv4/tcp_syn_retries": "1"})
     space.firewall(
         firewall.xray(
             station.port,
