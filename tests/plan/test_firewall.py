@@ -11,6 +11,7 @@ from privacy_router.hops.xray.settings import DNS_HELD_S, UDP_HELD_S
 from privacy_router.plan import firewall, settings
 
 CLIENTS = (ip_network("10.101.0.0/24"), ip_network("fd70:7276:6174:1::/64"))
+GATEWAY = firewall.gateway("wg100", "pr0", CLIENTS)
 
 
 def counted(rule: dict[str, Any]) -> dict[str, Any] | None:
@@ -20,7 +21,7 @@ def counted(rule: dict[str, Any]) -> dict[str, Any] | None:
 
 def forwarding(kind: str) -> list[dict[str, Any]]:
     """The gateway's rules for what it forwards, as far as a client of that family is concerned."""
-    rules = [item["rule"] for item in firewall.gateway("wg100", "pr0", CLIENTS) if "rule" in item]
+    rules = [item["rule"] for item in GATEWAY if "rule" in item]
     return [
         rule
         for rule in rules
@@ -39,30 +40,52 @@ ASKS_DNS = ({"payload": {"protocol": "udp", "field": "dport"}}, 53)
 
 @pytest.mark.parametrize("kind", ["ip", "ip6"])
 def test_a_clients_connections_are_counted_before_any_is_let_through(kind: str) -> None:
-    asking, dns, *begun, all_else, back = forwarding(kind)
-    assert [counted(rule)["stmt"] for rule in (asking, *begun)] == [  # type: ignore[index]
-        {"limit": {"rate": 64, "burst": 256, "per": "second", "inv": True}},
-        *[{"ct count": {"val": 1024, "inv": True}}] * 2,
-    ]
-    assert all(firewall.DROP in rule["expr"] for rule in (asking, *begun))
-    assert ASKS_DNS in matches(asking)
-    assert [
-        {right for left, right in matches(rule) if left == {"meta": {"key": "l4proto"}}}
-        for rule in begun
-    ] == [{"tcp"}, {"udp"}]
-    for lets_out in (dns, all_else):
-        assert firewall.ACCEPT in lets_out["expr"]
-        assert "saddr" in f"{matches(lets_out)}"
-    assert ASKS_DNS in matches(dns)
+    *dns, tcp, udp, all_else, back = forwarding(kind)
+    for begins, protocol in ((tcp, "tcp"), (udp, "udp")):
+        assert ({"meta": {"key": "l4proto"}}, protocol) in matches(begins)
+        meter = counted(begins)
+        assert meter is not None
+        assert meter["stmt"] == {"ct count": {"val": 1024, "inv": True}}
+        assert firewall.DROP in begins["expr"]
+    assert firewall.ACCEPT in all_else["expr"]
+    assert "saddr" in f"{matches(all_else)}"
     assert "daddr" in f"{matches(back)}"
+    assert all(ASKS_DNS in matches(rule) for rule in dns)
     # each count has a name of its own, else two rules would share it
     names = [meter["name"] for rule in forwarding(kind) if (meter := counted(rule))]
     assert len(set(names)) == 3
 
 
+@pytest.mark.parametrize(("kind", "version"), [("ip", 4), ("ip6", 6)])
+def test_dns_from_new_ports_is_bounded_and_that_of_known_ones_is_not(
+    kind: str, version: int
+) -> None:
+    """What XRay holds is a session for each port, however often that asks."""
+    too_fast, known, full, *_ = forwarding(kind)
+    port = {
+        "concat": [
+            {"payload": {"protocol": kind, "field": "saddr"}},
+            {"payload": {"protocol": "udp", "field": "sport"}},
+        ]
+    }
+    assert (port, f"@dns{version}") in matches(too_fast)
+    meter = counted(too_fast)
+    assert meter is not None
+    assert meter["stmt"] == {"limit": {"rate": 64, "burst": 256, "per": "second", "inv": True}}
+    assert known["expr"][-2:] == [
+        {"set": {"op": "update", "elem": port, "set": f"@dns{version}"}},
+        firewall.ACCEPT,
+    ]
+    for drops in (too_fast, full):
+        assert drops["expr"][-1] == firewall.DROP
+    sets = {one["set"]["name"]: one["set"] for one in GATEWAY if "set" in one}
+    assert sets[f"dns{version}"]["type"] == [f"ipv{version}_addr", "inet_service"]
+    assert sets[f"dns{version}"]["timeout"] >= DNS_HELD_S
+
+
 def test_what_xray_holds_of_a_clients_dns_is_bounded_as_its_connections_are() -> None:
-    held = firewall.DNS_OF_A_CLIENT_AT_ONCE + firewall.DNS_OF_A_CLIENT_PER_S * DNS_HELD_S
-    assert held <= firewall.CONNECTIONS_OF_A_CLIENT
+    later = firewall.DNS_PORTS_OF_A_CLIENT_PER_S * DNS_HELD_S
+    assert firewall.DNS_PORTS_OF_A_CLIENT_AT_ONCE + later <= firewall.CONNECTIONS_OF_A_CLIENT
 
 
 def test_no_hop_forgets_a_clients_udp_before_xray_does() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from privacy_router.hops.xray.settings import DNS_HELD_S
 from privacy_router.plan.chain import EXIT_CONNECTION_MARK
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ TPROXY_MARK = 1
 CONNECTIONS_OF_A_CLIENT = 1024
 """How many TCP connections an address of a client may have at a time, and how many UDP ones beside
 them. Each costs XRay about 80 KB."""
-DNS_OF_A_CLIENT_PER_S = 64
-DNS_OF_A_CLIENT_AT_ONCE = 256
-"""How many DNS packets an address of a client may send, and how many at once. The gateway knows
-their connections for longer than XRay, so that they are bounded as they come: with what XRay holds
-for `DNS_HELD_S` these are 1,024 sessions at a time."""
+DNS_PORTS_OF_A_CLIENT_PER_S = 64
+DNS_PORTS_OF_A_CLIENT_AT_ONCE = 256
+"""From how many new ports an address of a client may send DNS, and from how many at once. With what
+XRay holds for `DNS_HELD_S` these are 1,024 sessions at a time. Connection tracking remembers DNS
+for longer than that, so that it is not counted there."""
 
 _COUNTED_CLIENTS = 65535
+_COUNTED_PORTS = 65535
 _FILTER_PRIORITY = 0
 _MANGLE_PRIORITY = -150
 _SOURCE_NAT_PRIORITY = 100
@@ -167,17 +169,46 @@ def _begins_too_many(protocol: str, version: int) -> list[Expression]:
     ]
 
 
-def _asks_too_often(version: int) -> list[Expression]:
-    """The packet is DNS, and its sender has sent as much of it as it may."""
-    rate = {"rate": DNS_OF_A_CLIENT_PER_S, "burst": DNS_OF_A_CLIENT_AT_ONCE, "per": "second"}
-    over = {"limit": {**rate, "inv": True}}
-    return [destination_port("udp", DNS_PORT), _for_each_sender("dns", version, over)]
+def _dns_set(version: int) -> str:
+    return f"dns{version}"
+
+
+def _dns_ports(version: int) -> dict[str, Any]:
+    """The set of those (client, port) that have sent DNS while XRay may still hold it."""
+    return {
+        "set": {
+            "family": "inet",
+            "table": TABLE,
+            "name": _dns_set(version),
+            "type": [f"ipv{version}_addr", "inet_service"],
+            "size": _COUNTED_PORTS,
+            "flags": ["timeout"],
+            "timeout": DNS_HELD_S,
+        }
+    }
+
+
+def _dns_of_clients(version: int, way: list[Expression]) -> list[dict[str, Any]]:
+    """Let DNS go that `way` while its sender does not use new ports faster than it may."""
+    protocol = "ip" if version == 4 else "ip6"
+    sender = {"payload": {"protocol": protocol, "field": "saddr"}}
+    port = {"concat": [sender, {"payload": {"protocol": "udp", "field": "sport"}}]}
+    rate = {"rate": DNS_PORTS_OF_A_CLIENT_PER_S, "burst": DNS_PORTS_OF_A_CLIENT_AT_ONCE}
+    too_fast = {"limit": {**rate, "per": "second", "inv": True}}
+    ours = f"@{_dns_set(version)}"
+    is_new = [_match(port, ours, "!="), _for_each_sender("asking", version, too_fast)]
+    dns = [*way, destination_port("udp", DNS_PORT)]
+    return [
+        rule("forward", *dns, *is_new, DROP),
+        rule("forward", *dns, {"set": {"op": "update", "elem": port, "set": ours}}, ACCEPT),
+        rule("forward", *dns, DROP),  # the set is full
+    ]
 
 
 def gateway(tunnel: str, port: str, clients: Iterable[Network]) -> Ruleset:
     """The gateway: clients to the chain and the chain's answers back to them, and of each address
-    of a client no more connections at a time than `CONNECTIONS_OF_A_CLIENT`, and no more DNS than
-    `DNS_OF_A_CLIENT_PER_S`."""
+    of a client no more connections at a time than `CONNECTIONS_OF_A_CLIENT`, and DNS from no more
+    new ports than `DNS_PORTS_OF_A_CLIENT_PER_S`."""
     objects = [
         chain("input", "filter", "input", _FILTER_PRIORITY, "drop"),
         chain("forward", "filter", "forward", _FILTER_PRIORITY, "drop"),
@@ -192,8 +223,8 @@ def gateway(tunnel: str, port: str, clients: Iterable[Network]) -> Ruleset:
         version = network.version
         objects += [
             rule("input", came_in_by(tunnel), is_echo_request(version), ACCEPT),
-            rule("forward", came_in_by(tunnel), *_asks_too_often(version), DROP),
-            rule("forward", *from_client, destination_port("udp", DNS_PORT), ACCEPT),
+            _dns_ports(version),
+            *_dns_of_clients(version, from_client),
             rule("forward", came_in_by(tunnel), *_begins_too_many("tcp", version), DROP),
             rule("forward", came_in_by(tunnel), *_begins_too_many("udp", version), DROP),
             rule("forward", *from_client, ACCEPT),
