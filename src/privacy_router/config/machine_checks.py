@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from privacy_router.config.net_checks import check_net
 from privacy_router.config.problems import Problem, json_path
 from privacy_router.config.reserved import NODE_DEVICES
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def check_together(plugins: Plugins) -> Iterator[Problem]:
-    """Problems between sections that are each right by themselves."""
+    """Problems within a section and between sections whose values are each right by themselves."""
+    if plugins.net is not None:
+        yield from check_net(plugins.net)
     if plugins.net is not None and plugins.privacy_router is not None:
         yield from _two_owners(plugins.net, plugins.privacy_router)
 
