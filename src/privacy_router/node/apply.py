@@ -23,6 +23,7 @@ from privacy_router.host import foreign, namespaces, nftables, processes, sysctl
 from privacy_router.host.files import make_directory, write_private
 from privacy_router.host.netlink import Netlink
 from privacy_router.node import ownership
+from privacy_router.node.host_devices import TUN, own_devices
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
@@ -325,7 +326,7 @@ class Applier:
     def _has_tun(self, name: str, path: Path | None) -> bool:
         """Whether there is a TUN device of that name which a process holds."""
         link = self._netlink(path).links().get(name)
-        return link is not None and link.kind == ownership.TUN and self._is_alive(name, path)
+        return link is not None and link.kind == TUN and self._is_alive(name, path)
 
     def _is_alive(self, name: str, path: Path | None) -> bool:
         link = self._netlink(path).links().get(name)
@@ -338,10 +339,9 @@ class Applier:
 
     def _require_own_port(self, name: str) -> None:
         """Raise ConflictError when the host's device of that name is another program's."""
-        link = self._netlink(None).links().get(name)
-        held = ownership.held_devices(self._machine.owner)
-        bridge = self._desired.bridge.name
-        if link is not None and not ownership.is_own_port(link, bridge, held):
+        links = self._netlink(None).links()
+        own = own_devices(links, self._desired.bridge.name, self._machine)
+        if name in links and name not in own:
             raise ConflictError(
                 f"the machine has a network device named {name} that is not the node's",
                 remedy="rename or remove it",

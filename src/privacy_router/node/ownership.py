@@ -16,21 +16,14 @@ What has a name of the node's and no mark is another's: it refuses `up`, and `do
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from privacy_router.host import marks, namespaces, nftables, processes
-from privacy_router.ovsdb.model import mac_of
 from privacy_router.plan.chain import NAMESPACES
 from privacy_router.plan.firewall import TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from privacy_router.host.topology import Link
     from privacy_router.node.machine import Machine
-
-TUN: Final = "tun"
-"""The kind of a TUN device, as the kernel lists it."""
 
 
 def create_namespace(name: str, owner: str) -> None:
@@ -62,14 +55,3 @@ def _mark_of(owner: str) -> str:
 def is_there(machine: Machine) -> bool:
     """Whether anything of this node is on the machine. Raises OSError."""
     return bool(processes.running(machine.owner) or own_namespaces(machine.owner))
-
-
-def is_own_port(link: Link, bridge_name: str, held: Collection[str]) -> bool:
-    """Whether a device in the host's namespace is the port of that name of the node's bridge: it
-    has the MAC that the node gives to no other, or is held by the node's own switch."""
-    return link.mac == mac_of(bridge_name, link.name) or (link.kind == TUN and link.name in held)
-
-
-def held_devices(owner: str) -> set[str]:
-    """The TUN devices that processes of this node's hold, in whatever namespace."""
-    return {name for one in processes.running(owner) for name in processes.tun_devices(one)}

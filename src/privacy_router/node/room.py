@@ -11,23 +11,16 @@ from privacy_router.errors import ConflictError
 from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import UAPI_DIR
+from privacy_router.node.host_devices import own_devices
 from privacy_router.node.machine import host_networks
-from privacy_router.node.observe import read_bridge
-from privacy_router.node.ownership import (
-    held_devices,
-    is_own_namespace,
-    is_own_port,
-    is_there,
-)
+from privacy_router.node.ownership import is_own_namespace, is_there
 from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import GATEWAY_TUNNEL, SWITCH_NAMESPACE, TUNNELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.host.topology import Link
     from privacy_router.node.machine import Machine
 
 _CONNECT_S: Final = 1.0
@@ -72,23 +65,12 @@ def _require_devices(config: PrivacyRouterConfig, machine: Machine) -> None:
         links, names = netlink.links(), netlink.names()
     taken = {*ports, config.bridge_name, *TUNNELS} & names
     if taken:
-        taken -= _own_devices(taken, links, config.bridge_name, machine)
+        taken -= own_devices(links, config.bridge_name, machine)
     if taken:
         raise ConflictError(
             f"the machine already has a network device named {', '.join(sorted(taken))}",
             remedy="rename or remove it, or choose another name in the configuration",
         )
-
-
-def _own_devices(
-    names: Iterable[str], links: Mapping[str, Link], bridge_name: str, machine: Machine
-) -> set[str]:
-    held = held_devices(machine.owner)
-    own = {name for name in names if name in links and is_own_port(links[name], bridge_name, held)}
-    if machine.switch_namespace is None:
-        row = read_bridge(bridge_name, machine)
-        own |= {bridge_name} if row is not None else set()
-    return own
 
 
 def _require_sockets(owner: str) -> None:
