@@ -284,6 +284,20 @@ def test_terminal_output_without_a_terminal_has_no_escape_codes(lab: Lab) -> Non
         assert "\x1b" not in result.stdout + result.stderr
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_terminal_that_cannot_encode_what_is_said(lab: Lab, encoding: str) -> None:
+    """The work is done by then; and JSON stays JSON."""
+    shown = (*QUESTIONS, ("flows", "explain"), ("client", "add", "tablet"))
+    for question in (*shown, ("client", "list"), ("client", "remove", "tablet")):
+        command = ("privacy-router", *question)
+        result = lab["node"].run(command, env={"PYTHONIOENCODING": encoding})
+        assert result.returncode == 0, (question, result.stderr)
+        assert "Traceback" not in result.stderr
+        if "--json" in question:
+            json.loads(result.stdout)
+    assert [client["name"] for client in ask(lab, "client", "list", "--json")] == ["phone"]
+
+
 def test_vps_export_is_written_once_and_privately(lab: Lab) -> None:
     file = "/run/lab/server.json"
     assert node(lab, "vps", "export", "--output", file).returncode == 0

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from privacy_router.cli.completing import client_names
+from privacy_router.cli.encoding import can_encode
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import out, print_json, say
 from privacy_router.config import PrivacyRouterConfig
@@ -147,6 +148,6 @@ def _show_qr(text: str) -> None:
     import segno
 
     buffer = io.StringIO()
-    segno.make(text, error="l", micro=False).terminal(buffer, compact=True)
+    segno.make(text, error="l", micro=False).terminal(buffer, compact=can_encode("▀▄█"))
     out.file.write(buffer.getvalue())
     out.file.flush()

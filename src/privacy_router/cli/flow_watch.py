@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +11,7 @@ import typer
 from rich.text import Text
 
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
-from privacy_router.cli.output import out
+from privacy_router.cli.output import out, print_json_lines
 
 if TYPE_CHECKING:
     from privacy_router.node.flow_watch import FlowChange, Moment
@@ -67,9 +65,7 @@ async def _watch(
 
 def _show(moment: Moment, flows: tuple[FlowChange, ...], *, as_json: bool) -> None:
     if as_json:
-        for record in _records(moment, flows):
-            sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        print_json_lines(_records(moment, flows))
         return
     for line in _lines(moment, flows):
         out.print(line)

@@ -77,7 +77,7 @@ def up(
 
         serve(lock, order, lambda: _report(config_file, started, 0.0))
         return
-    _detach(lock, order, paths.logs / "controller.log")
+    _detach(lock, order, paths.controller_log)
     _report(config_file, started, wait)
 
 

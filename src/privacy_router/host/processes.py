@@ -177,6 +177,28 @@ def is_inside(process: Process, namespace: Path | None) -> bool:
     return inode_of(Path(f"/proc/{process.pid}/ns/net")) == inode_of(namespace)
 
 
+def tun_devices(process: Process) -> set[str]:
+    """The names of the TUN devices that the process holds, in whatever namespace these are by now
+    (proc_pid_fdinfo(5); drivers/net/tun.c, tun_chr_show_fdinfo)."""
+    found = set()
+    try:
+        for entry in Path(f"/proc/{process.pid}/fdinfo").iterdir():
+            found.add(_tun_device(entry))
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+    return found - {""}
+
+
+def _tun_device(entry: Path) -> str:
+    """Empty where that is no TUN device's descriptor, or is closed by now."""
+    try:
+        lines = entry.read_text(errors="replace").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("iff:"))
+    return next(names, "")
+
+
 def open_pidfd(process: Process) -> int | None:
     """A file descriptor that becomes readable when the process ends; None if it is gone."""
     try:
@@ -219,25 +241,6 @@ def work_done(process: Process) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return sum(map(int, stat.rpartition(")")[2].split()[_USER_TICKS : _USER_TICKS + 2]))
-
-
-def holds_tun(process: Process) -> bool:
-    """Whether it holds a TUN device, wherever that is and whatever its name is by now.
-
-    The kernel says so of each file descriptor (drivers/net/tun.c, tun_chr_show_fdinfo).
-    """
-    try:
-        entries = list(Path(f"/proc/{process.pid}/fdinfo").iterdir())
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return any(_is_tun(entry) for entry in entries)
-
-
-def _is_tun(entry: Path) -> bool:
-    try:
-        return any(line.startswith("iff:") for line in entry.read_text().splitlines())
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def tell(process: Process, owner: str, number: signal.Signals) -> bool:

@@ -86,3 +86,8 @@ class NodePaths:
     def logs(self) -> Path:
         """What the processes of the hops print."""
         return self.run / "log"
+
+    @property
+    def controller_log(self) -> Path:
+        """What a controller in the background prints."""
+        return self.logs / "controller.log"

@@ -13,6 +13,7 @@ from privacy_router.host.netlink import Netlink
 from privacy_router.host.ping import echo_rtt_ms
 from privacy_router.host.uapi import UapiError, format_endpoint
 from privacy_router.node import machine as machines
+from privacy_router.node import ownership
 from privacy_router.node.controller import make_engine
 from privacy_router.node.converge import observe_all
 from privacy_router.node.evidence import State
@@ -124,7 +125,7 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
     changes = [change for change in found if not desired.unknown(change.key)]
     unknown = sorted(set(keys.stand_ins.values()))
     running = {process.name: process.pid for process in processes.running(machine.owner)}
-    up = bool(running) or bool(namespaces.bound(chains.NAMESPACES))
+    up = ownership.is_there(machine)
     pid = controller_pid(paths)
     devices = _or_trouble(lambda: _devices(machine, chain), "the tunnels", trouble) or {}
     told = read_health(config, machine, pid, may_ask=probe) if up else NOT_UP

@@ -13,6 +13,7 @@ from ipaddress import (
 )
 from typing import TYPE_CHECKING
 
+from privacy_router.config import reserved
 from privacy_router.ovsdb.model import mac_of
 from privacy_router.pipeline.allocation import FIRST_HOP_PORT
 
@@ -34,9 +35,11 @@ NAMESPACES = (
     SWITCH_NAMESPACE,
 )
 """Every namespace that a node may have; others of that prefix are none of its business."""
-GATEWAY_TUNNEL = "wg100"
-WARP_TUNNEL = "wgcf"
-EXIT_PORT = "pr-exit"
+GATEWAY_TUNNEL = reserved.GATEWAY_TUNNEL
+WARP_TUNNEL = reserved.WARP_TUNNEL
+TUNNELS = (GATEWAY_TUNNEL, WARP_TUNNEL)
+"""The WireGuard devices that a node may have."""
+EXIT_PORT = reserved.EXIT_PORT
 WARP_SOCKET_MARK = 0x70720001
 """Firewall mark of the sockets of WARP's device ("pr" and a number); the host's guard knows its
 packets by it."""

@@ -20,7 +20,7 @@ from privacy_router.engine.model import Change, Desired, Observed, ResourceKey, 
 from privacy_router.engine.plugin import EVERYTHING, Plugin, Trust
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.threads import NODE, context_of, in_thread
-from privacy_router.node import lifecycle
+from privacy_router.node import lifecycle, ownership
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import Controller, make_engine
 from privacy_router.node.flows import FlowError
@@ -254,7 +254,7 @@ class PrivacyRouterPlugin(Plugin):
         if self._kept is not None:
             return {"section": self._kept.config.model_dump(mode="json")}
         machine = await in_thread(machines.inspect, PrivacyRouterConfig(), self._paths)
-        return {"section": None, "stranger": lifecycle.is_there(machine)}
+        return {"section": None, "stranger": await in_thread(ownership.is_there, machine)}
 
     async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
         """Make the node so: converge on it, or take it down."""
