@@ -180,7 +180,10 @@ def test_a_broken_configuration_does_not_touch_the_running_node(lab: Lab) -> Non
         told = lab["node"].run(("kill", "-HUP", str(before["controller_pid"])))
         assert told.returncode == 0
         await_(lambda: log_of(lab).count("the old one stays") > refusals, "a refusal in the log")
-        assert node(lab, "status").returncode == ExitCode.INVALID_CONFIG
+        assert node(lab, "check", str(NODE_CONFIG)).returncode == ExitCode.INVALID_CONFIG
+        shown = node(lab, "status")  # of the node that is up
+        assert shown.returncode == 0, shown.stdout
+        assert f"{NODE_CONFIG} was refused at " in shown.stdout
     finally:
         lab["node"].write(NODE_CONFIG, whole)
     after = ask(lab, "status", "--json")

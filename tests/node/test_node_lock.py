@@ -15,7 +15,7 @@ import pytest
 from privacy_router.errors import ConflictError, StorageError
 from privacy_router.host import abstract_names
 from privacy_router.node import lock as lock_module
-from privacy_router.node.lock import NodeLock, controller_pid, tell_controller
+from privacy_router.node.lock import READ_CLIENTS, NodeLock, controller_pid, tell_of_clients
 from privacy_router.node.paths import NodePaths
 
 if TYPE_CHECKING:
@@ -25,15 +25,16 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Iterator[NodePaths]:
-    """Taking the lock changes what SIGHUP does to this process: that is put back."""
-    before = signal.getsignal(signal.SIGHUP)
+    """Taking the lock changes what signals do to this process: that is put back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, READ_CLIENTS)}
     yield NodePaths(state=tmp_path / "state", run=tmp_path / "run")
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_nobody_keeps_a_node_that_was_never_up(paths: NodePaths) -> None:
     assert controller_pid(paths) is None
-    assert not tell_controller(paths)
+    assert not tell_of_clients(paths)
     assert not paths.run.exists(), "asking makes nothing"
 
 
@@ -49,7 +50,7 @@ def test_who_takes_it_is_known_at_once_and_others_are_refused(paths: NodePaths) 
 def test_being_told_does_not_end_who_is_not_ready_to_listen(paths: NodePaths) -> None:
     lock = NodeLock(paths)
     lock.take()
-    assert tell_controller(paths), "SIGHUP's own effect would end these tests"
+    assert tell_of_clients(paths), "the signal's own effect would end these tests"
 
 
 def test_the_number_of_a_dead_controller_is_nobodys(paths: NodePaths) -> None:
@@ -113,7 +114,7 @@ def test_a_lock_that_is_removed_still_holds(paths: NodePaths, what: str) -> None
     with pytest.raises(ConflictError, match=f"up already .*{os.getpid()}"):
         NodeLock(paths).take()
     assert paths.run.exists() == (what != "the directory"), "being refused makes nothing"
-    assert tell_controller(paths)
+    assert tell_of_clients(paths)
 
 
 def test_who_takes_it_down_is_no_controller_without_its_file_either(paths: NodePaths) -> None:

@@ -36,6 +36,8 @@ _log = structlog.get_logger()
 _TRIES = 5
 _PAUSE_S = 0.02
 _ENDING_S = 2.0
+READ_CLIENTS = signal.SIGUSR1
+"""Tells the controller that clients were added or removed. SIGHUP would have it read all files."""
 
 
 class NodeLock:
@@ -59,8 +61,9 @@ class NodeLock:
             raise
         if as_controller:
             self._names.hold(self._names.controller)
-            # it means "read again" and would end a process that does not handle it yet
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            # they mean "read again" and would end a process that does not handle them yet
+            for number in (signal.SIGHUP, READ_CLIENTS):
+                signal.signal(number, signal.SIG_IGN)
             self.note_pid()
 
     def _lock_file(self) -> int:
@@ -221,13 +224,13 @@ def controller_pid(paths: NodePaths) -> int | None:
         os.close(handle)
 
 
-def tell_controller(paths: NodePaths) -> bool:
-    """Have the controller read configuration and clients again; False when there is none."""
+def tell_of_clients(paths: NodePaths) -> bool:
+    """Have the controller read the clients again, and nothing else; False when there is none."""
     pid = controller_pid(paths)
     if pid is None:
         return False
     try:
-        os.kill(pid, signal.SIGHUP)
+        os.kill(pid, READ_CLIENTS)
     except ProcessLookupError:
         return False
     return True

@@ -17,6 +17,7 @@ from privacy_router.node import ownership
 from privacy_router.node.controller import make_engine
 from privacy_router.node.converge import observe_all
 from privacy_router.node.evidence import State
+from privacy_router.node.file_note import FileNote, read_note
 from privacy_router.node.health_reading import NOT_UP, read_health
 from privacy_router.node.inspection import read_flows
 from privacy_router.node.lock import controller_pid
@@ -84,7 +85,8 @@ class ClientStatus:
 class NodeStatus:
     """The whole node. `probed`: the outside was asked. `pending` are differences
     from the configuration, in words, `left_out` ports of the bridge that get no flows, with the
-    reason, and `trouble` what the controller cannot do, and what could not be read.
+    reason, and `trouble` what the controller cannot do, and what could not be read. `file` says why
+    the controller's file is not what it keeps, if that is so.
 
     It is `ok` when all is as configured, a controller keeps it so, and packets have passed the
     whole chain within the last seconds; `quiet` when only the last is not known.
@@ -102,6 +104,7 @@ class NodeStatus:
     pending: list[str]
     left_out: dict[str, str]
     trouble: list[str] = field(default_factory=list)
+    file: FileNote | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For scripts."""
@@ -156,6 +159,7 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
         pending=[*unknown, *_pending(changes)] if up else [],
         left_out=left_out,
         trouble=trouble if up else [],
+        file=read_note(paths.file_note, pid),
     )
 
 
