@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NAMESPACE_PREFIX = "pr-"
 GATEWAY_NAMESPACE = f"{NAMESPACE_PREFIX}gateway"
+WARP_NAMESPACE = f"{NAMESPACE_PREFIX}warp"
 SWITCH_NAMESPACE = f"{NAMESPACE_PREFIX}switch"
 """Where the node's own Open vSwitch runs, with no way out: nothing that it is told to send gets
 anywhere. Its ports are born there."""

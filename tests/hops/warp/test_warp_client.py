@@ -217,8 +217,10 @@ async def test_an_account_is_kept_in_two_private_files(service: Service, tmp_pat
     account, profile = tmp_path / "state" / "wgcf-account.toml", tmp_path / "state" / "wgcf.conf"
     async with service.client() as api:
         made = await register_and_store(api, tos=TOS, account_file=account, profile_file=profile)
-        assert load_profile(profile) == made
-        assert service.peers == [public_key_of(made.private_key)]
+        assert load_profile(profile) == made.profile
+        assert service.peers == [public_key_of(made.profile.private_key)]
+        assert made.endpoints.addresses == ((OFFER.v4, 2408), (OFFER.v6, 2408))
+        assert made.endpoints.name == (OFFER.host, 2408)
         for file in (account, profile):
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
         with pytest.raises(ConflictError, match="already"):

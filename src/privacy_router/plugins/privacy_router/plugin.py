@@ -352,7 +352,8 @@ class PrivacyRouterPlugin(Plugin):
             self.trouble = f"{_NOT_READ}: {error.message}"
             raise
         self.trouble = ""
-        self._kept = intent
+        if self._kept is kept:  # else another node is kept by now
+            self._kept = intent
         return intent.state
 
     def _ended(self, task: asyncio.Task[None]) -> None:
