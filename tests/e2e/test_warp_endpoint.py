@@ -177,6 +177,27 @@ def test_the_other_family_is_tried(named_lab: Lab) -> None:
     assert {first, leads_to(named_lab)} == {HERE, HERE6}
 
 
+def test_what_the_profile_says_of_the_tunnel_is_in_force(named_lab: Lab) -> None:
+    """Its pre-shared key is the peer's too: without it there would be no handshake."""
+    own = run(named_lab, "wg show wgcf public-key").strip()
+    shared = run(named_lab, "wg genpsk").strip()
+    profile = named_lab["node"].file(PROFILE).read_text()
+    more = f"PresharedKey = {shared}\nPersistentKeepalive = 7\n"
+    run(named_lab, "privacy-router down")
+    named_lab["node"].write(PROFILE, (profile.replace("MTU = 1280", "MTU = 1330") + more).encode())
+    named_lab["cloudflare"].write(SCRATCH / "shared", shared.encode())
+    try:
+        run(named_lab, f"wg set warp peer {own} preshared-key {SCRATCH / 'shared'}", "cloudflare")
+        assert restart(named_lab, HERE).returncode == 0
+        await_true(lambda: answers(named_lab), FOUND_WITHIN_S)
+        assert run(named_lab, "wg show wgcf persistent-keepalive").split()[1] == "7"
+        assert "mtu 1330" in run(named_lab, "ip -n pr-warp link show wgcf")
+        assert "mtu 1330" in run(named_lab, "ip -n pr-xray route show default")
+    finally:
+        run(named_lab, f"wg set warp peer {own} preshared-key /dev/null", "cloudflare")
+        named_lab["node"].write(PROFILE, profile.encode())
+
+
 def test_a_node_with_ipv6_only_comes_up_by_ipv6(bare_lab: Lab) -> None:
     run(bare_lab, "ip -4 address flush dev to-isp")
     begun = time.monotonic()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from privacy_router.errors import ConflictError
-from privacy_router.host.files import read_bounded
 from privacy_router.node import warp_endpoint
 from privacy_router.node.made import is_there
 from privacy_router.plan.chain import WARP_NAMESPACE, WARP_TUNNEL
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-_PROFILE_LIMIT_BYTES: Final = 64 * 1024
 _THERE: Final = f"ip netns exec {WARP_NAMESPACE} wg"
 _PROFILE_VALUE: Final = f"the device has its key and its peer: {_THERE} showconf {WARP_TUNNEL}"
 
@@ -41,7 +38,16 @@ def make_tunnel(config: PrivacyRouterConfig, paths: NodePaths, *, known: bool = 
         if not is_there(paths.warp_account):  # whose profile can be had from Cloudflare again
             is_there(paths.warp_profile, known=known, last_value=_PROFILE_VALUE)
         _register(config, paths)
-    warp_endpoint.settle(_profile(config, paths), paths.warp_endpoint)
+    profile = _profile(config, paths)
+    _tell_what_is_not_in_force(profile, config)
+    warp_endpoint.settle(profile, paths.warp_endpoint)
+
+
+def _tell_what_is_not_in_force(profile: WarpProfile, config: PrivacyRouterConfig) -> None:
+    from privacy_router.hops.warp.remarks import not_in_force
+
+    for key, reason in not_in_force(profile, config.warp):
+        _log.warning("a key of the WARP profile is not in force", key=key, reason=reason)
 
 
 def change_endpoint(config: PrivacyRouterConfig, paths: NodePaths, *, asks: bool) -> bool:
@@ -56,6 +62,8 @@ def change_endpoint(config: PrivacyRouterConfig, paths: NodePaths, *, asks: bool
 def read_tunnel(config: PrivacyRouterConfig, paths: NodePaths) -> WarpTunnel:
     """The tunnel to Cloudflare, of files that are there. Raises StorageError (MissingFileError for
     what is gone), ProfileError."""
+    from privacy_router.hops.warp.remarks import usable_mtu_bytes
+
     profile = _profile(config, paths)
     return WarpTunnel(
         private_key=profile.private_key,
@@ -63,28 +71,19 @@ def read_tunnel(config: PrivacyRouterConfig, paths: NodePaths) -> WarpTunnel:
         endpoint=warp_endpoint.in_use(profile, paths.warp_endpoint),
         v4=profile.v4,
         v6=profile.v6,
-        mtu_bytes=config.warp.mtu,
-        keepalive_s=config.warp.persistent_keepalive,
+        mtu_bytes=usable_mtu_bytes(profile),
+        keepalive_s=profile.keepalive_s,
+        preshared_key=profile.preshared_key,
     )
 
 
-def with_settings(tunnel: WarpTunnel, config: PrivacyRouterConfig) -> WarpTunnel:
-    """The same account with what another configuration says of its tunnel."""
-    mtu_bytes, keepalive_s = config.warp.mtu, config.warp.persistent_keepalive
-    return replace(tunnel, mtu_bytes=mtu_bytes, keepalive_s=keepalive_s)
-
-
 def _profile(config: PrivacyRouterConfig, paths: NodePaths) -> WarpProfile:
-    from privacy_router.hops.warp.profile import ProfileError, parse_profile_untrusted
+    from privacy_router.hops.warp.store import load_profile
 
     path = config.warp.wgcf_config or paths.warp_profile
     if config.warp.wgcf_config is None:
         is_there(path, known=True, last_value=_PROFILE_VALUE)
-    text = read_bounded(path, _PROFILE_LIMIT_BYTES).decode(errors="replace")
-    try:
-        return parse_profile_untrusted(text)
-    except ProfileError as error:
-        raise ProfileError(str(path), error.problems) from None
+    return load_profile(path)
 
 
 def _register(config: PrivacyRouterConfig, paths: NodePaths) -> None:

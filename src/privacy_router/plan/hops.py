@@ -48,7 +48,7 @@ def gateway(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Item
     return space.items
 
 
-def warp(chain: Chain, station: Station, tunnel: WarpTunnel) -> Items:
+def warp(config: PrivacyRouterConfig, chain: Chain, station: Station, tunnel: WarpTunnel) -> Items:
     """The WARP hop: the turn from the gateway to XRay and back, and the way into the tunnel."""
     space = NamespaceItems(f"{station.namespace}", forwards=True)
     senders = networks_of(i.ip for i in chain.xray.interfaces) if chain.xray else chain.clients
@@ -58,7 +58,7 @@ def warp(chain: Chain, station: Station, tunnel: WarpTunnel) -> Items:
         )
     )
     space.join_segment(station, chain, TRANSIT_MTU_BYTES)
-    space.device(WARP_TUNNEL, None, tunnel.mtu_bytes)
+    space.device(WARP_TUNNEL, None, config.warp.mtu_bytes)
     for address in (tunnel.v4, tunnel.v6):
         if address is not None:
             (own,) = networks_of([address.ip])
@@ -154,7 +154,7 @@ def host_exit(
 def _ways_out(
     space: NamespaceItems, config: PrivacyRouterConfig, chain: Chain, station: Station
 ) -> None:
-    mtu_bytes = config.warp.mtu if chain.warp else None
+    mtu_bytes = config.warp.mtu_bytes if chain.warp else None
     for network in chain.clients:
         if chain.gateway is not None and chain.warp is None:
             space.route(Route(network, chain.gateway.address(network.version), station.port))
