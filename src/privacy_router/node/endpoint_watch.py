@@ -106,7 +106,8 @@ class EndpointWatch:
             self.trouble = f"WARP does not answer, and {error.message}"
             _log.warning("WARP does not answer", at=format_endpoint(silent), reason=error.message)
             return
-        self.trouble = ""
+        if asks:
+            self.trouble = ""
         if is_another:
             _log.warning("WARP does not answer: another address", at=format_endpoint(silent))
             await self._adopt()

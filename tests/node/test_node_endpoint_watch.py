@@ -1,0 +1,129 @@
+"""A silent peer of WARP's tunnel is looked for elsewhere; one that is heard is left alone."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from privacy_router.errors import RemoteServiceError
+from privacy_router.host.uapi import DeviceStatus, PeerStatus, WireGuardConfig, WireGuardPeer
+from privacy_router.node import endpoint_watch
+from privacy_router.node.endpoint_watch import EndpointWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from privacy_router.host.uapi import Endpoint
+    from privacy_router.node.machine import Machine
+    from privacy_router.plan.state import DesiredState
+
+OLD: Endpoint = (ip_address("192.0.2.1"), 2408)
+NEW: Endpoint = (ip_address("2001:db8::1"), 2408)
+PERIOD_S = 2.0
+
+
+class Site:
+    """A node as the watch sees it: its desired peer, the counters of the device, and a clock."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.endpoint = OLD
+        self.rx_bytes = 0
+        self.calls: list[str] = []
+        self.outcomes: list[bool | RemoteServiceError] = []
+        machine = SimpleNamespace(paths=None, wireguard=self)
+        self.watch = EndpointWatch(self.desired, cast("Machine", machine), self.adopt)
+
+    def desired(self) -> DesiredState:
+        peer = WireGuardPeer("peer", (), self.endpoint, keepalive_s=25)
+        state = SimpleNamespace(
+            tunnels={"wgcf": WireGuardConfig("", (peer,))}, pipeline=SimpleNamespace(config=None)
+        )
+        return cast("DesiredState", state)
+
+    async def adopt(self) -> None:
+        self.calls.append("adopt")
+        self.endpoint = NEW
+
+    def read(self, *_: object) -> DeviceStatus:
+        peer = PeerStatus("peer", self.endpoint, frozenset(), 25, 0.0, self.rx_bytes, 0)
+        return DeviceStatus("", 0, (peer,))
+
+    def remove_peer(self, *_: object) -> None:
+        self.calls.append("remove")
+
+    def update_peer(self, _: str, __: object, peer: WireGuardPeer) -> None:
+        self.calls.append(f"call {peer.endpoint and peer.endpoint[0]}")
+
+    def change(self, *_: object, asks: bool) -> bool:
+        self.calls.append("ask" if asks else "change")
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, RemoteServiceError):
+            raise outcome
+        return outcome
+
+    async def passes(self, seconds: float) -> None:
+        for _ in range(int(seconds / PERIOD_S)):
+            await self.watch._look()
+            self.now_s += PERIOD_S
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Site:
+    site = Site()
+    clock: Callable[[], float] = lambda: site.now_s  # noqa: E731
+    monkeypatch.setattr(endpoint_watch, "time", SimpleNamespace(monotonic=clock, time=clock))
+    monkeypatch.setattr(endpoint_watch.namespaces, "exists", lambda _: True)
+    monkeypatch.setattr(endpoint_watch, "has_way_to", lambda _: True)
+    monkeypatch.setattr(endpoint_watch.warp, "change_endpoint", site.change)
+    return site
+
+
+async def test_a_silent_peer_is_looked_up_and_called_where_it_is_then(site: Site) -> None:
+    site.outcomes = [True]
+    await site.passes(14)
+    assert site.calls == []
+    await site.passes(6)
+    assert site.calls == ["ask", "adopt", "remove", f"call {NEW[0]}"]
+
+
+async def test_a_peer_that_is_heard_is_left_alone(site: Site) -> None:
+    for _ in range(60):
+        site.rx_bytes += 92
+        await site.passes(4)
+    assert site.calls == []
+    assert site.watch.trouble == ""
+
+
+async def test_a_look_up_that_fails_is_told_until_the_peer_is_heard(site: Site) -> None:
+    failure: Any = RemoteServiceError("the WARP endpoint e.example cannot be resolved")
+    site.outcomes = [failure, False, False]
+    await site.passes(20)
+    assert site.calls == ["ask"]
+    assert "cannot be resolved" in site.watch.trouble
+    assert "WARP does not answer" in site.watch.trouble
+    await site.passes(16)
+    assert site.calls == ["ask", "change"]
+    assert "cannot be resolved" in site.watch.trouble
+    site.rx_bytes += 92
+    await site.passes(4)
+    assert site.watch.trouble == ""
+
+
+async def test_where_no_address_is_left_nothing_is_changed(site: Site) -> None:
+    site.outcomes = [False] * 9
+    await site.passes(120)
+    assert set(site.calls) <= {"ask", "change"}
+    assert 3 <= len(site.calls) <= 6
+
+
+async def test_a_node_without_the_hop_has_nothing_to_listen_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without: Any = SimpleNamespace(tunnels={})
+    monkeypatch.setattr(site.watch, "_desired", lambda: without)
+    await site.passes(60)
+    assert site.calls == []
