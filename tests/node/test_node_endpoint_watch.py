@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from privacy_router.errors import RemoteServiceError
+from privacy_router.host import namespaces
 from privacy_router.host.uapi import DeviceStatus, PeerStatus, WireGuardConfig, WireGuardPeer
-from privacy_router.node import endpoint_watch
+from privacy_router.node import endpoint_watch, warp
 from privacy_router.node.endpoint_watch import EndpointWatch
 
 if TYPE_CHECKING:
@@ -76,9 +77,9 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Site:
     site = Site()
     clock: Callable[[], float] = lambda: site.now_s  # noqa: E731
     monkeypatch.setattr(endpoint_watch, "time", SimpleNamespace(monotonic=clock, time=clock))
-    monkeypatch.setattr(endpoint_watch.namespaces, "exists", lambda _: True)
+    monkeypatch.setattr(namespaces, "exists", lambda _: True)
     monkeypatch.setattr(endpoint_watch, "has_way_to", lambda _: True)
-    monkeypatch.setattr(endpoint_watch.warp, "change_endpoint", site.change)
+    monkeypatch.setattr(warp, "change_endpoint", site.change)
     return site
 
 

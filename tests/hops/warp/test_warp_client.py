@@ -22,7 +22,8 @@ from privacy_router.hops.warp.registration import register_and_store, restore_pr
 from privacy_router.hops.warp.store import load_credentials, load_profile, save_credentials
 from privacy_router.host.files import write_private
 from privacy_router.host.wireguard import generate_private_key, public_key_of
-from privacy_router.lab.standins.warp_api import Fault, TunnelOffer, WarpApiStandIn
+from privacy_router.lab.standins.warp_accounts import TunnelOffer
+from privacy_router.lab.standins.warp_api import Fault, WarpApiStandIn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
