@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 OLD: Endpoint = (ip_address("192.0.2.1"), 2408)
 NEW: Endpoint = (ip_address("2001:db8::1"), 2408)
+NAME = "engage.example.net"
 PERIOD_S = 2.0
 
 
@@ -34,7 +35,8 @@ class Site:
         self.endpoint = OLD
         self.rx_bytes = 0
         self.calls: list[str] = []
-        self.outcomes: list[bool | RemoteServiceError] = []
+        self.answers: list[Endpoint] = []
+        self.has_another = False
         machine = SimpleNamespace(paths=None, wireguard=self)
         self.watch = EndpointWatch(self.desired, cast("Machine", machine), self.adopt)
 
@@ -59,12 +61,15 @@ class Site:
     def update_peer(self, _: str, __: object, peer: WireGuardPeer) -> None:
         self.calls.append(f"call {peer.endpoint and peer.endpoint[0]}")
 
-    def change(self, *_: object, asks: bool) -> bool:
-        self.calls.append("ask" if asks else "change")
-        outcome = self.outcomes.pop(0)
-        if isinstance(outcome, RemoteServiceError):
-            raise outcome
-        return outcome
+    def look_up(self, name: tuple[str, int]) -> tuple[Endpoint, ...]:
+        self.calls.append(f"ask {name[0]}")
+        if not self.answers:
+            raise RemoteServiceError(f"the WARP endpoint {name[0]} cannot be resolved")
+        return tuple(self.answers)
+
+    def change(self, _: object, __: object, answers: tuple[Endpoint, ...]) -> bool:
+        self.calls.append(f"change {len(answers)}")
+        return self.has_another
 
     async def passes(self, seconds: float) -> None:
         for _ in range(int(seconds / PERIOD_S)):
@@ -79,16 +84,18 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(endpoint_watch, "time", SimpleNamespace(monotonic=clock, time=clock))
     monkeypatch.setattr(namespaces, "exists", lambda _: True)
     monkeypatch.setattr(endpoint_watch, "has_way_to", lambda _: True)
+    monkeypatch.setattr(warp, "endpoint_name", lambda *_: (NAME, 2408))
     monkeypatch.setattr(warp, "change_endpoint", site.change)
+    monkeypatch.setattr(endpoint_watch, "look_up", site.look_up)
     return site
 
 
 async def test_a_silent_peer_is_looked_up_and_called_where_it_is_then(site: Site) -> None:
-    site.outcomes = [True]
+    site.answers, site.has_another = [NEW], True
     await site.passes(14)
     assert site.calls == []
     await site.passes(6)
-    assert site.calls == ["ask", "adopt", "remove", f"call {NEW[0]}"]
+    assert site.calls == [f"ask {NAME}", "change 1", "adopt", "remove", f"call {NEW[0]}"]
 
 
 async def test_a_peer_that_is_heard_is_left_alone(site: Site) -> None:
@@ -100,25 +107,41 @@ async def test_a_peer_that_is_heard_is_left_alone(site: Site) -> None:
 
 
 async def test_a_look_up_that_fails_is_told_until_the_peer_is_heard(site: Site) -> None:
-    failure: Any = RemoteServiceError("the WARP endpoint e.example cannot be resolved")
-    site.outcomes = [failure, False, False]
     await site.passes(20)
-    assert site.calls == ["ask"]
-    assert "cannot be resolved" in site.watch.trouble
-    assert "WARP does not answer" in site.watch.trouble
+    assert site.calls == [f"ask {NAME}", "change 0"]
     await site.passes(16)
-    assert site.calls == ["ask", "change"]
-    assert "cannot be resolved" in site.watch.trouble
+    assert site.calls == [f"ask {NAME}", "change 0", "change 0"]
+    assert site.watch.trouble == (
+        f"WARP does not answer, and the WARP endpoint {NAME} cannot be resolved"
+    )
     site.rx_bytes += 92
     await site.passes(4)
     assert site.watch.trouble == ""
 
 
+async def test_a_name_that_has_answers_again_is_no_trouble(site: Site) -> None:
+    await site.passes(20)
+    assert site.watch.trouble
+    site.answers = [OLD]
+    await site.passes(60)
+    assert site.calls.count(f"ask {NAME}") == 2
+    assert site.watch.trouble == ""
+
+
 async def test_where_no_address_is_left_nothing_is_changed(site: Site) -> None:
-    site.outcomes = [False] * 9
+    site.answers = [OLD]
     await site.passes(120)
-    assert set(site.calls) <= {"ask", "change"}
-    assert 3 <= len(site.calls) <= 6
+    assert set(site.calls) == {f"ask {NAME}", "change 0", "change 1"}
+    assert 3 <= sum(call.startswith("change") for call in site.calls) <= 6
+
+
+async def test_an_endpoint_without_a_name_is_looked_up_nowhere(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warp, "endpoint_name", lambda *_: None)
+    await site.passes(60)
+    assert set(site.calls) == {"change 0"}
+    assert site.watch.trouble == ""
 
 
 async def test_a_node_without_the_hop_has_nothing_to_listen_for(

@@ -26,8 +26,8 @@ from privacy_router.node import warp_endpoint
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.secrets import gateway_key, xray_identity
-from privacy_router.node.warp import change_endpoint, make_tunnel, read_tunnel
-from privacy_router.node.warp_endpoint import note_given
+from privacy_router.node.warp import change_endpoint, endpoint_name, make_tunnel, read_tunnel
+from privacy_router.node.warp_endpoint import look_up, note_given
 from privacy_router.plan.keys import Part
 
 if TYPE_CHECKING:
@@ -276,15 +276,16 @@ def test_a_silent_endpoint_is_looked_up_again(
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", answering("192.0.2.9"))
     make_tunnel(named, paths)
-    assert not change_endpoint(named, paths, asks=True)
+    name = endpoint_name(named, paths)
+    assert name == ("engage.example.net", 2408)
+    assert not change_endpoint(named, paths, look_up(name))
     monkeypatch.setattr(socket, "getaddrinfo", answering("192.0.2.10"))
-    assert not change_endpoint(named, paths, asks=False)
-    assert change_endpoint(named, paths, asks=True)
+    assert not change_endpoint(named, paths)
+    assert change_endpoint(named, paths, look_up(name))
     assert where(named, paths) == "192.0.2.10"
     monkeypatch.setattr(socket, "getaddrinfo", _nobody)
     with pytest.raises(RemoteServiceError, match="cannot be resolved"):
-        change_endpoint(named, paths, asks=True)
-    assert where(named, paths) == "192.0.2.10"
+        look_up(name)
 
 
 def test_a_silent_endpoint_is_left_for_the_other_family(
@@ -296,7 +297,7 @@ def test_a_silent_endpoint_is_left_for_the_other_family(
     visited = []
     for _ in range(5):
         visited.append(where(named, paths))
-        assert change_endpoint(named, paths, asks=True)
+        assert change_endpoint(named, paths)
     assert visited == ["192.0.2.9", "2001:db8::9", "192.0.2.10", "2001:db8::9", "192.0.2.9"]
 
 
@@ -307,7 +308,8 @@ def test_an_imported_address_is_all_that_there_is(
     file = tmp_path / "wgcf-profile.conf"
     file.write_text(PROFILE)
     make_tunnel(importing(file), paths)
-    assert not change_endpoint(importing(file), paths, asks=True)
+    assert endpoint_name(importing(file), paths) is None
+    assert not change_endpoint(importing(file), paths)
     assert where(importing(file), paths) == "162.159.192.1"
     assert not paths.warp_endpoint.exists()
 
@@ -331,10 +333,10 @@ def test_a_registered_account_has_an_address_of_each_family_and_a_name(
     make_tunnel(config, paths)
     assert where(config, paths) == "2606:4700:d0::1"
     can_reach(monkeypatch, 4, 6)
-    assert change_endpoint(config, paths, asks=False)
+    assert change_endpoint(config, paths)
     assert where(config, paths) == "162.159.192.1"
-    monkeypatch.setattr(socket, "getaddrinfo", answering("192.0.2.9"))
-    assert change_endpoint(config, paths, asks=True)
+    assert endpoint_name(config, paths) == ("engage.example.net", 2408)
+    assert change_endpoint(config, paths, [(ip_address("192.0.2.9"), 2408)])
     assert where(config, paths) == "2606:4700:d0::1"
-    assert change_endpoint(config, paths, asks=False)
+    assert change_endpoint(config, paths)
     assert where(config, paths) == "192.0.2.9"

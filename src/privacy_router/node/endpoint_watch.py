@@ -16,15 +16,17 @@ from privacy_router.errors import PrivacyRouterError, RemoteServiceError
 from privacy_router.host import namespaces
 from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.reach import has_way_to
-from privacy_router.host.threads import in_thread
+from privacy_router.host.threads import Lane, by_lane, in_thread
 from privacy_router.host.uapi import format_endpoint
 from privacy_router.node import warp
 from privacy_router.node.silence import Heard, Search, Silence
+from privacy_router.node.warp_endpoint import look_up
 from privacy_router.plan.chain import WARP_NAMESPACE, WARP_TUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from privacy_router.config import PrivacyRouterConfig
     from privacy_router.host.uapi import Endpoint, WireGuardPeer
     from privacy_router.node.machine import Machine
     from privacy_router.plan.state import DesiredState
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _PERIOD_S: Final = 2.0
+_LOOK_UPS: Final = Lane("look-ups", 2, abandons=True)
+"""A resolver that does not answer holds nothing up, and the node's end least of all."""
 _PLACE: Final = namespaces.path_of(WARP_NAMESPACE)
 
 
@@ -97,21 +101,26 @@ class EndpointWatch:
     async def _try_another(self, now_s: float, silent: Endpoint) -> None:
         asks = self._search.may_look_up(now_s)
         self._search.note_try(now_s, looked_up=asks)
-        config = self._desired().pipeline.config
-        try:
-            is_another = await in_thread(
-                lambda: warp.change_endpoint(config, self._machine.paths, asks=asks)
-            )
-        except RemoteServiceError as error:
-            self.trouble = f"WARP does not answer, and {error.message}"
-            _log.warning("WARP does not answer", at=format_endpoint(silent), reason=error.message)
-            return
-        if asks:
-            self.trouble = ""
-        if is_another:
+        config, paths = self._desired().pipeline.config, self._machine.paths
+        answers = await self._look_up(config) if asks else ()
+        if await in_thread(warp.change_endpoint, config, paths, answers):
             _log.warning("WARP does not answer: another address", at=format_endpoint(silent))
             await self._adopt()
             await in_thread(self._begin_session)
+
+    async def _look_up(self, config: PrivacyRouterConfig) -> tuple[Endpoint, ...]:
+        """What the name of the endpoint has now; nothing where there is no name, or that fails."""
+        name = await in_thread(warp.endpoint_name, config, self._machine.paths)
+        self.trouble = ""
+        if name is None:
+            return ()
+        try:
+            with by_lane(_LOOK_UPS):
+                return await in_thread(look_up, name)
+        except RemoteServiceError as error:
+            self.trouble = f"WARP does not answer, and {error.message}"
+            _log.warning("WARP does not answer, nor does its name", reason=error.message)
+            return ()
 
     def _begin_session(self) -> None:
         """Have WireGuard call at once. While the new guard and the old one were both in force, its

@@ -15,9 +15,13 @@ from privacy_router.plan.chain import WARP_NAMESPACE, WARP_TUNNEL
 from privacy_router.plan.keys import WarpTunnel
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from privacy_router.config import PrivacyRouterConfig
+    from privacy_router.hops.warp.endpoints import Name
     from privacy_router.hops.warp.profile import WarpProfile
     from privacy_router.hops.warp.registration import StoredTunnel
+    from privacy_router.host.uapi import Endpoint
     from privacy_router.node.paths import NodePaths
 
 _log = structlog.get_logger()
@@ -50,13 +54,20 @@ def _tell_what_is_not_in_force(profile: WarpProfile, config: PrivacyRouterConfig
         _log.warning("a key of the WARP profile is not in force", key=key, reason=reason)
 
 
-def change_endpoint(config: PrivacyRouterConfig, paths: NodePaths, *, asks: bool) -> bool:
+def endpoint_name(config: PrivacyRouterConfig, paths: NodePaths) -> Name | None:
+    """What to look up for other addresses of the endpoint. Raises StorageError, ProfileError."""
+    return warp_endpoint.name_of(_profile(config, paths), paths.warp_endpoint)
+
+
+def change_endpoint(
+    config: PrivacyRouterConfig, paths: NodePaths, answers: Collection[Endpoint] = ()
+) -> bool:
     """Lead the tunnel to another address, since nothing answers at this one; see
     `warp_endpoint.change_over`. Whether `read_tunnel` reads another one now.
 
-    Raises StorageError, ProfileError, RemoteServiceError.
+    Raises StorageError, ProfileError.
     """
-    return warp_endpoint.change_over(_profile(config, paths), paths.warp_endpoint, asks=asks)
+    return warp_endpoint.change_over(_profile(config, paths), paths.warp_endpoint, answers)
 
 
 def read_tunnel(config: PrivacyRouterConfig, paths: NodePaths) -> WarpTunnel:

@@ -25,6 +25,7 @@ from privacy_router.node.made import is_there
 from privacy_router.plan.chain import WARP_NAMESPACE, WARP_TUNNEL
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from privacy_router.hops.warp.endpoints import Name
@@ -83,37 +84,29 @@ def settle(profile: WarpProfile, file: Path) -> None:
     _keep(profile, file, known, addresses)
 
 
-def change_over(profile: WarpProfile, file: Path, *, asks: bool) -> bool:
+def name_of(profile: WarpProfile, file: Path) -> Name | None:
+    """What to look up for more addresses: the profile's endpoint, or the name that the account
+    service gave beside the addresses. Raises StorageError."""
+    if _address_of(profile) is None:
+        return _name_of(profile)
+    return _known(profile, file).name
+
+
+def change_over(profile: WarpProfile, file: Path, answers: Collection[Endpoint]) -> bool:
     """Choose another address, since nothing answers at the one in use; whether there is another.
 
-    With `asks` the name is looked up for that, where there is one. Raises RemoteServiceError when
-    that failed and no other address is known, StorageError as `in_use` does.
+    `answers` are those of a new look-up, if there was one. Raises StorageError as `in_use` does.
     """
     in_use(profile, file)
     known = _known(profile, file)
-    found, failure = known.addresses, None
-    name = known.name or (_name_of(profile) if _address_of(profile) is None else None)
-    if asks and name is not None:
-        try:
-            found = _answered(profile, known, look_up(name))
-        except RemoteServiceError as error:
-            failure = error
-    if found[0] == known.in_use:
-        found = endpoints.after_failure(found, has_way_to)
-    else:
-        found = endpoints.reachable_first(found, has_way_to)
+    found = known.addresses
+    if answers:  # what the account service gave stays known beside them
+        given = found if _address_of(profile) is not None else ()
+        found = endpoints.with_answers(found, (*given, *answers))
+    order = endpoints.after_failure if found[0] == known.in_use else endpoints.reachable_first
+    found = order(found, has_way_to)
     _keep(profile, file, known, found)
-    if found[0] == known.in_use and failure is not None:
-        raise failure
     return found[0] != known.in_use
-
-
-def _answered(
-    profile: WarpProfile, known: KnownEndpoints, answers: tuple[Endpoint, ...]
-) -> tuple[Endpoint, ...]:
-    """What the account service gave stays known beside the answers for its name."""
-    given = known.addresses if _address_of(profile) is not None else ()
-    return endpoints.with_answers(known.addresses, (*given, *answers))
 
 
 def note_given(profile: WarpProfile, file: Path, given: KnownEndpoints) -> None:
