@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
 
-from privacy_router.errors import RemoteServiceError
+from privacy_router.errors import RemoteServiceError, StorageError
 from privacy_router.host import namespaces
 from privacy_router.host.uapi import DeviceStatus, PeerStatus, WireGuardConfig, WireGuardPeer
 from privacy_router.node import endpoint_watch, warp
@@ -126,6 +126,19 @@ async def test_a_name_that_has_answers_again_is_no_trouble(site: Site) -> None:
     await site.passes(60)
     assert site.calls.count(f"ask {NAME}") == 2
     assert site.watch.trouble == ""
+
+
+async def test_a_state_file_that_is_gone_is_told(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> NoReturn:
+        raise StorageError("warp-endpoint is missing")
+
+    monkeypatch.setattr(warp, "change_endpoint", missing)
+    site.answers = [NEW]
+    await site.passes(20)
+    assert site.watch.trouble == "WARP does not answer, and warp-endpoint is missing"
+    assert "adopt" not in site.calls
 
 
 async def test_where_no_address_is_left_nothing_is_changed(site: Site) -> None:

@@ -41,7 +41,7 @@ _PLACE: Final = namespaces.path_of(WARP_NAMESPACE)
 
 class EndpointWatch:
     """Watches the WARP tunnel of the state that `desired` gives; `adopt` makes the node so when
-    the state directory has another address for it. `trouble` says why none could be looked up."""
+    the state directory has another address for it. `trouble` says why none could be found."""
 
     def __init__(
         self,
@@ -102,8 +102,13 @@ class EndpointWatch:
         asks = self._search.may_look_up(now_s)
         self._search.note_try(now_s, looked_up=asks)
         config, paths = self._desired().pipeline.config, self._machine.paths
-        answers = await self._look_up(config) if asks else ()
-        if await in_thread(warp.change_endpoint, config, paths, answers):
+        try:
+            answers = await self._look_up(config) if asks else ()
+            is_another = await in_thread(warp.change_endpoint, config, paths, answers)
+        except PrivacyRouterError as error:
+            self._complain(error)
+            return
+        if is_another:
             _log.warning("WARP does not answer: another address", at=format_endpoint(silent))
             await self._adopt()
             await in_thread(self._begin_session)
@@ -118,9 +123,12 @@ class EndpointWatch:
             with by_lane(_LOOK_UPS):
                 return await in_thread(look_up, name)
         except RemoteServiceError as error:
-            self.trouble = f"WARP does not answer, and {error.message}"
-            _log.warning("WARP does not answer, nor does its name", reason=error.message)
+            self._complain(error)
             return ()
+
+    def _complain(self, error: PrivacyRouterError) -> None:
+        self.trouble = f"WARP does not answer, and {error.message}"
+        _log.warning("WARP does not answer, and no other address was found", reason=error.message)
 
     def _begin_session(self) -> None:
         """Have WireGuard call at once. While the new guard and the old one were both in force, its
