@@ -81,7 +81,7 @@ class Site:
 def site(monkeypatch: pytest.MonkeyPatch) -> Site:
     site = Site()
     clock: Callable[[], float] = lambda: site.now_s  # noqa: E731
-    monkeypatch.setattr(endpoint_watch, "time", SimpleNamespace(monotonic=clock, time=clock))
+    monkeypatch.setattr(endpoint_watch, "time", SimpleNamespace(monotonic=clock))
     monkeypatch.setattr(namespaces, "exists", lambda _: True)
     monkeypatch.setattr(endpoint_watch, "has_way_to", lambda _: True)
     monkeypatch.setattr(warp, "endpoint_name", lambda *_: (NAME, 2408))

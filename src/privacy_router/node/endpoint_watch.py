@@ -93,7 +93,7 @@ class EndpointWatch:
             at_s=time.monotonic(),
             rx_bytes=peer.rx_bytes,
             tx_bytes=peer.tx_bytes,
-            session_age_s=time.time() - peer.last_handshake if peer.last_handshake else None,
+            handshake=peer.last_handshake,
             keepalive_s=wanted.keepalive_s,
             has_way=has_way_to(wanted.endpoint),
         )

@@ -28,13 +28,14 @@ _LONGEST_PAUSE_S: Final = 900.0
 
 @dataclass(frozen=True)
 class Heard:
-    """A reading of the peer's counters at `at_s` (monotonic); `session_age_s` None: no handshake
-    yet. `has_way`: the host has a route to its address. `keepalive_s` 0: the tunnel may rest."""
+    """A reading of the peer's counters at `at_s` (monotonic); `handshake` is when it shook hands
+    last, by a clock that may be set, 0 for never. `has_way`: the host has a route to its address.
+    `keepalive_s` 0: the tunnel may rest."""
 
     at_s: float
     rx_bytes: int
     tx_bytes: int
-    session_age_s: float | None
+    handshake: float
     keepalive_s: int
     has_way: bool = True
 
@@ -47,11 +48,13 @@ class Silence:
         self._last: Heard | None = None
         self._unanswered_s: float | None = None
         self._lost_way_s: float | None = None
+        self._session_s: float | None = None  # when the last handshake was seen first
 
     def note(self, heard: Heard) -> bool:
         """Take a reading; whether something was received since the one before."""
         last, self._last = self._last, heard
         self._note_way(heard)
+        self._note_session(heard, last)
         slept = last is not None and heard.at_s - last.at_s > _GAP_S
         if self._mark is None or last is None or slept or heard.tx_bytes < last.tx_bytes:
             self._begin(heard)
@@ -68,6 +71,12 @@ class Silence:
             self._lost_way_s = None
         elif self._lost_way_s is None:
             self._lost_way_s = heard.at_s
+
+    def _note_session(self, heard: Heard, last: Heard | None) -> None:
+        if not heard.handshake:
+            self._session_s = None
+        elif last is None or heard.handshake != last.handshake:
+            self._session_s = heard.at_s
 
     def _begin(self, heard: Heard) -> None:
         self._mark, self._unanswered_s = heard, None
@@ -87,7 +96,8 @@ class Silence:
             return False
         if self._lost_way_s is not None and last.at_s - self._lost_way_s >= NO_WAY_PATIENCE_S:
             return True
-        has_session = last.session_age_s is not None and last.session_age_s <= SESSION_S
+        began_s = self._session_s
+        has_session = began_s is not None and last.at_s - began_s <= SESSION_S
         patience_s = PATIENCE_S if has_session else FIRST_PATIENCE_S
         unanswered = self._unanswered_s is not None and (
             last.at_s - self._unanswered_s >= patience_s
