@@ -203,6 +203,16 @@ def test_a_small_disk_is_small() -> None:
 # --- captures, without a node: what is in clear is seen ------------------------------------------
 
 
+@pytest.mark.parametrize("name", [internet.TRACE_NAME, internet.OTHER_TRACE_NAME])
+def test_the_trace_page_is_served_by_both_names(bare_lab: Lab, name: str) -> None:
+    """wgcf asks for it without `www.`, over TLS 1.2; the name and the certificate have to fit."""
+    page = ("curl", "-sf", "--tls-max", "1.2", f"https://{name}/cdn-cgi/trace")
+    found = bare_lab["node"].run(page)
+    assert found.returncode == 0, found.stderr
+    assert f"h={name}" in found.stdout
+    assert "warp=off" in found.stdout
+
+
 def test_the_captures_see_cleartext_where_there_is_no_tunnel(bare_lab: Lab) -> None:
     token = new_token()
     rules = rules_for(bare_lab.config, token)

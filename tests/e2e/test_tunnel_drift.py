@@ -313,7 +313,7 @@ def test_warp_does_not_follow_the_sender_of_its_packets(lab: Lab) -> None:
     while run(lab, "wg show wgcf endpoints") != before:
         assert time.monotonic() < begun + HEALED_WITHIN_S
     await_traffic(lab, begun)
-    assert "put_back=" in moves(log)[-1]
+    assert "led_to=" in moves(log)[-1]
 
 
 def moves(log: Path) -> list[str]:

@@ -319,3 +319,41 @@ def test_the_systems_switch_stays_where_it_is(
     assert SWITCH_NAMESPACE not in namespaces(systems)
     assert not [key for key in systems.items if key.name.endswith(" of Open_vSwitch")]
     assert not systems.bridge.whole
+
+
+PROFILES_OWN = {"mtu_bytes": 1400, "keepalive_s": 7, "preshared_key": "c2hhcmVk" * 5 + "c2g="}
+
+
+@pytest.mark.parametrize(
+    ("section", "mtu_bytes", "keepalive_s"),
+    [({}, 1400, 7), ({"mtu": 1300, "persistent_keepalive": 0}, 1300, 0)],
+    ids=["the profile's", "the configuration's"],
+)
+def test_what_the_profile_says_of_its_tunnel_is_in_force_unless_the_configuration_does(
+    make_config: Callable[..., PrivacyRouterConfig],
+    keys: NodeKeys,
+    facts: NodeFacts,
+    section: dict[str, int],
+    mtu_bytes: int,
+    keepalive_s: int,
+) -> None:
+    assert keys.warp is not None
+    own = replace(keys, warp=replace(keys.warp, **PROFILES_OWN))
+    config = make_config(xray={"vps_address": "192.0.2.9"}, warp=section)
+    state = compile_node(config, own, facts)
+    assert state.items[Key(Kind.DEVICE, "pr-warp", "wgcf")].mtu_bytes == mtu_bytes
+    ways_out = [r for w, _, r in of_kind(state, Kind.ROUTE) if w == "pr-xray" and r.mtu_bytes]
+    assert {route.mtu_bytes for route in ways_out} == {mtu_bytes}
+    (peer,) = state.tunnels["wgcf"].peers
+    assert (peer.keepalive_s, peer.preshared_key) == (keepalive_s, PROFILES_OWN["preshared_key"])
+    assert state.pipeline.config.warp.keepalive_s == keepalive_s
+
+
+def test_what_nobody_says_of_the_tunnel_has_a_default(
+    make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
+) -> None:
+    assert keys.warp is not None
+    silent = replace(keys, warp=replace(keys.warp, mtu_bytes=None, keepalive_s=None))
+    state = compile_node(make_config(), silent, facts)
+    assert state.items[Key(Kind.DEVICE, "pr-warp", "wgcf")].mtu_bytes == 1280
+    assert state.tunnels["wgcf"].peers[0].keepalive_s == 25

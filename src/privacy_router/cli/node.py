@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.markup import escape
@@ -29,6 +29,7 @@ from privacy_router.errors import (
 )
 from privacy_router.node.file_note import FileNote, FileState
 from privacy_router.node.paths import NodePaths
+from privacy_router.plan.chain import WARP_NAMESPACE, WARP_TUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from privacy_router.daemon.service import Order
     from privacy_router.node.lock import NodeLock
+    from privacy_router.node.machine import Machine
     from privacy_router.node.status import NodeStatus
 
 
@@ -154,19 +156,35 @@ def _await_chain(config: PrivacyRouterConfig, patience_s: float) -> None:
     from privacy_router.node import machine as machines
     from privacy_router.node.probe import chain_answers
 
-    wireguard = machines.inspect(config, NodePaths.from_environment()).wireguard
+    machine = machines.inspect(config, NodePaths.from_environment())
     deadline = time.monotonic() + patience_s
-    while not chain_answers(config, wireguard):
+    while not chain_answers(config, machine.wireguard):
         if time.monotonic() > deadline:
-            raise RemoteServiceError(
-                "the far end of the chain does not answer; the node stays up and closed: nothing"
-                " leaves it until the chain works",
-                remedy="privacy-router status shows which hop it is; the XRay server on the VPS"
-                " runs with what `privacy-router vps export` prints",
-                retryable=True,
-            )
+            raise _no_answer(config, machine)
         time.sleep(0.02)
     say("[green]✓[/] the chain answers")
+
+
+_WHERE_TO_LOOK: Final = {
+    "warp": "see that this network lets UDP to WARP's endpoint out; it is the last column of"
+    f" `ip netns exec {WARP_NAMESPACE} wg show {WARP_TUNNEL} endpoints`",
+    "xray": "the XRay server on the VPS runs with what `privacy-router vps export` prints",
+}
+
+
+def _no_answer(config: PrivacyRouterConfig, machine: Machine) -> RemoteServiceError:
+    """What to say of a chain that does not answer: which hop it is, as far as that is known."""
+    from privacy_router.node.health_reading import fault_in, read_health
+    from privacy_router.node.lock import controller_pid
+
+    told = read_health(config, machine, controller_pid(machine.paths), may_ask=True)
+    hop, reason = fault_in(told) or ("", "the far end of the chain does not answer")
+    return RemoteServiceError(
+        (f"{hop}: " if hop else "") + f"{reason}; the node stays up and closed: nothing leaves it"
+        " until the chain works",
+        remedy=_WHERE_TO_LOOK.get(hop, "privacy-router status shows which hop it is"),
+        retryable=True,
+    )
 
 
 def down(config_file: ConfigFile = DEFAULT_CONFIG) -> None:

@@ -68,7 +68,7 @@ def path_mtu_bytes(config: PrivacyRouterConfig) -> int:
     XRay ends the clients' packets and sends others; without it they are those that WARP carries.
     """
     own = client_mtu_bytes(config)
-    return own if "xray" in config.chain_hops else min(own, config.warp.mtu)
+    return own if "xray" in config.chain_hops else min(own, config.warp.mtu_bytes)
 
 
 def _probe(client: LabHost, token: str, mtu_bytes: int) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ class NodePaths:
 
     @property
     def warp_endpoint(self) -> Path:
-        """The address that the WARP endpoint's name had when the node was brought up first."""
+        """The addresses of the WARP endpoint, the one in use first."""
         return self.state / "warp-endpoint"
 
     @property

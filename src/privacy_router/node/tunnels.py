@@ -106,10 +106,10 @@ def _tell_of_move(name: str, found: Endpoint | None, wanted: Endpoint | None) ->
     if wanted is None:
         return
     _log.warning(
-        "a tunnel led elsewhere and is put back",
+        "a tunnel led elsewhere than it should",
         tunnel=name,
         found=format_endpoint(found) if found is not None else "nowhere",
-        put_back=format_endpoint(wanted),
+        led_to=format_endpoint(wanted),
     )
 
 

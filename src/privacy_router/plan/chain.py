@@ -210,4 +210,4 @@ def client_mtu_bytes(config: PrivacyRouterConfig) -> int:
     if config.wireguard.mtu is not None:
         return config.wireguard.mtu
     own_way = TRANSIT_MTU_BYTES - WIREGUARD_OVERHEAD_BYTES
-    return own_way if "xray" in config.chain_hops else min(own_way, config.warp.mtu)
+    return own_way if "xray" in config.chain_hops else min(own_way, config.warp.mtu_bytes)

@@ -49,7 +49,7 @@ def gateway(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Item
     return space.items
 
 
-def warp(chain: Chain, station: Station, tunnel: WarpTunnel) -> Items:
+def warp(config: PrivacyRouterConfig, chain: Chain, station: Station, tunnel: WarpTunnel) -> Items:
     """The WARP hop: the turn from the gateway to XRay and back, and the way into the tunnel."""
     space = NamespaceItems(f"{station.namespace}", forwards=True)
     senders = networks_of(i.ip for i in chain.xray.interfaces) if chain.xray else chain.clients
@@ -59,7 +59,7 @@ def warp(chain: Chain, station: Station, tunnel: WarpTunnel) -> Items:
         )
     )
     space.join_segment(station, chain, TRANSIT_MTU_BYTES)
-    space.device(WARP_TUNNEL, None, tunnel.mtu_bytes)
+    space.device(WARP_TUNNEL, None, config.warp.mtu_bytes)
     for address in (tunnel.v4, tunnel.v6):
         if address is not None:
             (own,) = networks_of([address.ip])
@@ -172,6 +172,6 @@ def _ways_out(
                 anywhere(version),
                 chain.router.address(version),
                 station.port,
-                mtu_bytes=config.warp.mtu if chain.warp else None,
+                mtu_bytes=config.warp.mtu_bytes if chain.warp else None,
             )
         )

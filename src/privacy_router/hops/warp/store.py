@@ -39,7 +39,10 @@ def save_profile(path: Path, profile: WarpProfile) -> None:
 
 def load_profile(path: Path) -> WarpProfile:
     """Read a profile, ours, wgcf's or another program's. Raises StorageError, ProfileError."""
-    return parse_profile_untrusted(_text(path))
+    try:
+        return parse_profile_untrusted(_text(path))
+    except ProfileError as error:
+        raise ProfileError(str(path), error.problems) from None
 
 
 def _text(path: Path) -> str:

@@ -382,12 +382,14 @@ class PrivacyRouterPlugin(Plugin):
         if kept is None:
             raise RefusedError("no node is kept")
         try:
-            self._kept = read(kept)
+            intent = read(kept)
         except PrivacyRouterError as error:
             self._unread[what] = error.message
             raise
         self._unread.pop(what, None)
-        return self._kept.state
+        if self._kept is kept:  # else another node is kept by now
+            self._kept = intent
+        return intent.state
 
     def _with_clients(self, intent: Intent) -> Intent:
         """That node with the clients that are registered now."""
