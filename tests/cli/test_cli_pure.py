@@ -140,6 +140,49 @@ def test_check_refuses_a_flow_that_bypasses_a_hop(tmp_path: Path) -> None:
     assert "warp0" in problem["expected"]
 
 
+def checked_with_profile(tmp_path: Path, text: str | None) -> list[str]:
+    """The notes on a configuration that imports a profile of that text; None: it is not there."""
+    profile = tmp_path / "wgcf-profile.conf"
+    if text is not None:
+        profile.write_text(text)
+    file, section = tmp_path / "config.json", {"warp": {"wgcf_config": str(profile)}}
+    file.write_text(json.dumps({"version": 1, "plugins": {"privacy_router": section}}))
+    result = run("check", str(file), "--json")
+    assert result.returncode == 0, result.stderr
+    notes: list[str] = json.loads(result.stdout)["notes"]
+    return [note for note in notes if note.startswith("warp.wgcf_config")]
+
+
+KEY = "c2VjcmV0IGtleSBtYXRlcmlhbCBvZiB0aGlzIHRlc3Q="
+PROFILE = f"""[Interface]
+PrivateKey = {KEY}
+Address = 172.16.0.2/32
+ListenPort = 51820
+Table = off
+[Peer]
+PublicKey = {KEY}
+AllowedIPs = 10.0.0.0/8
+Endpoint = 192.0.2.1:2408
+PersistentKeepalive = 15
+"""
+
+
+def test_check_names_what_of_a_profile_is_not_in_force(tmp_path: Path) -> None:
+    notes = checked_with_profile(tmp_path, PROFILE)
+    assert [note.partition(": ")[0] for note in notes] == [
+        f"warp.wgcf_config, {key}" for key in ("ListenPort", "Table", "AllowedIPs")
+    ]
+    assert KEY not in str(notes)
+    file = tmp_path / "config.json"
+    assert "ListenPort: not in force; " in run("check", str(file)).stderr
+
+
+@pytest.mark.parametrize("text", [None, "[Interface]"])
+def test_check_says_when_a_profile_cannot_be_looked_at(tmp_path: Path, text: str | None) -> None:
+    (note,) = checked_with_profile(tmp_path, text)
+    assert "wgcf-profile.conf" in note
+
+
 @pytest.mark.parametrize("name", ["missing.json", "."])
 def test_check_of_what_cannot_be_read(tmp_path: Path, name: str) -> None:
     result = run("check", str(tmp_path / name))

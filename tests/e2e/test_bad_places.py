@@ -234,7 +234,8 @@ def test_a_foreign_device_has_a_name_of_the_nodes(site: Lab) -> None:
 FAULTY_APIS = """
 import asyncio, sys
 from ipaddress import ip_address
-from privacy_router.lab.standins.warp_api import Fault, TunnelOffer, WarpApiStandIn
+from privacy_router.lab.standins.warp_accounts import TunnelOffer
+from privacy_router.lab.standins.warp_api import Fault, WarpApiStandIn
 
 FAULTS = {
     8429: Fault(429, retry_after="77"),

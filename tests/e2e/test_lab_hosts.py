@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 PROBE = ("python", "-P", "-m", "privacy_router.lab.probe")
+MTU = "1420"
 FURNISHED = {"/proc", "/sys", "/run", "/var/lib", "/etc/hosts", "/etc/resolv.conf"}
 CLI = (sys.executable, "-P", "-m", "privacy_router.cli.main", "lab")
 
@@ -211,13 +212,23 @@ def test_a_small_disk_is_small() -> None:
 # --- captures, without a node: what is in clear is seen ------------------------------------------
 
 
+@pytest.mark.parametrize("name", [internet.TRACE_NAME, internet.OTHER_TRACE_NAME])
+def test_the_trace_page_is_served_by_both_names(bare_lab: Lab, name: str) -> None:
+    """wgcf asks for it without `www.`, over TLS 1.2; the name and the certificate have to fit."""
+    page = ("curl", "-sf", "--tls-max", "1.2", f"https://{name}/cdn-cgi/trace")
+    found = bare_lab["node"].run(page)
+    assert found.returncode == 0, found.stderr
+    assert f"h={name}" in found.stdout
+    assert "warp=off" in found.stdout
+
+
 def test_the_captures_see_cleartext_where_there_is_no_tunnel(bare_lab: Lab) -> None:
     token = new_token()
     rules = rules_for(bare_lab.config, token)
     with Captures(bare_lab.hosts, rules) as captures:
-        probes = json.loads(bare_lab["client"].run((*PROBE, token)).stdout)
+        probes = json.loads(bare_lab["client"].run((*PROBE, token, MTU)).stdout)
         assert all(probe["ok"] for probe in probes), probes
-        bare_lab["node"].run((*PROBE, token))
+        bare_lab["node"].run((*PROBE, token, MTU))
     assert captures.dropped == 0
     seen = captures.evidence
     for link in ("client-isp", "web-isp", "node-isp"):

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 
 STATE = "/var/lib/privacy-router"
 LOG = "/run/privacy-router/log/controller.log"
-FILES = ("gateway.key", "xray.json", "wgcf-profile.conf", "clients.json")
+FILES = ("gateway.key", "xray.json", "wgcf-profile.conf", "warp-endpoint", "clients.json")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from privacy_router.config import ConfigError, parse_document
 from privacy_router.errors import ConflictError, MissingPrerequisiteError
 from privacy_router.host.wireguard import generate_private_key
-from privacy_router.node import lifecycle, machine, obstacles
+from privacy_router.node import machine, obstacles, room
 from privacy_router.node.obstacles import MACHINE, STATE
 from privacy_router.node.paths import NodePaths
 
@@ -99,6 +99,6 @@ def test_of_the_machine_everything_is_named(
 
     monkeypatch.setattr(obstacles, "sees_all", lambda: True)
     monkeypatch.setattr(machine, "inspect", inspect)
-    monkeypatch.setattr(lifecycle, "looks_for_room", lambda *_: [taken, overlapping, taken])
+    monkeypatch.setattr(room, "looks_for_room", lambda *_: [taken, overlapping, taken])
     reasons = [one.reason for one in obstacles.obstacles(config(), paths) if one.key == MACHINE]
     assert reasons == ["no wireguard-go", "the port is taken", "the port is taken"]

@@ -18,13 +18,20 @@ from privacy_router.errors import (
     RemoteServiceError,
     StorageError,
 )
+from privacy_router.hops.warp.endpoints import KnownEndpoints
+from privacy_router.hops.warp.profile import parse_profile_untrusted
+from privacy_router.host.files import write_private
 from privacy_router.host.wireguard import public_key_of
+from privacy_router.node import warp_endpoint
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.secrets import gateway_key, xray_identity
-from privacy_router.node.warp import make_tunnel, read_tunnel
+from privacy_router.node.warp import change_endpoint, endpoint_name, make_tunnel, read_tunnel
+from privacy_router.node.warp_endpoint import look_up, note_given
+from privacy_router.plan.keys import Part
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from privacy_router.config import PrivacyRouterConfig
@@ -171,20 +178,165 @@ def _nobody(*_: object, **__: object) -> NoReturn:
 NAMED = PROFILE.replace("162.159.192.1", "engage.example.net")
 
 
-def test_an_endpoints_name_is_looked_up_once(
-    paths: NodePaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def answering(*addresses: str) -> Callable[..., list[Any]]:
+    """A resolver that gives these."""
+    return lambda *_, **__: [(None, None, 17, "", (one, 2408)) for one in addresses]
+
+
+def can_reach(monkeypatch: pytest.MonkeyPatch, *versions: int) -> None:
+    monkeypatch.setattr(warp_endpoint, "has_way_to", lambda found: found[0].version in versions)
+
+
+@pytest.fixture
+def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PrivacyRouterConfig:
+    """A profile whose endpoint is a name, on a host that reaches both families."""
+    can_reach(monkeypatch, 4, 6)
     file = tmp_path / "named.conf"
     file.write_text(NAMED)
+    return importing(file)
+
+
+def where(config: PrivacyRouterConfig, paths: NodePaths) -> str:
+    return str(read_tunnel(config, paths).endpoint[0])
+
+
+def test_an_endpoints_name_is_looked_up_at_each_start(
+    paths: NodePaths, named: PrivacyRouterConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", _nobody)
     with pytest.raises(RemoteServiceError, match=r"engage\.example\.net") as refusal:
-        load_tunnel(importing(file), paths)
+        load_tunnel(named, paths)
     assert refusal.value.retryable
-    answer = [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("192.0.2.9", 2408))]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
-    assert load_tunnel(importing(file), paths).endpoint[0] == ip_address("192.0.2.9")
+    monkeypatch.setattr(socket, "getaddrinfo", answering("192.0.2.9"))
+    assert str(load_tunnel(named, paths).endpoint[0]) == "192.0.2.9"
+    monkeypatch.setattr(socket, "getaddrinfo", answering("192.0.2.10"))
+    assert where(named, paths) == "192.0.2.9"  # reading looks nothing up
+    assert str(load_tunnel(named, paths).endpoint[0]) == "192.0.2.10"
+
+
+def test_the_old_address_stays_while_the_look_up_fails(
+    paths: NodePaths, named: PrivacyRouterConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", answering("192.0.2.9"))
+    make_tunnel(named, paths)
     monkeypatch.setattr(socket, "getaddrinfo", _nobody)
-    assert load_tunnel(importing(file), paths).endpoint[0] == ip_address("192.0.2.9")
+    make_tunnel(named, paths)
+    assert where(named, paths) == "192.0.2.9"
     (paths.state / "warp-endpoint").write_text("engage.example.net:2408 rubbish")
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
-    assert load_tunnel(importing(file), paths).endpoint[0] == ip_address("192.0.2.9")
+    with pytest.raises(RemoteServiceError):
+        make_tunnel(named, paths)
+    monkeypatch.setattr(socket, "getaddrinfo", answering("192.0.2.9"))
+    make_tunnel(named, paths)
+    assert where(named, paths) == "192.0.2.9"
+
+
+def test_the_address_in_use_stays_when_the_answers_come_in_another_order(
+    paths: NodePaths, named: PrivacyRouterConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", answering("192.0.2.9", "192.0.2.10"))
+    make_tunnel(named, paths)
+    monkeypatch.setattr(socket, "getaddrinfo", answering("192.0.2.10", "192.0.2.9"))
+    make_tunnel(named, paths)
+    assert where(named, paths) == "192.0.2.9"
+
+
+def test_an_address_is_chosen_that_the_host_reaches(
+    paths: NodePaths, named: PrivacyRouterConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    can_reach(monkeypatch, 6)
+    monkeypatch.setattr(socket, "getaddrinfo", answering("192.0.2.9", "2001:db8::9"))
+    make_tunnel(named, paths)
+    assert where(named, paths) == "2001:db8::9"
+
+
+@pytest.mark.parametrize("answers", [("127.0.0.1", "::1"), ("0.0.0.0",), ()])
+def test_answers_that_are_nowhere_are_none(
+    paths: NodePaths,
+    named: PrivacyRouterConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", answering(*answers))
+    with pytest.raises(RemoteServiceError, match="cannot be resolved"):
+        make_tunnel(named, paths)
+
+
+def test_a_plan_looks_no_name_up(
+    paths: NodePaths, named: PrivacyRouterConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("a name was looked up")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    assert Part.WARP in plan_keys(named, paths).stand_ins
+
+
+def test_a_silent_endpoint_is_looked_up_again(
+    paths: NodePaths, named: PrivacyRouterConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", answering("192.0.2.9"))
+    make_tunnel(named, paths)
+    name = endpoint_name(named, paths)
+    assert name == ("engage.example.net", 2408)
+    assert not change_endpoint(named, paths, look_up(name))
+    monkeypatch.setattr(socket, "getaddrinfo", answering("192.0.2.10"))
+    assert not change_endpoint(named, paths)
+    assert change_endpoint(named, paths, look_up(name))
+    assert where(named, paths) == "192.0.2.10"
+    monkeypatch.setattr(socket, "getaddrinfo", _nobody)
+    with pytest.raises(RemoteServiceError, match="cannot be resolved"):
+        look_up(name)
+
+
+def test_a_silent_endpoint_is_left_for_the_other_family(
+    paths: NodePaths, named: PrivacyRouterConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", answering("192.0.2.9", "192.0.2.10", "2001:db8::9"))
+    make_tunnel(named, paths)
+    monkeypatch.setattr(socket, "getaddrinfo", _nobody)
+    visited = []
+    for _ in range(5):
+        visited.append(where(named, paths))
+        assert change_endpoint(named, paths)
+    assert visited == ["192.0.2.9", "2001:db8::9", "192.0.2.10", "2001:db8::9", "192.0.2.9"]
+
+
+def test_an_imported_address_is_all_that_there_is(
+    paths: NodePaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", _nobody)
+    file = tmp_path / "wgcf-profile.conf"
+    file.write_text(PROFILE)
+    make_tunnel(importing(file), paths)
+    assert endpoint_name(importing(file), paths) is None
+    assert not change_endpoint(importing(file), paths)
+    assert where(importing(file), paths) == "162.159.192.1"
+    assert not paths.warp_endpoint.exists()
+
+
+GIVEN = KnownEndpoints(
+    ((ip_address("162.159.192.1"), 2408), (ip_address("2606:4700:d0::1"), 2408)),
+    ("engage.example.net", 2408),
+)
+
+
+def test_a_registered_account_has_an_address_of_each_family_and_a_name(
+    paths: NodePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the account service gave; its name is looked up only where neither answers."""
+    monkeypatch.setattr(socket, "getaddrinfo", _nobody)
+    can_reach(monkeypatch, 6)
+    write_private(paths.warp_profile, PROFILE.encode())
+    note_given(parse_profile_untrusted(PROFILE), paths.warp_endpoint, GIVEN)
+    config = config_with()
+    assert where(config, paths) == "162.159.192.1"
+    make_tunnel(config, paths)
+    assert where(config, paths) == "2606:4700:d0::1"
+    can_reach(monkeypatch, 4, 6)
+    assert change_endpoint(config, paths)
+    assert where(config, paths) == "162.159.192.1"
+    assert endpoint_name(config, paths) == ("engage.example.net", 2408)
+    assert change_endpoint(config, paths, [(ip_address("192.0.2.9"), 2408)])
+    assert where(config, paths) == "2606:4700:d0::1"
+    assert change_endpoint(config, paths)
+    assert where(config, paths) == "192.0.2.9"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hop_sets import HOP_SETS, config_of
 
 from privacy_router.ovsdb.model import mac_of
 from privacy_router.plan import chain as chains
@@ -259,6 +260,37 @@ def test_client_mtu_follows_the_chain(make_config: Callable[..., PrivacyRouterCo
     assert chains.client_mtu_bytes(make_config(wireguard={"mtu": 1300})) == 1300
 
 
+@pytest.mark.parametrize("hops", [hops for hops in HOP_SETS if "gateway" in hops])
+def test_what_is_for_a_client_is_cut_for_the_clients_mtu_and_no_other(
+    hops: str, keys: NodeKeys, facts: NodeFacts
+) -> None:
+    """Cut for WARP's, UDP answers of more than 1,252 bytes became fragments, which are dropped."""
+    config = config_of(**HOP_SETS[hops])
+    state = compile_node(config, keys, facts)
+    clients = chains.build(config).clients
+    for where, _, route in of_kind(state, Kind.ROUTE):
+        holds_a_client = any(
+            route.destination.version == network.version and network.subnet_of(route.destination)
+            for network in clients
+        )
+        if where != "pr-xray" or route.kind != "unicast" or not holds_a_client:
+            continue
+        is_for_clients = route.destination.prefixlen > 0
+        warp = config.warp.mtu if "warp" in hops else None
+        assert route.mtu_bytes == (chains.client_mtu_bytes(config) if is_for_clients else warp)
+    found = {r.destination for w, _, r in of_kind(state, Kind.ROUTE) if w == "pr-xray"}
+    assert ("xray" in hops) == set(clients).issubset(found)
+
+
+def test_xray_gives_an_attempt_to_reach_the_vps_up_within_seconds(
+    make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
+) -> None:
+    """It makes five, and holds what a client sent until the last has failed."""
+    state = compile_node(make_config(xray={"vps_address": "192.0.2.9"}), keys, facts)
+    retries = Key(Kind.SETTING, "pr-xray", "ipv4/tcp_syn_retries")
+    assert state.items[retries] == "1"
+
+
 def test_macs_are_local_unicast_and_differ_between_bridges() -> None:
     first, second = (mac_of(bridge, "warp0") for bridge in ("ovsbr0", "ovsbr1"))
     assert first != second
@@ -287,3 +319,41 @@ def test_the_systems_switch_stays_where_it_is(
     assert SWITCH_NAMESPACE not in namespaces(systems)
     assert not [key for key in systems.items if key.name.endswith(" of Open_vSwitch")]
     assert not systems.bridge.whole
+
+
+PROFILES_OWN = {"mtu_bytes": 1400, "keepalive_s": 7, "preshared_key": "c2hhcmVk" * 5 + "c2g="}
+
+
+@pytest.mark.parametrize(
+    ("section", "mtu_bytes", "keepalive_s"),
+    [({}, 1400, 7), ({"mtu": 1300, "persistent_keepalive": 0}, 1300, 0)],
+    ids=["the profile's", "the configuration's"],
+)
+def test_what_the_profile_says_of_its_tunnel_is_in_force_unless_the_configuration_does(
+    make_config: Callable[..., PrivacyRouterConfig],
+    keys: NodeKeys,
+    facts: NodeFacts,
+    section: dict[str, int],
+    mtu_bytes: int,
+    keepalive_s: int,
+) -> None:
+    assert keys.warp is not None
+    own = replace(keys, warp=replace(keys.warp, **PROFILES_OWN))
+    config = make_config(xray={"vps_address": "192.0.2.9"}, warp=section)
+    state = compile_node(config, own, facts)
+    assert state.items[Key(Kind.DEVICE, "pr-warp", "wgcf")].mtu_bytes == mtu_bytes
+    ways_out = [r for w, _, r in of_kind(state, Kind.ROUTE) if w == "pr-xray" and r.mtu_bytes]
+    assert {route.mtu_bytes for route in ways_out} == {mtu_bytes}
+    (peer,) = state.tunnels["wgcf"].peers
+    assert (peer.keepalive_s, peer.preshared_key) == (keepalive_s, PROFILES_OWN["preshared_key"])
+    assert state.pipeline.config.warp.keepalive_s == keepalive_s
+
+
+def test_what_nobody_says_of_the_tunnel_has_a_default(
+    make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
+) -> None:
+    assert keys.warp is not None
+    silent = replace(keys, warp=replace(keys.warp, mtu_bytes=None, keepalive_s=None))
+    state = compile_node(make_config(), silent, facts)
+    assert state.items[Key(Kind.DEVICE, "pr-warp", "wgcf")].mtu_bytes == 1280
+    assert state.tunnels["wgcf"].peers[0].keepalive_s == 25

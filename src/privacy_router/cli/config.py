@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -24,6 +24,11 @@ from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.notation import FlowRefusedError
 from privacy_router.pipeline.rivals import PipelineError
 from privacy_router.plan import chain as chains
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from privacy_router.config import PrivacyRouterConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -95,7 +100,7 @@ def check(
             raise
         print_json({"ok": False, "problems": _problems(error), "notes": [], "obstacles": []})
         raise SystemExit(ExitCode.INVALID_CONFIG) from None
-    remarks = [] if config is None else list(notes(config))
+    remarks = [] if config is None else [*notes(config), *_profile_notes(config)]
     found = [] if config is None or only_file else obstacles(config, NodePaths.from_environment())
     if as_json:
         listed = [obstacle.as_json() for obstacle in found]
@@ -115,6 +120,23 @@ def _show_valid(path: Path, config: PrivacyRouterConfig | None, remarks: list[st
         out.print(f"  chain: clients → {' → '.join(config.chain_hops)} → Internet")
     for remark in remarks:
         err.print(f"[yellow]note:[/] {escape(remark)}")
+
+
+def _profile_notes(config: PrivacyRouterConfig) -> Iterator[str]:
+    """What of the imported WARP profile is not in force, or why that is not known."""
+    from privacy_router.hops.warp.remarks import not_in_force
+    from privacy_router.hops.warp.store import load_profile
+
+    path = config.warp.wgcf_config
+    if path is None or "warp" not in config.chain_hops:
+        return
+    try:
+        profile = load_profile(path)
+    except PrivacyRouterError as error:
+        yield f"warp.wgcf_config: {error.message}"
+        return
+    for key, reason in not_in_force(profile, config.warp):
+        yield f"warp.wgcf_config, {key}: not in force; {reason}."
 
 
 def _problems(error: PrivacyRouterError) -> list[dict[str, str | None]]:

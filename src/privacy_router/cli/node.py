@@ -9,13 +9,15 @@ import signal
 import sys
 import time
 import traceback
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.markup import escape
 
 from privacy_router.cli import apply as applying
 from privacy_router.cli import daemon as daemons
+from privacy_router.cli.in_force import config_in_force, has_other_text
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import complaints, out, print_json, say
 from privacy_router.config import ConfigError, PrivacyRouterConfig, load_document
@@ -25,7 +27,9 @@ from privacy_router.errors import (
     RemoteServiceError,
     StorageError,
 )
+from privacy_router.node.file_note import FileNote, FileState
 from privacy_router.node.paths import NodePaths
+from privacy_router.plan.chain import WARP_NAMESPACE, WARP_TUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 
     from privacy_router.daemon.service import Order
     from privacy_router.node.lock import NodeLock
+    from privacy_router.node.machine import Machine
+    from privacy_router.node.status import NodeStatus
 
 
 def register(app: typer.Typer) -> None:
@@ -77,7 +83,7 @@ def up(
 
         serve(lock, order, lambda: _report(config_file, started, 0.0))
         return
-    _detach(lock, order, paths.logs / "controller.log")
+    _detach(lock, order, paths.controller_log)
     _report(config_file, started, wait)
 
 
@@ -150,19 +156,35 @@ def _await_chain(config: PrivacyRouterConfig, patience_s: float) -> None:
     from privacy_router.node import machine as machines
     from privacy_router.node.probe import chain_answers
 
-    wireguard = machines.inspect(config, NodePaths.from_environment()).wireguard
+    machine = machines.inspect(config, NodePaths.from_environment())
     deadline = time.monotonic() + patience_s
-    while not chain_answers(config, wireguard):
+    while not chain_answers(config, machine.wireguard):
         if time.monotonic() > deadline:
-            raise RemoteServiceError(
-                "the far end of the chain does not answer; the node stays up and closed: nothing"
-                " leaves it until the chain works",
-                remedy="privacy-router status shows which hop it is; the XRay server on the VPS"
-                " runs with what `privacy-router vps export` prints",
-                retryable=True,
-            )
+            raise _no_answer(config, machine)
         time.sleep(0.02)
     say("[green]✓[/] the chain answers")
+
+
+_WHERE_TO_LOOK: Final = {
+    "warp": "see that this network lets UDP to WARP's endpoint out; it is the last column of"
+    f" `ip netns exec {WARP_NAMESPACE} wg show {WARP_TUNNEL} endpoints`",
+    "xray": "the XRay server on the VPS runs with what `privacy-router vps export` prints",
+}
+
+
+def _no_answer(config: PrivacyRouterConfig, machine: Machine) -> RemoteServiceError:
+    """What to say of a chain that does not answer: which hop it is, as far as that is known."""
+    from privacy_router.node.health_reading import fault_in, read_health
+    from privacy_router.node.lock import controller_pid
+
+    told = read_health(config, machine, controller_pid(machine.paths), may_ask=True)
+    hop, reason = fault_in(told) or ("", "the far end of the chain does not answer")
+    return RemoteServiceError(
+        (f"{hop}: " if hop else "") + f"{reason}; the node stays up and closed: nothing leaves it"
+        " until the chain works",
+        remedy=_WHERE_TO_LOOK.get(hop, "privacy-router status shows which hop it is"),
+        retryable=True,
+    )
 
 
 def down(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
@@ -224,16 +246,27 @@ def status(
     from privacy_router.node.status import read_status
 
     require_root()
-    config = load_config(config_file)
+
+    def read() -> NodeStatus:
+        return _with_note(read_status(config_in_force(config_file), probe=probe), config_file)
+
     if watch:
-        _watch(lambda: show(read_status(config, probe=probe)))
-    found = read_status(config, probe=probe)
+        _watch(lambda: show(read()))
+    found = read()
     if as_json:
         print_json(found.as_dict())
     else:
         show(found)
     if not found.ok:
         raise SystemExit(ExitCode.CHECK_FAILED)
+
+
+def _with_note(found: NodeStatus, config_file: Path) -> NodeStatus:
+    """The same, which says also that the file differs when the controller has not looked at it."""
+    if found.controller_pid is None or found.file is not None or not has_other_text(config_file):
+        return found
+    note = FileNote(str(config_file), FileState.CHANGED, time.time())
+    return replace(found, file=note)
 
 
 def _watch(draw: Callable[[], None]) -> None:

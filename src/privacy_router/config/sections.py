@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from privacy_router.config import values as kind  # noqa: TC001 - pydantic reads the annotations
 
 SEQUENCE_MAX_ITEMS = 4096
+WARP_MTU_BYTES = 1280
+WARP_KEEPALIVE_S = 25
 
 Fingerprint = Literal[
     "chrome",
@@ -98,10 +100,26 @@ class WarpConfig(Section):
         "https://www.cloudflare.com/cdn-cgi/trace",
         description="Page that tells whether a request came through WARP.",
     )
-    mtu: kind.MtuBytes = Field(1280, description="MTU of the WARP tunnel in bytes.")
-    persistent_keepalive: kind.KeepaliveSeconds = Field(
-        25, description="Seconds between keepalives to Cloudflare; 0 turns them off."
+    mtu: kind.MtuBytes | None = Field(
+        None,
+        description="MTU of the WARP tunnel in bytes; the profile's, else 1280, when null.",
     )
+    persistent_keepalive: kind.KeepaliveSeconds | None = Field(
+        None,
+        description="Seconds between keepalives to Cloudflare, 0 turns them off; "
+        "the profile's, else 25, when null.",
+    )
+
+    @property
+    def mtu_bytes(self) -> int:
+        """MTU of the tunnel, where no profile says another."""
+        return WARP_MTU_BYTES if self.mtu is None else self.mtu
+
+    @property
+    def keepalive_s(self) -> int:
+        """Seconds between keepalives, where no profile says another; 0 for none."""
+        default_s = WARP_KEEPALIVE_S
+        return default_s if self.persistent_keepalive is None else self.persistent_keepalive
 
 
 class XrayConfig(Section):
@@ -121,7 +139,8 @@ class XrayConfig(Section):
     )
     vps_port: kind.Port = Field(443, description="TCP port of the XRay server on the VPS.")
     tproxy_port: kind.Port = Field(
-        12345, description="Port inside the hop that takes the clients' TCP and UDP."
+        12345,
+        description="Port inside the hop that takes the clients' TCP and UDP; the next takes DNS.",
     )
     server_name: kind.HostName = Field(
         "dl.google.com", description="TLS server name that REALITY shows to the outside."

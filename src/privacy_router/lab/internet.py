@@ -180,12 +180,15 @@ WEB_NAME = "web.example.net"
 REALITY_NAME = "www.example.com"
 WHOAMI_NAME = "whoami.example.net"
 TRACE_NAME = "www.cloudflare.com"
+OTHER_TRACE_NAME = "cloudflare.com"
+"""The name by which wgcf asks for the same page."""
 API_NAME = "api.cloudflareclient.com"
 ENDPOINT_NAME = "engage.cloudflareclient.com"
 
 NAMES: dict[str, AddressPair] = {
     API_NAME: WARP_API,
     TRACE_NAME: WARP_API,
+    OTHER_TRACE_NAME: WARP_API,
     ENDPOINT_NAME: WARP_ENDPOINT,
     WEB_NAME: WEB,
     REALITY_NAME: WEB,

@@ -216,7 +216,10 @@ def _hand_out_certificates(hosts: Mapping[str, LabHost]) -> None:
         host.write(AUTHORITY, authority.certificate_pem)
     names = {
         "web": (internet.WEB_NAME, internet.REALITY_NAME, *internet.WEB),
-        "cloudflare": (internet.API_NAME, internet.TRACE_NAME, *internet.WARP_API),
+        "cloudflare": (
+            *(internet.API_NAME, internet.TRACE_NAME, internet.OTHER_TRACE_NAME),
+            *internet.WARP_API,
+        ),
     }
     for name, subjects in names.items():
         certificate = authority.issue(subjects)

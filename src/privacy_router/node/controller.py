@@ -20,6 +20,7 @@ from privacy_router.host import namespaces, processes
 from privacy_router.host.threads import in_thread
 from privacy_router.node import converge, places
 from privacy_router.node.apply import ApplyError
+from privacy_router.node.endpoint_watch import EndpointWatch
 from privacy_router.node.engine import FlowEngine
 from privacy_router.node.health import HealthWatch
 from privacy_router.node.liveness import Liveness
@@ -95,6 +96,7 @@ class Controller:
     _watched: dict[int, int] = field(default_factory=dict)
     _alive: dict[int, processes.Process] = field(default_factory=dict)
     _supervisor: Supervisor = field(init=False)
+    _endpoint: EndpointWatch = field(init=False)
     health: HealthWatch = field(init=False)
     _told: str = ""
     _bridge_watch: BridgeWatch | None = None
@@ -103,6 +105,7 @@ class Controller:
     def __post_init__(self) -> None:
         """What a watch that ended did not see is looked for by a pass."""
         self._supervisor = Supervisor(self._hear)
+        self._endpoint = EndpointWatch(lambda: self.desired, self.machine, self._adopt)
         self.health = HealthWatch(
             self.machine, lambda: self.desired.pipeline.config, self.complaints
         )
@@ -110,7 +113,7 @@ class Controller:
     def complaints(self) -> list[str]:
         """What does not work of keeping the node: the last pass, watches that ended."""
         watches = [f"the watch of {name} ended: {why}" for name, why in self.degraded.items()]
-        return [*filter(None, [self.trouble]), *watches]
+        return [*filter(None, [self.trouble, self._endpoint.trouble]), *watches]
 
     @property
     def degraded(self) -> Mapping[str, str]:
@@ -139,6 +142,7 @@ class Controller:
             self._supervisor.keep("the run directory", self._watch_places)
             self._supervisor.keep("the namespaces", network.run)
             self._supervisor.keep("what passes", self.health.run)
+            self._supervisor.keep("WARP's endpoint", self._endpoint.run)
             self._supervisor.keep("what no event tells of", self._watch_unheard)
             self._supervisor.keep("whether processes serve", self._watch_liveness)
             on_ready()
@@ -218,10 +222,17 @@ class Controller:
         for one in _waiting(asked):
             one.set_exception(_ended())
 
+    async def _adopt(self) -> None:
+        """Make the node what the state directory says now. Raises what a pass fails with."""
+        await self._reload()
+        await self.repair()
+
     async def _reload(self) -> None:
+        before = self.desired
         try:
             desired = await in_thread(self.reload)
-            self.replace(desired)
+            if self.desired is before:  # else another was given meanwhile
+                self.replace(desired)
         except Exception as error:
             self._complain("configuration not read again, the old one stays", error)
 

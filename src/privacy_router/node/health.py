@@ -52,7 +52,7 @@ def _random_share() -> float:
 def evidence_of(config: PrivacyRouterConfig) -> Evidence:
     """Nothing seen yet of the chain of that configuration."""
     hops = tuple(station.hop for station in chains.build(config).stations if station.hop != "exit")
-    return Evidence(hops, config.warp.persistent_keepalive > 0, _random_share)
+    return Evidence(hops, config.warp.keepalive_s > 0, _random_share)
 
 
 # --- reading -------------------------------------------------------------------------------------

@@ -38,6 +38,13 @@ def _is_bad(told: Told) -> bool:
     return any(row["state"] in _BAD for row in told.hops.values())
 
 
+def fault_in(told: Told) -> tuple[str, str] | None:
+    """The hop that does not pass packets, and why; None where none is known to fail."""
+    down = (hop for hop, row in told.hops.items() if row["state"] == State.DOWN)
+    hop = next(down, None)
+    return None if hop is None else (hop, told.hops[hop]["reason"])
+
+
 def _look(config: PrivacyRouterConfig, machine: Machine, pid: int | None, *, may_ask: bool) -> Told:
     """Read the counters twice. Nothing is known of what was before."""
     silent = ["its controller does not answer"] if pid is not None else []

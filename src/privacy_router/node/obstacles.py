@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from privacy_router.config import ConfigError
 from privacy_router.errors import PrivacyRouterError, StorageError
 from privacy_router.hops.warp.store import load_profile
-from privacy_router.node import clients, lifecycle, warp
+from privacy_router.node import clients, room, warp
 from privacy_router.node import machine as machines
 from privacy_router.node.made import is_there
 from privacy_router.node.secrets import read_identity, read_key
@@ -111,7 +111,7 @@ def _machine_looks(config: PrivacyRouterConfig, paths: NodePaths) -> Iterator[tu
         machine = machines.inspect(config, paths)
     except PrivacyRouterError:
         return  # the look before says it
-    for look in lifecycle.looks_for_room(config, machine):
+    for look in room.looks_for_room(config, machine):
         yield MACHINE, look
 
 

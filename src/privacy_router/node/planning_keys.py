@@ -107,7 +107,7 @@ class _Look:
         settings, kept = self.config.warp, self.kept
         same = kept is not None and kept.config.warp.wgcf_config == settings.wgcf_config
         if kept is not None and same and kept.keys.warp is not None:
-            return warp.with_settings(kept.keys.warp, self.config)
+            return kept.keys.warp
 
         def read() -> WarpTunnel:
             if settings.wgcf_config is not None:
@@ -116,10 +116,7 @@ class _Look:
                 raise StorageError("the WARP account is registered when the node is brought up")
             return warp.read_tunnel(self.config, self.paths)
 
-        def stand_in() -> WarpTunnel:
-            return stand_in_tunnel(settings.mtu, settings.persistent_keepalive)
-
-        return self.known_or(Part.WARP, read, stand_in)
+        return self.known_or(Part.WARP, read, stand_in_tunnel)
 
     def identity(self) -> XrayIdentity:
         """Who the node is to its VPS."""

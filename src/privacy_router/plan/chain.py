@@ -13,6 +13,7 @@ from ipaddress import (
 )
 from typing import TYPE_CHECKING
 
+from privacy_router.config import reserved
 from privacy_router.ovsdb.model import mac_of
 from privacy_router.pipeline.allocation import FIRST_HOP_PORT
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 NAMESPACE_PREFIX = "pr-"
 GATEWAY_NAMESPACE = f"{NAMESPACE_PREFIX}gateway"
 WARP_NAMESPACE = f"{NAMESPACE_PREFIX}warp"
+XRAY_NAMESPACE = f"{NAMESPACE_PREFIX}xray"
 SWITCH_NAMESPACE = f"{NAMESPACE_PREFIX}switch"
 """Where the node's own Open vSwitch runs, with no way out: nothing that it is told to send gets
 anywhere. Its ports are born there."""
@@ -33,9 +35,11 @@ NAMESPACES = (
     SWITCH_NAMESPACE,
 )
 """Every namespace that a node may have; others of that prefix are none of its business."""
-GATEWAY_TUNNEL = "wg100"
-WARP_TUNNEL = "wgcf"
-EXIT_PORT = "pr-exit"
+GATEWAY_TUNNEL = reserved.GATEWAY_TUNNEL
+WARP_TUNNEL = reserved.WARP_TUNNEL
+TUNNELS = (GATEWAY_TUNNEL, WARP_TUNNEL)
+"""The WireGuard devices that a node may have."""
+EXIT_PORT = reserved.EXIT_PORT
 WARP_SOCKET_MARK = 0x70720001
 """Firewall mark of the sockets of WARP's device ("pr" and a number); the host's guard knows its
 packets by it."""
@@ -206,4 +210,4 @@ def client_mtu_bytes(config: PrivacyRouterConfig) -> int:
     if config.wireguard.mtu is not None:
         return config.wireguard.mtu
     own_way = TRANSIT_MTU_BYTES - WIREGUARD_OVERHEAD_BYTES
-    return own_way if "xray" in config.chain_hops else min(own_way, config.warp.mtu)
+    return own_way if "xray" in config.chain_hops else min(own_way, config.warp.mtu_bytes)

@@ -66,6 +66,7 @@ def plan_node(config: PrivacyRouterConfig, keys: PlanningKeys, facts: NodeFacts)
 
 
 def _compile(config: PrivacyRouterConfig, keys: KeySet, facts: NodeFacts) -> NodeState:
+    config = _with_profile(config, keys.warp)
     chain = chains.build(config)
     bridge = _bridge(config, chain, facts)
     tunnels = _tunnels(config, chain, keys)
@@ -83,6 +84,15 @@ def _compile(config: PrivacyRouterConfig, keys: KeySet, facts: NodeFacts) -> Nod
     pipeline = Pipeline(config, chain)
     pipeline.require_valid()
     return NodeState(items, bridge, pipeline, processes, tunnels)
+
+
+def _with_profile(config: PrivacyRouterConfig, tunnel: WarpTunnel | None) -> PrivacyRouterConfig:
+    """The configuration with what it leaves to the profile of the WARP tunnel."""
+    if tunnel is None:
+        return config
+    said = {"mtu": tunnel.mtu_bytes, "persistent_keepalive": tunnel.keepalive_s}
+    left = {key: value for key, value in said.items() if getattr(config.warp, key) is None}
+    return config.model_copy(update={"warp": config.warp.model_copy(update=left)})
 
 
 def _bridge(config: PrivacyRouterConfig, chain: Chain, facts: NodeFacts) -> BridgeSpec:
@@ -108,7 +118,7 @@ def _hop_items(config: PrivacyRouterConfig, chain: Chain, keys: KeySet) -> Items
     if chain.gateway is not None:
         items |= hops.gateway(config, chain, chain.gateway)
     if chain.warp is not None and keys.warp is not None:
-        items |= hops.warp(chain, chain.warp, keys.warp)
+        items |= hops.warp(config, chain, chain.warp, keys.warp)
     if chain.xray is not None:
         items |= hops.xray(config, chain, chain.xray)
     return items
@@ -135,16 +145,17 @@ def _tunnels(config: PrivacyRouterConfig, chain: Chain, keys: KeySet) -> dict[st
             keys.gateway_private_key, config.wireguard.listen_port, keys.clients
         )
     if chain.warp is not None and keys.warp is not None:
-        tunnels[WARP_TUNNEL] = _warp_device(keys.warp)
+        tunnels[WARP_TUNNEL] = _warp_device(config, keys.warp)
     return tunnels
 
 
-def _warp_device(tunnel: WarpTunnel) -> WireGuardConfig:
+def _warp_device(config: PrivacyRouterConfig, tunnel: WarpTunnel) -> WireGuardConfig:
     peer = WireGuardPeer(
         public_key=tunnel.peer_public_key,
         allowed_ips=(anywhere(4), anywhere(6)),
         endpoint=tunnel.endpoint,
-        keepalive_s=tunnel.keepalive_s,
+        preshared_key=tunnel.preshared_key,
+        keepalive_s=config.warp.keepalive_s,
     )
     return WireGuardConfig(tunnel.private_key, (peer,), firewall_mark=WARP_SOCKET_MARK)
 
@@ -280,9 +291,14 @@ def _xray_process(
     return ProcessSpec(
         name=XRAY_PROCESS,
         argv=runner.command(file),
-        # started anew when its way out changes: its connections and its clients' UDP sessions
-        # belong to the old way, on which no answer comes any more
-        env={"PRIVACY_ROUTER_WAY_OUT": chain.router.hop},
+        env={
+            # started anew when its way out changes: its connections and its clients' UDP sessions
+            # belong to the old way, on which no answer comes any more
+            "PRIVACY_ROUTER_WAY_OUT": chain.router.hop,
+            # Go's garbage collector lets the heap grow by half, not to twice what is in use: of
+            # 170 MB under much DNS 30 MB less, at no cost in time that could be measured
+            "GOGC": "50",
+        },
         namespace=_namespace(f"{chain.xray.namespace}"),
         inputs=json.dumps(settings, sort_keys=True).encode(),
         confinement=Confinement(

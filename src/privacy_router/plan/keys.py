@@ -21,15 +21,19 @@ _WIREGUARD_PORT: Final = 2408
 
 @dataclass(frozen=True)
 class WarpTunnel:
-    """A WARP account's tunnel, its endpoint already an address (so that no restart needs DNS)."""
+    """A WARP account's tunnel, its endpoint already an address (so that no restart needs DNS).
+
+    `mtu_bytes` and `keepalive_s` are the profile's; None where it leaves them to the configuration.
+    """
 
     private_key: str = field(repr=False)
     peer_public_key: str
     endpoint: Endpoint
     v4: IPv4Interface | None
     v6: IPv6Interface | None
-    mtu_bytes: int
-    keepalive_s: int
+    mtu_bytes: int | None = None
+    keepalive_s: int | None = None
+    preshared_key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,7 @@ class PlanningKeys(KeySet):
         """The same with another stand-in for that part: what is compiled differently depends on
         it."""
         if part is Part.WARP and self.warp is not None:
-            tunnel = stand_in_tunnel(self.warp.mtu_bytes, self.warp.keepalive_s, number=2)
-            return replace(self, warp=tunnel)
+            return replace(self, warp=stand_in_tunnel(number=2))
         if part is Part.XRAY:
             return replace(self, xray=XrayIdentity.generate())
         return replace(self, gateway_private_key=generate_private_key())
@@ -76,7 +79,7 @@ class Part(StrEnum):
     CLIENTS = "clients"
 
 
-def stand_in_tunnel(mtu_bytes: int, keepalive_s: int, *, number: int = 1) -> WarpTunnel:
+def stand_in_tunnel(*, number: int = 1) -> WarpTunnel:
     """What stands for a WARP account that is not known. Its addresses are those that RFC 5737 and
     RFC 3849 keep for documentation: nothing is there, and they are seen to be no real ones."""
     return WarpTunnel(
@@ -85,8 +88,6 @@ def stand_in_tunnel(mtu_bytes: int, keepalive_s: int, *, number: int = 1) -> War
         endpoint=(IPv4Address(f"192.0.2.{number}"), _WIREGUARD_PORT),
         v4=IPv4Interface(f"198.51.100.{number}/32"),
         v6=IPv6Interface(f"2001:db8::{number}/128"),
-        mtu_bytes=mtu_bytes,
-        keepalive_s=keepalive_s,
     )
 
 

@@ -22,7 +22,8 @@ from privacy_router.hops.warp.registration import register_and_store, restore_pr
 from privacy_router.hops.warp.store import load_credentials, load_profile, save_credentials
 from privacy_router.host.files import write_private
 from privacy_router.host.wireguard import generate_private_key, public_key_of
-from privacy_router.lab.standins.warp_api import Fault, TunnelOffer, WarpApiStandIn
+from privacy_router.lab.standins.warp_accounts import TunnelOffer
+from privacy_router.lab.standins.warp_api import Fault, WarpApiStandIn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -152,7 +153,7 @@ async def test_a_certificate_of_a_stranger_is_refused(service: Service) -> None:
         with pytest.raises(RemoteServiceError, match="certificate") as caught:
             await api.account(NOBODY)
     assert "clock" in caught.value.remedy
-    assert not caught.value.retryable
+    assert caught.value.retryable, "the clock may be set later, as after the first start"
 
 
 async def test_a_server_of_another_tls_version_is_named(
@@ -217,8 +218,10 @@ async def test_an_account_is_kept_in_two_private_files(service: Service, tmp_pat
     account, profile = tmp_path / "state" / "wgcf-account.toml", tmp_path / "state" / "wgcf.conf"
     async with service.client() as api:
         made = await register_and_store(api, tos=TOS, account_file=account, profile_file=profile)
-        assert load_profile(profile) == made
-        assert service.peers == [public_key_of(made.private_key)]
+        assert load_profile(profile) == made.profile
+        assert service.peers == [public_key_of(made.profile.private_key)]
+        assert made.endpoints.addresses == ((OFFER.v4, 2408), (OFFER.v6, 2408))
+        assert made.endpoints.name == (OFFER.host, 2408)
         for file in (account, profile):
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
         with pytest.raises(ConflictError, match="already"):

@@ -69,7 +69,7 @@ def test_wgcf_profile_is_read_and_written_byte_for_byte() -> None:
             replace(PROFILE, endpoint_host="162.159.192.1", endpoint_port=4500),
         ),
         (WGCF + "PersistentKeepalive = 25\n", replace(PROFILE, keepalive_s=25)),
-        (WGCF + "PersistentKeepalive = off\n", PROFILE),
+        (WGCF + "PersistentKeepalive = off\n", replace(PROFILE, keepalive_s=0)),
         (WGCF + f"PresharedKey = {SHARED}\n", replace(PROFILE, preshared_key=SHARED)),
         (WGCF + "Reserved = 85, 133,251\n", replace(PROFILE, reserved=(85, 133, 251))),
         (WGCF + "Reserved = VYX7\n", replace(PROFILE, reserved=(85, 133, 251))),
@@ -120,6 +120,12 @@ def test_a_broken_profile_is_explained_by_line(text: str, problem: str) -> None:
     assert any(problem in found for found in caught.value.problems), caught.value.problems
     assert caught.value.exit_code is ExitCode.INVALID_CONFIG
     assert caught.value.remedy
+
+
+def test_keys_without_a_place_in_the_tunnel_are_remembered_by_name() -> None:
+    text = WGCF.replace("MTU", "Table = off\nFwMark = 51820\nMTU").replace("1.1.1.1", "9.9.9.9")
+    assert parse_profile_untrusted(text).left_out == ("DNS", "FwMark", "Table")
+    assert parse_profile_untrusted(WGCF).left_out == ()
 
 
 def test_all_problems_come_at_once_but_not_without_end() -> None:

@@ -62,10 +62,12 @@ class ProfileError(PrivacyRouterError):
 
 @dataclass(frozen=True)
 class WarpProfile:
-    """One tunnel with one peer. Keys are base64; `keepalive_s` 0 means off, `mtu_bytes` None unset.
+    """One tunnel with one peer. Keys are base64; `keepalive_s` 0 means off, None unset, as does
+    `mtu_bytes` None.
 
     `endpoint_host` is an address without brackets or a host name. `reserved` are the bytes 1 to 3
-    of every WireGuard message, where Cloudflare wants some.
+    of every WireGuard message, where Cloudflare wants some. `left_out` are the names of keys that
+    were there and are none of a tunnel's that a program has in its hand.
     """
 
     private_key: str = field(repr=False)
@@ -75,10 +77,11 @@ class WarpProfile:
     endpoint_host: str
     endpoint_port: int
     mtu_bytes: int | None = DEFAULT_MTU_BYTES
-    keepalive_s: int = 0
+    keepalive_s: int | None = None
     reserved: Reserved | None = None
     preshared_key: str | None = field(default=None, repr=False)
     allowed_ips: tuple[Network, ...] = EVERYWHERE
+    left_out: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def addresses(self) -> tuple[Interface, ...]:
@@ -104,7 +107,7 @@ def render_profile(profile: WarpProfile) -> str:
         lines.append(f"PresharedKey = {profile.preshared_key}")
     lines.append(f"AllowedIPs = {', '.join(str(network) for network in profile.allowed_ips)}")
     lines.append(f"Endpoint = {profile.endpoint}")
-    if profile.keepalive_s:
+    if profile.keepalive_s is not None:
         lines.append(f"PersistentKeepalive = {profile.keepalive_s}")
     if profile.reserved is not None:
         lines.append(f"Reserved = {', '.join(str(byte) for byte in profile.reserved)}")
@@ -144,11 +147,13 @@ def decode_reserved(text: str) -> Reserved:
 
 
 _INTERFACE, _PEER = "interface", "peer"
+_WITHOUT_A_FIELD = ("DNS", "ListenPort", "FwMark", "Table", "SaveConfig")
 _HOOK_NAMES = ("PreUp", "PostUp", "PreDown", "PostDown")
 _NAMES = {
     _INTERFACE: (
-        *("PrivateKey", "Address", "DNS", "MTU", "ListenPort", "FwMark", "Table", "SaveConfig"),
-        *("Reserved", *_HOOK_NAMES),
+        *("PrivateKey", "Address", "MTU", "Reserved"),
+        *_WITHOUT_A_FIELD,
+        *_HOOK_NAMES,
     ),
     _PEER: (
         *("PublicKey", "PresharedKey", "AllowedIPs", "Endpoint", "PersistentKeepalive"),
@@ -227,11 +232,19 @@ class _Reader:
             endpoint_host=endpoint[0],
             endpoint_port=endpoint[1],
             mtu_bytes=mtu_bytes,
-            keepalive_s=keepalive_s or 0,
+            keepalive_s=keepalive_s,
             reserved=reserved,
             preshared_key=preshared_key,
             allowed_ips=allowed_ips or EVERYWHERE,
+            left_out=self._left_out(),
         )
+
+    def _left_out(self) -> tuple[str, ...]:
+        """The keys that have no field; wgcf's own DNS, which each of its profiles has, is no
+        wish."""
+        dns = ", ".join(value for _, value in self._values["dns"])
+        found = [name for name in _WITHOUT_A_FIELD if self._values[name.lower()]]
+        return tuple(name for name in found if name != "DNS" or dns != WGCF_DNS)
 
     def _required(self, name: str, parse: Callable[[str], T], expected: str) -> T | None:
         if not self._values[name.lower()]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from privacy_router.errors import ConflictError, RemoteServiceError, StorageError
 from privacy_router.hops.warp.account import Device, credentials_of, profile_of
+from privacy_router.hops.warp.endpoints import KnownEndpoints, given
 from privacy_router.hops.warp.store import load_credentials, save_credentials, save_profile
 from privacy_router.host.wireguard import generate_private_key, public_key_of
 
@@ -18,9 +20,17 @@ if TYPE_CHECKING:
     from privacy_router.hops.warp.profile import WarpProfile
 
 
+@dataclass(frozen=True)
+class StoredTunnel:
+    """The profile that was written, which names one endpoint, and all places of its peer."""
+
+    profile: WarpProfile
+    endpoints: KnownEndpoints
+
+
 async def register_and_store(
     api: WarpApi, *, tos: datetime, account_file: Path, profile_file: Path
-) -> WarpProfile:
+) -> StoredTunnel:
     """Register a device and keep its credentials and its profile.
 
     `tos` is when the user accepted Cloudflare's terms. When a file cannot be written, the device is
@@ -54,7 +64,7 @@ def _refuse_second(account_file: Path) -> None:
 
 def _store(
     device: Device, credentials: Credentials, account_file: Path, profile_file: Path
-) -> WarpProfile:
+) -> StoredTunnel:
     profile = profile_of(device, credentials.private_key)
     save_credentials(account_file, credentials)
     try:
@@ -62,7 +72,7 @@ def _store(
     except StorageError:
         account_file.unlink()
         raise
-    return profile
+    return StoredTunnel(profile, given(device.endpoints))
 
 
 async def _take_back(api: WarpApi, credentials: Credentials, error: StorageError) -> None:
@@ -72,11 +82,12 @@ async def _take_back(api: WarpApi, credentials: Credentials, error: StorageError
         error.add_note("the device that was registered for it could not be deleted again")
 
 
-async def restore_profile(api: WarpApi, *, account_file: Path, profile_file: Path) -> WarpProfile:
+async def restore_profile(api: WarpApi, *, account_file: Path, profile_file: Path) -> StoredTunnel:
     """Write the profile of an account that is kept. Raises RemoteServiceError, StorageError,
     ProfileError.
     """
     credentials = load_credentials(account_file)
-    profile = profile_of(await api.device(credentials), credentials.private_key)
+    device = await api.device(credentials)
+    profile = profile_of(device, credentials.private_key)
     save_profile(profile_file, profile)
-    return profile
+    return StoredTunnel(profile, given(device.endpoints))

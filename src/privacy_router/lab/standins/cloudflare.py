@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer
 from privacy_router.host.wireguard import generate_private_key, public_key_of
 from privacy_router.lab import internet
-from privacy_router.lab.standins.warp_api import Addresses, TunnelOffer, WarpApiStandIn
+from privacy_router.lab.standins.warp_accounts import Addresses, TunnelOffer
+from privacy_router.lab.standins.warp_api import WarpApiStandIn
 from privacy_router.lab.tunnel import Tunnel
 
 if TYPE_CHECKING:

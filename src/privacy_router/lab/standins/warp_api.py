@@ -7,42 +7,27 @@ refuse, to fail or to hang.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import secrets
 import ssl
-import uuid
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h11
+
+from privacy_router.lab.standins.warp_accounts import Accounts, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from privacy_router.lab.standins.warp_accounts import Addresses, Json, TunnelOffer
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
-Addresses = tuple[IPv4Address, IPv6Address]
-Json = dict[str, Any]
-
 _BODY_LIMIT_BYTES = 64 * 1024
-_KEY_BYTES = 32
 _JSON = "application/json; charset=UTF-8"
-
-
-@dataclass(frozen=True)
-class TunnelOffer:
-    """What a registered device is told about the WireGuard peer; `client_id` are three bytes."""
-
-    peer_public_key: str
-    v4: IPv4Address
-    v6: IPv6Address
-    port: int = 2408
-    host: str = "engage.cloudflareclient.com"
-    client_id: bytes = b"\x55\x85\xfb"
 
 
 @dataclass(frozen=True)
@@ -74,17 +59,6 @@ class _Answer:
     retry_after: str | None = None
 
 
-@dataclass
-class _Device:
-    id: str
-    token: str = field(repr=False)
-    key: str
-    addresses: Addresses
-    model: str
-    tos: str
-    license_key: str = field(repr=False)
-
-
 class WarpApiStandIn:
     """The service; `on_register` adds a public key to the WireGuard peer and gives its addresses.
 
@@ -99,11 +73,9 @@ class WarpApiStandIn:
         *,
         fault: Fault | None = None,
     ) -> None:
-        self._offer = offer
+        self._accounts = Accounts(offer, on_register)
         self._warp_networks = tuple(warp_networks)
-        self._on_register = on_register
         self._fault = fault
-        self._devices: dict[str, _Device] = {}
         self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
         self.visits: list[Visit] = []
@@ -111,7 +83,7 @@ class WarpApiStandIn:
     @property
     def device_keys(self) -> dict[str, str]:
         """The WireGuard public keys of the registered devices by device id."""
-        return {device.id: device.key for device in self._devices.values()}
+        return self._accounts.device_keys
 
     def misbehave(self, fault: Fault | None) -> None:
         """Answer every request to the API with `fault` from now on; None ends it."""
@@ -191,83 +163,44 @@ class WarpApiStandIn:
             return _refusal(400, 1000)
         if not isinstance(content, dict):
             return _refusal(400, 1000)
-        if (visit.method, path) == ("POST", ["reg"]):
-            return self._register(content)
-        device = self._devices.get(path[1]) if path[:1] == ["reg"] and len(path) > 1 else None
-        if device is None:
-            return _refusal(404, 1000)
-        if not secrets.compare_digest(_header(head, b"authorization"), f"Bearer {device.token}"):
-            return _refusal(401, 1000)
-        return self._serve(device, visit.method, path[2:], content)
+        try:
+            return self._serve(visit.method, path, _header(head, b"authorization"), content)
+        except RefusedError as refusal:
+            return _refusal(refusal.status, refusal.code)
 
-    def _register(self, content: Json) -> _Answer:
-        key = content.get("key")
-        if not _is_key(key) or not isinstance(content.get("tos"), str):
-            return _refusal(400, 1001 if not _is_key(key) else 1000)
-        groups = [secrets.token_hex(4) for _ in range(3)]
-        device = _Device(
-            id=str(uuid.uuid4()),
-            token=str(uuid.uuid4()),
-            key=str(key),
-            addresses=self._on_register(str(key)),
-            model=str(content.get("model", "")),
-            tos=content["tos"],
-            license_key="-".join(groups).upper(),
-        )
-        self._devices[device.id] = device
-        return _json({**self._describe(device), "token": device.token})
+    def _serve(self, method: str, path: list[str], shown: str, content: Json) -> _Answer:
+        match path:
+            case ["reg"] if method == "POST":
+                return _json(self._accounts.register(content))
+            case ["reg", device, *rest]:
+                self._accounts.require_token(device, shown)
+                return self._serve_device(device, method, rest, content)
+        raise RefusedError(404, 1000)
 
-    def _serve(self, device: _Device, method: str, rest: list[str], content: Json) -> _Answer:
+    def _serve_device(self, device: str, method: str, rest: list[str], content: Json) -> _Answer:
+        accounts = self._accounts
         match (method, rest):
             case ("GET", []):
-                return _json(self._describe(device))
+                return _json(accounts.device(device))
             case ("PATCH", []):
-                return self._change(device, content)
+                return _json(accounts.change(device, content))
             case ("DELETE", []):
-                del self._devices[device.id]
+                accounts.delete(device)
                 return _Answer(204)
             case ("GET", ["account"]):
-                return _json(_account(device))
+                return _json(accounts.account(device))
             case ("PUT", ["account"]):
-                return _bind(device, content)
+                return _json(accounts.bind(device, content))
+            case ("POST", ["account", "license"]):
+                return _json(accounts.reset_license(device))
             case ("GET", ["account", "devices"]):
-                return _json([{"id": d.id, "active": True} for d in self._devices.values()])
-        return _refusal(405, 1000)
-
-    def _change(self, device: _Device, content: Json) -> _Answer:
-        key = content.get("key", device.key)
-        if not _is_key(key):
-            return _refusal(400, 1001)
-        if key != device.key:
-            device.key, device.addresses = key, self._on_register(key)
-        return _json(self._describe(device))
-
-    def _describe(self, device: _Device) -> Json:
-        offer = self._offer
-        endpoint = {
-            "v4": f"{offer.v4}:0",
-            "v6": f"[{offer.v6}]:0",
-            "host": f"{offer.host}:{offer.port}",
-            "ports": [offer.port, 500, 1701, 4500],
-        }
-        v4, v6 = device.addresses
-        return {
-            "id": device.id,
-            "type": "a",
-            "model": device.model,
-            "name": "",
-            "key": device.key,
-            "account": _account(device),
-            "config": {
-                "client_id": base64.b64encode(offer.client_id).decode(),
-                "peers": [{"public_key": offer.peer_public_key, "endpoint": endpoint}],
-                "interface": {"addresses": {"v4": str(v4), "v6": str(v6)}},
-            },
-            "warp_enabled": True,
-            "enabled": True,
-            "tos": device.tos,
-            "tunnel_type": "wireguard",
-        }
+                return _json(accounts.bound_devices(device))
+            case ("PATCH", ["account", "reg", other]):
+                return _json(accounts.change_bound(device, other, content))
+            case ("DELETE", ["account", "reg", other]):
+                accounts.delete_bound(device, other)
+                return _Answer(204)
+        raise RefusedError(405, 1000)
 
 
 class _Connection:
@@ -331,26 +264,6 @@ class _Connection:
         return True
 
 
-def _account(device: _Device) -> Json:
-    return {
-        "id": device.id,
-        "account_type": "free",
-        "warp_plus": True,
-        "premium_data": 0,
-        "quota": 0,
-        "role": "child",
-        "license": device.license_key,
-    }
-
-
-def _bind(device: _Device, content: Json) -> _Answer:
-    license_key = content.get("license")
-    if not isinstance(license_key, str) or not license_key:
-        return _refusal(400, 1002)
-    device.license_key = license_key
-    return _json({"id": device.id, "premium_data": 0, "quota": 0, "warp_plus": True})
-
-
 def _json(content: object) -> _Answer:
     return _Answer(200, json.dumps(content).encode())
 
@@ -363,10 +276,3 @@ def _refusal(status: int, code: int, retry_after: str | None = None) -> _Answer:
 
 def _header(head: h11.Request, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in head.headers if key == name), "")
-
-
-def _is_key(value: object) -> bool:
-    try:
-        return isinstance(value, str) and len(base64.b64decode(value, validate=True)) == _KEY_BYTES
-    except ValueError:
-        return False
