@@ -42,7 +42,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         env={"PATH": "/usr/bin:/bin", **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -340,7 +340,7 @@ def test_what_fails_in_the_background_is_told_in_the_foreground(
     tmp_path: Path, when: str, code: ExitCode, word: str
 ) -> None:
     argv = [sys.executable, "-c", FAILING_DETACHED, when, str(tmp_path / "log")]
-    result = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == code
     assert word in result.stderr
 
@@ -348,7 +348,7 @@ def test_what_fails_in_the_background_is_told_in_the_foreground(
 def test_what_fails_in_the_background_later_is_in_the_log(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "controller.log"
     argv = [sys.executable, "-c", FAILING_DETACHED, "later", str(log)]
-    result = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0
     deadline, pause = time.monotonic() + 30, threading.Event()
     while "RuntimeError: bang" not in (log.read_text() if log.exists() else ""):
