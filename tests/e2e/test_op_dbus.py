@@ -112,7 +112,7 @@ def test_every_plugin_of_the_seed_is_there(site: Lab) -> None:
 
 
 def test_the_plan_of_the_node_names_the_domains(site: Lab) -> None:
-    assert say(site, "plan") == {"changes": []}
+    assert say(site, "plan") == {"changes": [], "obstacles": []}
     changed = whole(site)
     changed["plugins"]["privacy_router"]["openflow"] = {"rates": {"icmp": 77}}
     site["node"].write(Path(FILE), json.dumps(changed).encode())
@@ -176,7 +176,7 @@ def test_what_fails_is_undone_whole(site: Lab) -> None:
     assert "could not make the port internal_109" in failed.stderr
     assert addresses(site) == set()
     assert say(site, "runs")[0]["phase"] == "undone"
-    await_true(lambda: say(site, "plan") == {"changes": []})
+    await_true(lambda: say(site, "plan") == {"changes": [], "obstacles": []})
     after = json.dumps([say(site, "query", name) for name in ("net", "lxc", "privacy")])
     assert after == before
 
