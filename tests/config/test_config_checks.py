@@ -298,6 +298,34 @@ CROSS_CASES = [
         "warp.interface",
         "bridge_name takes ovsbr0",
     ),
+    *(
+        ([put(key, name), put("openflow.privacy_flows", None)], key, f"({name} is {whose}")
+        for key in ("bridge_name", "warp.interface", "netmaker.interface")
+        for name, whose in (
+            ("wgcf", "the WARP hop's WireGuard device"),
+            ("wg100", "the gateway's WireGuard device"),
+            ("pr-exit", "the bridge's port to the host"),
+            ("ovs-netdev", "a device of Open vSwitch's own"),
+            ("lo", "the loopback device"),
+            ("default", "the kernel's settings of all devices"),
+            ("sit0", "a device that the kernel may put into every network namespace"),
+        )
+    ),
+    (
+        [put("warp.interface", "internal_101"), put("openflow.privacy_flows", None)],
+        "xray.container_id",
+        "warp.interface takes internal_101",
+    ),
+    (
+        [put("bridge_name", "internal_100"), put("openflow.privacy_flows", None)],
+        "wireguard.container_id",
+        "bridge_name takes internal_100",
+    ),
+    (
+        [put("netmaker.interface", "warp0"), put("openflow.privacy_flows", None)],
+        "netmaker.interface",
+        "warp.interface takes warp0",
+    ),
     (
         [put("netmaker.interface", "internal_201")],
         "containers[1].id",

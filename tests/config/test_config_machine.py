@@ -64,6 +64,21 @@ def test_the_nodes_own_bridge_and_ports_are_nobody_elses() -> None:
     ]
 
 
+def test_the_nodes_own_devices_are_nobody_elses_in_any_place() -> None:
+    uplink = {"uplink": "wgcf", "ports": {"warp0": {}, "mgmt0": {}}}
+    route = {"to": "203.0.113.0/24", "dev": "internal_100"}
+    found = problems(
+        privacy_router={},
+        net={"bridges": {"wg100": {}, "vmbr0": uplink}, "routes": [route]},
+    )
+    assert [path for path, _, _ in found] == [
+        "plugins.net.bridges.wg100",
+        "plugins.net.bridges.vmbr0.ports.warp0",
+        "plugins.net.bridges.vmbr0.uplink",
+        "plugins.net.routes[0].dev",
+    ]
+
+
 def test_a_part_of_the_node_is_no_section_of_its_own() -> None:
     assert problems(openflow={}) == [
         ("plugins.openflow", "a key that belongs here", "plugins.privacy_router.openflow")

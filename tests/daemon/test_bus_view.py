@@ -10,6 +10,7 @@ import pytest
 
 from privacy_router.daemon.bus.view import NoNodeError, View
 from privacy_router.errors import StorageError
+from privacy_router.node.file_note import FileNote, FileState
 from privacy_router.plan.state import Change, Key, Kind
 
 CHANGE = Change(Key(Kind.ROUTE, "pr-warp", "default"), None, "via wgcf")
@@ -61,7 +62,9 @@ async def nothing() -> None:
 async def view() -> Counting:
     flows = SimpleNamespace(on_repaired=None, on_port=None)
     engine: Any = SimpleNamespace(plugins={}, journal=None, trouble="", troubles={})
-    made = Counting(engine, SimpleNamespace(trouble=""), nothing)  # type: ignore[arg-type]
+    plugin: Any = SimpleNamespace(trouble="")
+    file: Any = SimpleNamespace(note=None)
+    made = Counting(engine, plugin, file, nothing)
     made.controller = SimpleNamespace(  # type: ignore[assignment]
         trouble="", on_pass=None, flows=flows, health=Health(), complaints=list
     )
@@ -136,3 +139,13 @@ async def test_a_hop_that_stops_passing_is_told(view: Counting) -> None:
     view.controller.health.on_change()
     await asyncio.wait_for(view._reading, 5)
     assert view.reads == 2
+
+
+async def test_a_file_that_waits_to_be_applied_is_a_trouble(view: Counting) -> None:
+    note = FileNote("/etc/c.json", FileState.WAITING, 1.0, "no way there", next_s=6.0)
+    view.controller = None
+    assert (view.state, view.trouble) == ("idle", "")
+    view.file.note = note
+    assert (view.state, view.trouble) == ("degraded", note.words)
+    view.file.note = FileNote("/etc/c.json", FileState.OVERRULED, 1.0)
+    assert (view.state, view.trouble) == ("idle", "")

@@ -48,8 +48,8 @@ def without_warp(lab_prefix: str) -> Iterator[tuple[Lab, Report]]:
 def test_without_xray_sites_see_cloudflare(without_xray: tuple[Lab, Report]) -> None:
     _, report = without_xray
     assert report.exit_ip == str(internet.WARP_EGRESS[0])
-    assert report.tcp
-    assert report.udp
+    assert report.tcp, report.problems
+    assert report.udp, report.problems
     assert report.dns
     assert report.ipv6
     assert report.cleartext_packets == 0, report.problems
@@ -76,13 +76,48 @@ def test_without_xray_large_uploads_find_the_mtu_of_warp(
     assert answer["end"]["sum_received"]["bytes"] > 500_000, answer.get("error")
 
 
+# sends UDP that may not be cut until it is told that it is too large; prints the path MTU
+TOO_LARGE = """
+import socket, sys, time
+version = 6 if ":" in sys.argv[1] else 4
+family, level, option, mtu, headers = {
+    4: (socket.AF_INET, socket.IPPROTO_IP, 10, 14, 28),
+    6: (socket.AF_INET6, socket.IPPROTO_IPV6, 23, 24, 48),
+}[version]
+with socket.socket(family, socket.SOCK_DGRAM) as line:
+    line.setsockopt(level, option, 2)
+    line.connect((sys.argv[1], 7))
+    line.settimeout(0.2)
+    for _ in range(25):
+        try:
+            line.send(bytes(int(sys.argv[2]) - headers))
+            line.recv(2000)
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    print(line.getsockopt(level, mtu))
+"""
+
+
+@pytest.mark.parametrize("address", internet.WEB, ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("size_bytes", [1281, 1420])
+def test_without_xray_who_sends_too_large_is_told(
+    without_xray: tuple[Lab, Report], address: object, size_bytes: int
+) -> None:
+    """The WARP hop says so, and its word finds its way to the client."""
+    lab, _ = without_xray
+    done = lab["client"].run(("python3", "-c", TOO_LARGE, str(address), str(size_bytes)), 20)
+    assert done.stdout.strip() == "1280", done.stderr
+
+
 def test_without_warp_the_isp_sees_the_vps_and_nothing_else(
     without_warp: tuple[Lab, Report],
 ) -> None:
     lab, report = without_warp
     assert report.exit_ip == str(internet.VPS[0])
-    assert report.tcp
-    assert report.udp
+    assert report.tcp, report.problems
+    assert report.udp, report.problems
     assert report.dns
     assert report.ipv6
     assert report.cleartext_packets == 0, report.problems

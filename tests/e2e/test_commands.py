@@ -180,7 +180,10 @@ def test_a_broken_configuration_does_not_touch_the_running_node(lab: Lab) -> Non
         told = lab["node"].run(("kill", "-HUP", str(before["controller_pid"])))
         assert told.returncode == 0
         await_(lambda: log_of(lab).count("the old one stays") > refusals, "a refusal in the log")
-        assert node(lab, "status").returncode == ExitCode.INVALID_CONFIG
+        assert node(lab, "check", str(NODE_CONFIG)).returncode == ExitCode.INVALID_CONFIG
+        shown = node(lab, "status")  # of the node that is up
+        assert shown.returncode == 0, shown.stdout
+        assert f"{NODE_CONFIG} was refused at " in shown.stdout
     finally:
         lab["node"].write(NODE_CONFIG, whole)
     after = ask(lab, "status", "--json")
@@ -282,6 +285,20 @@ def test_terminal_output_without_a_terminal_has_no_escape_codes(lab: Lab) -> Non
     for question in (("status",), ("flows", "dump"), ("plan",)):
         result = node(lab, *question)
         assert "\x1b" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_terminal_that_cannot_encode_what_is_said(lab: Lab, encoding: str) -> None:
+    """The work is done by then; and JSON stays JSON."""
+    shown = (*QUESTIONS, ("flows", "explain"), ("client", "add", "tablet"))
+    for question in (*shown, ("client", "list"), ("client", "remove", "tablet")):
+        command = ("privacy-router", *question)
+        result = lab["node"].run(command, env={"PYTHONIOENCODING": encoding})
+        assert result.returncode == 0, (question, result.stderr)
+        assert "Traceback" not in result.stderr
+        if "--json" in question:
+            json.loads(result.stdout)
+    assert [client["name"] for client in ask(lab, "client", "list", "--json")] == ["phone"]
 
 
 def test_vps_export_is_written_once_and_privately(lab: Lab) -> None:

@@ -45,3 +45,25 @@ def test_a_package_of_it_runs_where_it_is_unpacked(tmp_path: Path) -> None:
     assert run(prefix / "bin/privacy-router", "--version") == f"privacy-router {version}\n"
     run(prefix / "bin/privacy-router", "check", ROOT / "examples/machine.json")
     run(prefix / "bin/python", "-P", "-c", LOAD_ALL)
+
+
+def files_only(destdir: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = (ROOT / "packaging/install", "--destdir", destdir, "--files-only", *more)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_another_programs_unit_of_that_name_is_left(tmp_path: Path) -> None:
+    """It is neither overwritten nor taken away; our own files go."""
+    unit = tmp_path / "usr/lib/systemd/system/op-dbus.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Service]\nExecStart=/usr/bin/another-op-dbus\n")
+    refusal = files_only(tmp_path)
+    assert refusal.returncode == 1
+    assert f"{unit} is another program's; nothing was installed" in refusal.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [unit]
+    text = unit.read_text()
+    unit.unlink()
+    assert files_only(tmp_path).returncode == 0
+    unit.write_text(text)
+    assert files_only(tmp_path, "--uninstall").returncode == 0
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [unit]

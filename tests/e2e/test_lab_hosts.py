@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 PROBE = ("python", "-P", "-m", "privacy_router.lab.probe")
+MTU = "1420"
 FURNISHED = {"/proc", "/sys", "/run", "/var/lib", "/etc/hosts", "/etc/resolv.conf"}
 CLI = (sys.executable, "-P", "-m", "privacy_router.cli.main", "lab")
 
@@ -216,9 +217,9 @@ def test_the_captures_see_cleartext_where_there_is_no_tunnel(bare_lab: Lab) -> N
     token = new_token()
     rules = rules_for(bare_lab.config, token)
     with Captures(bare_lab.hosts, rules) as captures:
-        probes = json.loads(bare_lab["client"].run((*PROBE, token)).stdout)
+        probes = json.loads(bare_lab["client"].run((*PROBE, token, MTU)).stdout)
         assert all(probe["ok"] for probe in probes), probes
-        bare_lab["node"].run((*PROBE, token))
+        bare_lab["node"].run((*PROBE, token, MTU))
     assert captures.dropped == 0
     seen = captures.evidence
     for link in ("client-isp", "web-isp", "node-isp"):

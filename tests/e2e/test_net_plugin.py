@@ -13,6 +13,7 @@ from privacy_router.engine.model import Desired, enforced
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.host_bridges import HostBridges
+from privacy_router.plugins.net.errors import KernelRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +72,46 @@ async def test_observe_only_reports_and_changes_nothing(machine: NetMachine) -> 
         "net up eth9",
     ]
     assert enforced(changes) == []
+
+
+@pytest.mark.parametrize(
+    ("destination", "router", "own"),
+    [
+        ("0.0.0.0/0", "172.31.1.1", "203.0.113.77/32"),
+        ("::/0", "2001:db8:9::1", "2001:db8:5::77/128"),
+        ("10.0.0.0/8", "172.31.1.1", "203.0.113.77/32"),
+    ],
+)
+async def test_a_router_outside_of_the_own_network(
+    machine: NetMachine, destination: str, router: str, own: str
+) -> None:
+    """As at many hosters: the route to the router comes first, wherever the document has it."""
+    kernel = dump(machine)
+    by = {"to": destination, "via": router, "dev": "eth1", "metric": 50}
+    link = {"to": f"{router}/{128 if ':' in router else 32}", "dev": "eth1"}
+    interface = {"interfaces": {"eth1": {"addresses": [own]}}}
+    for routes in ([by, link], [link, by], [{**by, "onlink": True}]):
+        data = {**interface, "routes": routes}
+        checkpoint = await put(machine.plugin(), data)
+        family = "-6" if ":" in router else "-4"
+        shown = machine.ip(family, "route", "show", "dev", "eth1", "metric", "50")
+        assert f"via {router}" in shown
+        assert ("onlink" in shown) == (len(routes) == 1)
+        assert (await plan(machine.plugin(), data))[1] == []
+        await machine.plugin().rollback(checkpoint, said)
+        assert dump(machine) == kernel
+    refusal = await refused(machine, {**interface, "routes": [by]})
+    assert f"its router {router} is not on the link of eth1" in refusal.message
+    assert "onlink" in refusal.remedy
+
+
+async def test_the_kernel_finds_no_way_to_a_router(machine: NetMachine) -> None:
+    """Of what only the kernel knows: a link route that is in another table than it asks."""
+    machine.ip("route", "add", "172.31.1.1/32", "dev", "eth1", "table", "77")
+    data = {"routes": [{"to": "10.0.0.0/8", "via": "172.31.1.1", "dev": "eth1", "metric": 9}]}
+    with pytest.raises(KernelRefusedError, match=r"router 172\.31\.1\.1 is not on") as caught:
+        await put(machine.plugin(), data)
+    assert "onlink" in caught.value.remedy
 
 
 async def test_the_last_address_of_a_network_leaves_the_others(machine: NetMachine) -> None:

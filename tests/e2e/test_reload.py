@@ -15,6 +15,7 @@ from privacy_router.lab import internet, traffic
 from privacy_router.lab.capture import Captures
 from privacy_router.lab.check import new_token, rules_for
 from privacy_router.lab.hosts import NODE_CONFIG
+from privacy_router.pipeline.allocation import tracking_zone
 
 if TYPE_CHECKING:
     from privacy_router.lab.stage import Lab
@@ -132,3 +133,43 @@ def test_rates_change_and_go_and_anothers_meter_stays(lab: Lab) -> None:
     assert meters(lab) == {"meter=900"}
     apply(lab, whole)
     assert len(meters(lab)) == 3 * 3 + 1
+
+
+def tracked(lab: Lab, *stretch: str) -> set[str]:
+    """The source ports of XRay's own TCP connections that the switch remembers on that stretch."""
+    zone = tracking_zone(*stretch)
+    control = "/run/privacy-router/ovs/ovs-vswitchd.ctl"
+    ask = ("ovs-appctl", "-t", control, "dpctl/dump-conntrack", "netdev@ovs-netdev", f"zone={zone}")
+    lines = lab["node"].run(ask).stdout.splitlines()
+    own = (line for line in lines if line.startswith("tcp,orig=(src=10.102.0.3,"))
+    return {line.partition("sport=")[2].partition(",")[0] for line in own}
+
+
+def xray_pid(lab: Lab) -> str:
+    listeners = ("ip", "netns", "exec", "pr-xray", "ss", "-Hltnp")
+    return lab["node"].run(listeners).stdout.partition("pid=")[2].partition(",")[0]
+
+
+def test_the_switch_forgets_the_connections_of_an_xray_that_has_ended(lab: Lab) -> None:
+    """It took a new connection with the source port of an old one for a forged one, and dropped it
+    until it forgot the old one: up to 15 minutes."""
+    exit_address(lab)
+    old, pid = tracked(lab, "warp", "xray"), xray_pid(lab)
+    assert old
+    assert lab["node"].run(("kill", f"-{int(signal.SIGKILL)}", pid)).returncode == 0
+    deadline = time.monotonic() + PATIENCE_S
+    while xray_pid(lab) in ("", pid):
+        assert time.monotonic() < deadline
+    exit_address(lab)
+    new = tracked(lab, "warp", "xray")
+    assert new
+    assert not new & old
+
+
+def test_the_switch_forgets_what_a_chain_without_a_stretch_remembered(lab: Lab) -> None:
+    documents = variants(lab)
+    for name, stretch in {"without warp": ("xray", "exit"), "whole": ("warp", "xray")}.items():
+        apply(lab, documents[name])
+        assert exit_address(lab) == VPS
+        assert tracked(lab, *stretch)
+    assert not tracked(lab, "xray", "exit")

@@ -165,6 +165,19 @@ FOREIGN = {
     ),
 }
 
+DEVICES = {
+    f"{name} {what}": Drift(
+        f"ip -n pr-{hop} {damage.format(name)}", f"ip -br -n pr-{hop} link | sort"
+    )
+    for name, hop in (("wg100", "gateway"), ("wgcf", "warp"))
+    for what, damage in {
+        "renamed": "link set {0} down name odd",
+        "taken to another hop": "link set {0} netns pr-xray",
+        "taken to the host": "link set {0} netns 1",
+        "deleted": "link delete {0}",
+    }.items()
+}
+
 RULES, ROUTES = "sh -c 'ip rule; ip -6 rule'", "ip route show table all"
 DEFAULT = "default via 10.102.0.1 dev internal_100 proto static"
 
@@ -230,6 +243,11 @@ def test_a_setting_is_what_it_was(lab: Lab, what: str) -> None:
 @pytest.mark.parametrize("what", FOREIGN)
 def test_what_others_put_into_a_hop_goes(lab: Lab, what: str) -> None:
     heals(lab, FOREIGN[what])
+
+
+@pytest.mark.parametrize("what", DEVICES)
+def test_a_device_is_back_in_its_hop_by_its_name(lab: Lab, what: str) -> None:
+    heals(lab, DEVICES[what])
 
 
 @pytest.mark.parametrize("what", ROUTING)

@@ -37,13 +37,14 @@ def filled(path: Path) -> None:
             [["change", "a"]],
             {KEY: PAYLOAD},
             [],
+            f"mark {number}",
         )
         assert journal.begin(record) == number
         if number == 1:
             journal.commit(number)
     journal.await_confirmation(2, "boot", 17.5)
     journal.save(Checkpoint("mine", 1.5, False, source, [PAYLOAD]))
-    journal.remember("considered", "digest")
+    journal.note_file("mark 1")
     journal.close()
 
 
@@ -55,7 +56,7 @@ def read_all(path: Path) -> Any:
             journal.runs(100),
             journal.source(),
             journal.managed(),
-            journal.fact("considered"),
+            journal.ledger(),
             journal.checkpoints(),
         )
     finally:
@@ -64,13 +65,14 @@ def read_all(path: Path) -> Any:
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     filled(tmp_path / "journal.db")
-    opened, runs, source, managed, fact, checkpoints = read_all(tmp_path / "journal.db")
+    opened, runs, source, managed, ledger, checkpoints = read_all(tmp_path / "journal.db")
     assert opened.phase is Phase.AWAITING
     assert (opened.deadline_s, opened.undo) == (17.5, [("one", {"undo": PAYLOAD})])
     assert [run.phase for run in runs] == [Phase.AWAITING, Phase.COMMITTED]
     assert source == Source('{"a": 1}', "/etc", "config.json")
     assert managed == {KEY: PAYLOAD}
-    assert fact == "digest"
+    assert (ledger.kept, ledger.file) == ("mark 1", "mark 1")
+    assert [(one.mark, one.run, one.is_open) for one in ledger.rejections] == [("mark 2", 2, True)]
     assert {one.name for one in checkpoints} == {"mine", "before-run-1", "before-run-2"}
 
 

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from privacy_router.lab import internet
 from privacy_router.lab.standins.names import QueryError, answer_untrusted
 from privacy_router.lab.standins.pages import BYTES_LIMIT, page_untrusted
+from privacy_router.lab.standins.sizes import SizeError, question
+from privacy_router.lab.standins.sizes import answer_untrusted as sized_answer_untrusted
 
 VISITOR = ip_address("198.18.200.1")
 
@@ -92,3 +94,22 @@ def test_as_many_bytes_as_asked_for(count: int) -> None:
 @given(st.text())
 def test_any_target_has_a_page(target: str) -> None:
     assert page_untrusted(target, VISITOR).status in (200, 400, 404)
+
+
+@pytest.mark.parametrize("answer_bytes", [60, 1252, 1253, 1392, 65507])
+@pytest.mark.parametrize("question_bytes", [40, 1252, 1392])
+def test_answers_have_the_size_that_is_asked_for(answer_bytes: int, question_bytes: int) -> None:
+    asked = question("word", answer_bytes, question_bytes)
+    assert len(asked) == question_bytes
+    answer = sized_answer_untrusted(asked, VISITOR)
+    assert len(answer) == answer_bytes
+    assert answer.split() == [str(VISITOR).encode(), b"word", str(question_bytes).encode()]
+
+
+@given(st.binary(max_size=100) | st.from_regex(rb"\w{1,9} [0-9]{1,6} ?.*"))
+def test_any_bytes_are_answered_within_a_datagram_or_refused(data: bytes) -> None:
+    try:
+        answer = sized_answer_untrusted(data, VISITOR)
+    except SizeError:
+        return
+    assert len(answer) <= 65507 + len(data)

@@ -238,6 +238,58 @@ def test_a_broken_file_does_not_take_away_what_was_declared(service: None) -> No
         CONFIG.write_text('{"version": 1, "plugins": {}}')
 
 
+def status_text() -> str:
+    return show(SERVICE)["StatusText"]
+
+
+def has_address() -> bool:
+    return "198.18.7.7" in must("ip", "address", "show", "lo")
+
+
+def test_what_was_not_confirmed_comes_by_no_reload_and_no_restart(service: None) -> None:
+    try:
+        CONFIG.write_text(json.dumps({"version": 1, "plugins": {"net": WHOLE["net"]}}))
+        say("apply", CONFIG, "--confirm-within", "1")
+        eventually(lambda: say("runs")[0]["phase"] == "undone", "nobody confirmed it")
+        before = len(say("runs"))
+        for verb in ("reload", "restart"):
+            must("systemctl", verb, SERVICE)
+            eventually(lambda: f"{CONFIG} was undone at " in status_text(), "it does not say so")
+            assert not has_address()
+        assert len(say("runs")) == before
+        must("systemctl", "reload", SERVICE)
+        must(ROUTER, "apply", CONFIG)
+        assert has_address()
+        eventually(lambda: "undone" not in status_text(), "it still says so")
+    finally:
+        CONFIG.write_text('{"version": 1, "plugins": {}}')
+
+
+def test_a_first_start_without_internet_is_told_and_goes_on(service: None) -> None:
+    """The account service refuses connections; nothing else of the machine waits for it."""
+    own = {"warp": {"accept_terms": True, "api_url": "https://127.0.0.1:1"}}
+    try:
+        CONFIG.write_text(json.dumps({"version": 1, "plugins": {"privacy_router": own}}))
+        for _ in range(2):
+            must("systemctl", "restart", SERVICE)
+            assert show(SERVICE)["ActiveState"] == "active"
+            for words in (f"{CONFIG} is not applied yet", "cannot be reached", "next try at"):
+                assert words in status_text()
+        shown = run(ROUTER, "status", "--no-probe").stdout
+        assert "is not applied yet" in shown
+        assert "nothing is declared" not in shown
+        must("ip", "address", "add", "198.18.7.99/32", "dev", "lo")
+        first = status_text()
+        eventually(lambda: status_text() != first, "a change of the network is not heard of")
+        must(ROUTER, "down")  # an operator's word: it is not tried any more
+        eventually(lambda: "not applied yet" not in status_text(), "it goes on trying")
+        must("systemctl", "restart", SERVICE)
+        assert "not applied yet" not in status_text()
+    finally:
+        run("ip", "address", "del", "198.18.7.99/32", "dev", "lo")
+        CONFIG.write_text('{"version": 1, "plugins": {}}')
+
+
 def test_a_daemon_that_hangs_is_started_anew_by_the_watchdog(service: None) -> None:
     override = Path("/run/systemd/system/op-dbus.service.d/watchdog.conf")
     override.parent.mkdir(parents=True, exist_ok=True)

@@ -172,3 +172,17 @@ def test_uninstalling_leaves_nothing(installed: None) -> None:
     assert not ACTIONS & set(must("pkaction").split())
     assert "Access denied" in own_the_name("root")
     must(ROOT / "packaging/install", "--files-only")
+
+
+def test_uninstalling_leaves_what_is_not_the_nodes(installed: None) -> None:
+    """By whatever name: another program's device, and its network namespace."""
+    must("ip", "link", "add", "wgcf", "type", "bridge")
+    must("ip", "netns", "add", "pr-gateway")
+    try:
+        must(ROOT / "packaging/install", "--uninstall")
+        must("ip", "link", "show", "wgcf")
+        must("ip", "-n", "pr-gateway", "link", "show", "lo")
+    finally:
+        must("ip", "link", "delete", "wgcf")
+        must("ip", "netns", "delete", "pr-gateway")
+        must(ROOT / "packaging/install", "--files-only")

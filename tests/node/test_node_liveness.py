@@ -76,6 +76,13 @@ def test_a_refused_connection_is_silence_and_a_missing_way_is_not() -> None:
     greet_socks("255.255.255.255", 1)  # the kernel has no way there
 
 
+def test_a_namespace_that_was_unbound_is_no_silence(tmp_path: Path) -> None:
+    left_over = tmp_path / "pr-xray"
+    left_over.touch()
+    for namespace in (left_over, tmp_path / "never there"):
+        greet_socks("127.0.0.1", 1, namespace)
+
+
 @pytest.mark.parametrize("answer", [b"{}", b"", None])
 def test_a_database_serves_if_it_echoes(
     answer: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import shutil
@@ -14,7 +15,7 @@ import pytest
 from privacy_router.errors import ConflictError, StorageError
 from privacy_router.host import abstract_names
 from privacy_router.node import lock as lock_module
-from privacy_router.node.lock import NodeLock, controller_pid, tell_controller
+from privacy_router.node.lock import READ_CLIENTS, NodeLock, controller_pid, tell_of_clients
 from privacy_router.node.paths import NodePaths
 
 if TYPE_CHECKING:
@@ -24,15 +25,16 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Iterator[NodePaths]:
-    """Taking the lock changes what SIGHUP does to this process: that is put back."""
-    before = signal.getsignal(signal.SIGHUP)
+    """Taking the lock changes what signals do to this process: that is put back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, READ_CLIENTS)}
     yield NodePaths(state=tmp_path / "state", run=tmp_path / "run")
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_nobody_keeps_a_node_that_was_never_up(paths: NodePaths) -> None:
     assert controller_pid(paths) is None
-    assert not tell_controller(paths)
+    assert not tell_of_clients(paths)
     assert not paths.run.exists(), "asking makes nothing"
 
 
@@ -48,7 +50,7 @@ def test_who_takes_it_is_known_at_once_and_others_are_refused(paths: NodePaths) 
 def test_being_told_does_not_end_who_is_not_ready_to_listen(paths: NodePaths) -> None:
     lock = NodeLock(paths)
     lock.take()
-    assert tell_controller(paths), "SIGHUP's own effect would end these tests"
+    assert tell_of_clients(paths), "the signal's own effect would end these tests"
 
 
 def test_the_number_of_a_dead_controller_is_nobodys(paths: NodePaths) -> None:
@@ -112,7 +114,7 @@ def test_a_lock_that_is_removed_still_holds(paths: NodePaths, what: str) -> None
     with pytest.raises(ConflictError, match=f"up already .*{os.getpid()}"):
         NodeLock(paths).take()
     assert paths.run.exists() == (what != "the directory"), "being refused makes nothing"
-    assert tell_controller(paths)
+    assert tell_of_clients(paths)
 
 
 def test_who_takes_it_down_is_no_controller_without_its_file_either(paths: NodePaths) -> None:
@@ -208,3 +210,33 @@ def test_what_else_has_the_name_of_the_lock_is_told(
     assert controller_pid(paths) is None
     with pytest.raises(StorageError, match=r"controller\.lock"):
         NodeLock(paths).take()
+
+
+async def test_the_lock_file_is_put_back_and_held_again(paths: NodePaths) -> None:
+    lock = NodeLock(paths)
+    lock.take()
+    staying = asyncio.create_task(lock.stay())
+    try:
+        for _ in range(2):
+            await asyncio.sleep(0)  # it watches by now
+            paths.lock.unlink()
+            assert await appears(paths.lock) == f"{os.getpid()}\n"
+            with paths.lock.open() as handle, pytest.raises(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(paths.run)
+        with pytest.raises(StorageError, match="was removed"):
+            await staying
+    finally:
+        staying.cancel()
+    again = asyncio.create_task(lock.stay())
+    try:
+        assert await appears(paths.lock) == f"{os.getpid()}\n"
+    finally:
+        again.cancel()
+
+
+async def appears(path: Path) -> str:
+    async with asyncio.timeout(10):
+        while not path.exists() or not (text := path.read_text()):
+            await asyncio.sleep(0.01)
+    return text

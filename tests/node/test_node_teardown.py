@@ -34,9 +34,9 @@ STEPS = [
     "delete pr-warp",
     "settings",
     "delete privacy_router",
-    "devices of the tunnels",
     "delete privacy_router_guard_1",
     "files",
+    "forget pr-warp",
     "directories",
 ]
 
@@ -50,6 +50,7 @@ class FakeMachine:
         self.borrowed = self
         self.facts = self
         self.private_ovs = True
+        self.own = True
         self.done: list[str] = []
         self.trips: dict[str, Exception] = {}
 
@@ -85,14 +86,16 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     put("Netlink", Link)
     put("_our_bridges", lambda _: fake.do("look for bridges") or [])
     put("_delete_bridge", lambda _, name: fake.do(f"delete {name}"))
-    put("remove_leftover_devices", lambda: fake.do("devices of the tunnels"))
     put("_clear_files", lambda _: fake.do("files"))
     put("_remove_empty_directories", lambda: fake.do("directories"))
     monkeypatch.setattr(teardown.processes, "running", lambda _: FOUND)
     monkeypatch.setattr(teardown.processes, "stop", lambda one: fake.do(f"stop {one.name}"))
     monkeypatch.setattr(teardown.processes, "is_ended", lambda _: True)
-    monkeypatch.setattr(teardown.namespaces, "bound", lambda _: ["pr-warp"])
-    monkeypatch.setattr(teardown.namespaces, "exists", lambda _: True)
+    put("NAMESPACES", ("pr-warp",))
+    monkeypatch.setattr(teardown.ownership, "is_own_namespace", lambda *_: fake.own)
+    monkeypatch.setattr(
+        teardown.namespaces, "remove_leftovers", lambda name: fake.do(f"forget {name}")
+    )
     monkeypatch.setattr(teardown.namespaces, "delete", lambda name: fake.do(f"delete {name}"))
     monkeypatch.setattr(teardown.nftables, "read", lambda *_: [{"chain": {}}])
     monkeypatch.setattr(teardown.nftables, "delete", lambda _, name: fake.do(f"delete {name}"))
@@ -130,6 +133,29 @@ def test_no_step_that_fails_holds_up_the_others(
     assert left.value.exit_code != ExitCode.OK
     assert left.value.remedy.endswith("privacy-router down, again")
     assert getattr(error, "remedy", "") in left.value.remedy
+
+
+def test_what_is_not_the_nodes_stays(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A namespace of another program's, and the directories that hold such, though empty now."""
+    machine.own = False
+    monkeypatch.setattr(teardown.processes, "running", lambda _: [])
+    down(machine)
+    assert not {"tunnels of pr-warp", "delete pr-warp", "directories"} & set(machine.done)
+
+
+def test_files_of_others_in_the_run_directory_stay(tmp_path: Path) -> None:
+    """The run directory may be a directory of others too: /run itself, for example."""
+    paths = NodePaths(state=tmp_path / "state", run=tmp_path)
+    ours = ("endpoints.json", ".health.json.0123456789abcdef", "log/xray.log", "made/flows.json")
+    others = ("controller.lock", "utmp", "log/journal/system.journal")
+    for name in (*ours, *others, "ovs/conf.db"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    teardown._clear_files(paths)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == set(others)
+    assert not (tmp_path / "ovs").exists()
+    assert not (tmp_path / "made").exists()
 
 
 def test_everything_that_is_left_is_in_one_error(machine: FakeMachine) -> None:

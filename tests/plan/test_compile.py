@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hop_sets import HOP_SETS, config_of
 
 from privacy_router.ovsdb.model import mac_of
 from privacy_router.plan import chain as chains
@@ -190,8 +191,9 @@ def test_a_chain_with_warp_guards_the_host_and_leaves_it_alone_else(
     make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
 ) -> None:
     state = compile_node(make_config(xray={"vps_address": "192.0.2.9"}), keys, facts)
-    (only,) = [key for key in state.items if key.where == HOST]
-    assert only.name.startswith(GUARD_PREFIX)
+    ours = [key for key in state.items if key.where == HOST]
+    assert len(ours) == 2
+    assert all(key.name.startswith(GUARD_PREFIX) for key in ours)
 
 
 def test_no_item_holds_a_secret(state: DesiredState, keys: NodeKeys) -> None:
@@ -256,6 +258,37 @@ def test_client_mtu_follows_the_chain(make_config: Callable[..., PrivacyRouterCo
     assert chains.client_mtu_bytes(with_xray) == 1420
     assert chains.client_mtu_bytes(make_config()) == 1280
     assert chains.client_mtu_bytes(make_config(wireguard={"mtu": 1300})) == 1300
+
+
+@pytest.mark.parametrize("hops", [hops for hops in HOP_SETS if "gateway" in hops])
+def test_what_is_for_a_client_is_cut_for_the_clients_mtu_and_no_other(
+    hops: str, keys: NodeKeys, facts: NodeFacts
+) -> None:
+    """Cut for WARP's, UDP answers of more than 1,252 bytes became fragments, which are dropped."""
+    config = config_of(**HOP_SETS[hops])
+    state = compile_node(config, keys, facts)
+    clients = chains.build(config).clients
+    for where, _, route in of_kind(state, Kind.ROUTE):
+        holds_a_client = any(
+            route.destination.version == network.version and network.subnet_of(route.destination)
+            for network in clients
+        )
+        if where != "pr-xray" or route.kind != "unicast" or not holds_a_client:
+            continue
+        is_for_clients = route.destination.prefixlen > 0
+        warp = config.warp.mtu_bytes if "warp" in hops else None
+        assert route.mtu_bytes == (chains.client_mtu_bytes(config) if is_for_clients else warp)
+    found = {r.destination for w, _, r in of_kind(state, Kind.ROUTE) if w == "pr-xray"}
+    assert ("xray" in hops) == set(clients).issubset(found)
+
+
+def test_xray_gives_an_attempt_to_reach_the_vps_up_within_seconds(
+    make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
+) -> None:
+    """It makes five, and holds what a client sent until the last has failed."""
+    state = compile_node(make_config(xray={"vps_address": "192.0.2.9"}), keys, facts)
+    retries = Key(Kind.SETTING, "pr-xray", "ipv4/tcp_syn_retries")
+    assert state.items[retries] == "1"
 
 
 def test_macs_are_local_unicast_and_differ_between_bridges() -> None:

@@ -11,7 +11,7 @@ from hop_sets import HOP_SETS, config_of
 from privacy_router.pipeline.segment import tracking_zone_between
 from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import EXIT_PORT, WARP_SOCKET_MARK
-from privacy_router.plan.guard import GUARD_PREFIX, host_guard
+from privacy_router.plan.guard import GUARD_PREFIX, WARP_GUARD, host_guards
 
 if TYPE_CHECKING:
     from privacy_router.config import PrivacyRouterConfig
@@ -27,8 +27,14 @@ def rules_of(objects: list[dict[str, Any]], chain: str) -> list[str]:
     ]
 
 
-def guard(config: PrivacyRouterConfig, endpoint: Any = ENDPOINT) -> tuple[str, list[Any]]:
-    return host_guard(config, chains.build(config), endpoint)
+def guard(config: PrivacyRouterConfig) -> tuple[str, list[Any]]:
+    guards = host_guards(config, chains.build(config), None)
+    ((name, objects),) = guards.items()
+    return name, objects
+
+
+def guards_of(config: PrivacyRouterConfig, endpoint: Any) -> dict[str, list[Any]]:
+    return host_guards(config, chains.build(config), endpoint)
 
 
 def test_no_source_of_the_tunnel_leaves_but_towards_the_exit(config: PrivacyRouterConfig) -> None:
@@ -54,18 +60,32 @@ def test_no_source_of_the_tunnel_leaves_but_towards_the_exit(config: PrivacyRout
     )
 
 
+def test_what_leaves_has_an_address_of_its_device(config: PrivacyRouterConfig) -> None:
+    rules = rules_of(guard(config)[1], "postrouting")
+    foreign = next(i for i, rule in enumerate(rules) if '"fib"' in rule)
+    assert "drop" in rules[foreign]
+    assert EXIT_PORT in rules[foreign]
+    assert foreign < next(i for i, rule in enumerate(rules) if "snat" in rule)
+
+
 def test_warps_sockets_speak_to_its_endpoint_and_to_nothing_else(
     config: PrivacyRouterConfig,
 ) -> None:
-    _, objects = guard(config)
-    allowed, dropped = rules_of(objects, "output")
+    allowed, dropped = rules_of(guards_of(config, ENDPOINT)[WARP_GUARD], "output")
     assert str(WARP_SOCKET_MARK) in allowed
     assert "192.0.2.1" in allowed
     assert "2408" in allowed
     assert str(WARP_SOCKET_MARK) in dropped
     assert "drop" in dropped
-    # the guard of a chain without WARP must not hold up the first call of a new WARP hop
-    assert not rules_of(guard(config, None)[1], "output")
+
+
+def test_another_endpoint_is_another_content_of_one_table(config: PrivacyRouterConfig) -> None:
+    """The old content must not hold up the first call to the new endpoint."""
+    one, other = guards_of(config, ENDPOINT), guards_of(config, (IPv4Address("192.0.2.2"), 2408))
+    assert one.keys() == other.keys()
+    assert [name for name in one if one[name] != other[name]] == [WARP_GUARD]
+    assert WARP_GUARD not in guards_of(config, None)
+    assert not rules_of(guard(config)[1], "output")
 
 
 def test_the_devices_of_the_hops_are_not_heard_in_the_host(config: PrivacyRouterConfig) -> None:
@@ -86,7 +106,6 @@ def test_another_guard_is_another_table_and_the_same_one_is_the_same() -> None:
     assert {content["table"] for item in objects for content in item.values()} == {name}
     assert guard(whole) == (name, objects)
     assert guard(moved)[0] != name
-    assert guard(whole, (IPv4Address("192.0.2.2"), 2408))[0] != name
 
 
 def test_every_role_has_a_number_and_every_stretch_a_zone_of_its_own() -> None:

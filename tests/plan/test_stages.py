@@ -137,3 +137,14 @@ def test_xray_is_started_anew_with_another_way_out_and_not_else(
         whole, {**whole, "openflow": {"rates": {"dns": None}}}, keys, facts
     )
     assert old.processes["xray"].fingerprint == new.processes["xray"].fingerprint
+
+
+@pytest.mark.parametrize("hops", ["gateway warp", "gateway xray"])
+def test_an_xray_that_goes_or_is_started_anew_ends_while_the_old_way_is_open(
+    hops: str, keys: NodeKeys, facts: NodeFacts
+) -> None:
+    _, _, stages = stages_between(HOP_SETS["gateway warp xray"], HOP_SETS[hops], keys, facts)
+    (ending,) = [change for change in stages.ending if change.key.name == "xray"]
+    assert ending.before is not None
+    assert ending.after is None
+    assert "xray" not in {c.key.name for c in (*stages.before, *stages.after)}

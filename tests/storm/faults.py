@@ -113,6 +113,11 @@ def _kernel_device_faults() -> Iterator[Fault]:
             "mtu": ("links", f"ip -n {space} link set {device} mtu 700"),
             "deleted": ("links", f"ip -n {space} link del {device}"),
             "moved": ("links", f"ip -n {space} link set {device} netns 1"),
+            "moved to another hop": (
+                "links",
+                f"ip -n {space} link set {device} netns "
+                + next(one for one in _SPACES if one != space),
+            ),
             "renamed": (
                 "links",
                 f"ip -n {space} link set {device} down; ip -n {space} link set {device} name evil0",

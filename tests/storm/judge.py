@@ -191,7 +191,9 @@ def _is_refusal(packet: Packet) -> bool:
     speaks_with = {
         *internet.WARP_ENDPOINT,
         *internet.VPS,
-        *(internet.address_of("client", version) for version in (4, 6)),
+        # wireguard-go at Cloudflare lets go of the address that it answered from when a session
+        # has ended, and calls the node from its host's own
+        *(internet.address_of(host, v) for host in ("client", "cloudflare") for v in (4, 6)),
     }
     refuses = packet.protocol in _ICMP or bool(packet.tcp_flags & TcpFlag.RST)
     return refuses and packet.destination in speaks_with

@@ -18,8 +18,6 @@ from .shell import Shell
 from .watch import Ears, Load, WatchError
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from privacy_router.lab.stage import Lab
 
 _WARM_S = 10.0
@@ -93,12 +91,7 @@ class Session:
             self._exits = exits.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._exits.close()
 
     def _close_shells(self) -> None:

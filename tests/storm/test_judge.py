@@ -116,6 +116,9 @@ def test_a_refusal_to_a_known_host_is_in_order_and_a_connection_is_not() -> None
     assert verdicts(frame(NODE, VPS, TCP, 443, flags=4)) == set()
     assert verdicts(frame(NODE, VPS, TCP, 443, flags=2)) == {Verdict.STRANGER}
     assert verdicts(frame(NODE, STRANGER, TCP, 443, flags=4)) == {Verdict.STRANGER}
+    cloudflare = str(internet.address_of("cloudflare"))
+    assert verdicts(frame(NODE, cloudflare, ICMP)) == set()
+    assert verdicts(frame(NODE, cloudflare, UDP, 2408)) == {Verdict.STRANGER}
 
 
 def test_what_cannot_be_read_goes_to_a_stranger_and_arp_does_not() -> None:

@@ -22,8 +22,6 @@ from privacy_router.lab.frames import FrameError, decode_frame_untrusted
 from .judge import Bench, Place
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from privacy_router.lab.internet import Cable
     from privacy_router.lab.stage import Lab
 
@@ -112,12 +110,7 @@ class Ears:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ending.set()
         self._thread.join()
         for ear in self._ears:
@@ -196,12 +189,7 @@ class Load:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
         self._thread.join()

@@ -63,9 +63,9 @@ def plan(config_file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> N
 async def _plan_here(config_file: Path) -> list[Row]:
     """Without a daemon: the same, worked out here."""
     from privacy_router.daemon.bus.naming import bus_address
+    from privacy_router.daemon.config_file import source_of
     from privacy_router.daemon.logging import set_up_logging
     from privacy_router.daemon.plugins import all_plugins
-    from privacy_router.daemon.service import source_of
     from privacy_router.engine.journal import Journal
     from privacy_router.engine.order import in_order
     from privacy_router.engine.planning import make_preview

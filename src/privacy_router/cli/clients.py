@@ -11,7 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from privacy_router.cli.completing import client_names
-from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
+from privacy_router.cli.encoding import can_encode
+from privacy_router.cli.in_force import config_in_force
+from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import out, print_json, say
 from privacy_router.config import PrivacyRouterConfig
 from privacy_router.errors import ConflictError
@@ -19,7 +21,7 @@ from privacy_router.hops.gateway import Client
 from privacy_router.host.files import write_private
 from privacy_router.host.wireguard import public_key_of
 from privacy_router.node import clients
-from privacy_router.node.lock import tell_controller
+from privacy_router.node.lock import tell_of_clients
 from privacy_router.node.machine import require_root
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.secrets import gateway_key
@@ -46,14 +48,14 @@ def add(
     client and add it again.
     """
     require_root()
-    config, paths = load_config(config_file), NodePaths.from_environment()
+    config, paths = config_in_force(config_file), NodePaths.from_environment()
     if not config.wireguard.enabled:
         raise ConflictError(
             "the gateway is disabled, so clients have nowhere to enter",
             remedy="set wireguard.enabled to true",
         )
     new = _register(config, paths, name, conf, png)
-    told = tell_controller(paths)
+    told = tell_of_clients(paths)
     if as_json:
         print_json(_public(new.client) | {"configuration": new.configuration})
     elif conf is None and png is None:
@@ -90,7 +92,7 @@ def _register(
 def list_clients(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """List the clients."""
     require_root()
-    known = clients.load(load_config(config_file), NodePaths.from_environment())
+    known = clients.load(config_in_force(config_file), NodePaths.from_environment())
     if as_json:
         print_json([_public(client) for client in known])
         return
@@ -106,7 +108,7 @@ def list_clients(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONF
 def show(name: Known, as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """Show a client: its addresses and public key (its private key is not kept)."""
     require_root()
-    known = clients.load(load_config(config_file), NodePaths.from_environment())
+    known = clients.load(config_in_force(config_file), NodePaths.from_environment())
     facts = _public(clients.find(known, name))
     if as_json:
         print_json(facts)
@@ -120,8 +122,8 @@ def remove(name: Known, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """Remove a client; it is cut off at once."""
     require_root()
     paths = NodePaths.from_environment()
-    clients.remove(load_config(config_file), paths, name)
-    tell_controller(paths)
+    clients.remove(config_in_force(config_file), paths, name)
+    tell_of_clients(paths)
     say(f"removed {name}")
 
 
@@ -147,6 +149,6 @@ def _show_qr(text: str) -> None:
     import segno
 
     buffer = io.StringIO()
-    segno.make(text, error="l", micro=False).terminal(buffer, compact=True)
+    segno.make(text, error="l", micro=False).terminal(buffer, compact=can_encode("▀▄█"))
     out.file.write(buffer.getvalue())
     out.file.flush()

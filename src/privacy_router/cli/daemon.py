@@ -36,6 +36,7 @@ _CODES: Final = {
     "Conflict": ExitCode.CONFLICT,
     "NoNode": ExitCode.CONFLICT,
     "AwaitingConfirmation": ExitCode.CONFLICT,
+    "Overruled": ExitCode.CONFLICT,
     "NothingToConfirm": ExitCode.CONFLICT,
     "NothingToUndo": ExitCode.CONFLICT,
     "UnknownCheckpoint": ExitCode.CONFLICT,

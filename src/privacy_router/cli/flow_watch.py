@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
-from privacy_router.cli.output import out
+from privacy_router.cli.in_force import config_in_force
+from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from privacy_router.cli.output import out, print_json_lines
 
 if TYPE_CHECKING:
     from privacy_router.node.flow_watch import FlowChange, Moment
@@ -54,7 +53,7 @@ async def _watch(
     left = count
     async with (
         asyncio.timeout(seconds),
-        aclosing(moments(lambda: load_config(config_file))) as all_,
+        aclosing(moments(lambda: config_in_force(config_file))) as all_,
     ):
         async for moment in all_:
             shown = moment.flows if left is None else moment.flows[:left]
@@ -67,9 +66,7 @@ async def _watch(
 
 def _show(moment: Moment, flows: tuple[FlowChange, ...], *, as_json: bool) -> None:
     if as_json:
-        for record in _records(moment, flows):
-            sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        print_json_lines(_records(moment, flows))
         return
     for line in _lines(moment, flows):
         out.print(line)

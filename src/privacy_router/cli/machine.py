@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -16,7 +14,7 @@ from rich.text import Text
 from privacy_router.cli import daemon as daemons
 from privacy_router.cli.completing import plugin_names
 from privacy_router.cli.options import AsJson
-from privacy_router.cli.output import err, out, print_json, printable
+from privacy_router.cli.output import err, out, print_json, print_json_lines, printable
 from privacy_router.cli.resource_view import Row, flat, resource_line
 from privacy_router.daemon.bus.naming import BUS_NAME, ROOT
 
@@ -149,8 +147,7 @@ def _print_signal(signal: Signal, as_json: bool) -> None:
     now = datetime.now(UTC).astimezone()
     if as_json:
         line = {"at": now.isoformat(), "signal": signal.member, "body": list(signal.body)}
-        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        print_json_lines([line])
         return
     out.print(f"[dim]{now:%H:%M:%S}[/] {signal.member:<12} {escape(printable(_words(signal)))}")
 

@@ -9,6 +9,7 @@ import typer
 
 from privacy_router import __version__
 from privacy_router.cli import apply, checkpoints, clients, config, flows, machine, node, vps
+from privacy_router.cli.encoding import write_what_can_be_encoded
 from privacy_router.cli.output import complaints, out
 
 app = typer.Typer(
@@ -60,6 +61,7 @@ def _add_lab() -> None:
 
 def main() -> None:
     """Run the command line."""
+    write_what_can_be_encoded()
     _add_lab()
     with complaints():
         app()

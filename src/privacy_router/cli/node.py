@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -16,6 +17,7 @@ from rich.markup import escape
 
 from privacy_router.cli import apply as applying
 from privacy_router.cli import daemon as daemons
+from privacy_router.cli.in_force import config_in_force, has_other_text
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import complaints, out, print_json, say
 from privacy_router.config import ConfigError, PrivacyRouterConfig, load_document
@@ -25,6 +27,7 @@ from privacy_router.errors import (
     RemoteServiceError,
     StorageError,
 )
+from privacy_router.node.file_note import FileNote, FileState
 from privacy_router.node.paths import NodePaths
 from privacy_router.plan.chain import WARP_NAMESPACE, WARP_TUNNEL
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from privacy_router.daemon.service import Order
     from privacy_router.node.lock import NodeLock
     from privacy_router.node.machine import Machine
+    from privacy_router.node.status import NodeStatus
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +83,7 @@ def up(
 
         serve(lock, order, lambda: _report(config_file, started, 0.0))
         return
-    _detach(lock, order, paths.logs / "controller.log")
+    _detach(lock, order, paths.controller_log)
     _report(config_file, started, wait)
 
 
@@ -242,16 +246,27 @@ def status(
     from privacy_router.node.status import read_status
 
     require_root()
-    config = load_config(config_file)
+
+    def read() -> NodeStatus:
+        return _with_note(read_status(config_in_force(config_file), probe=probe), config_file)
+
     if watch:
-        _watch(lambda: show(read_status(config, probe=probe)))
-    found = read_status(config, probe=probe)
+        _watch(lambda: show(read()))
+    found = read()
     if as_json:
         print_json(found.as_dict())
     else:
         show(found)
     if not found.ok:
         raise SystemExit(ExitCode.CHECK_FAILED)
+
+
+def _with_note(found: NodeStatus, config_file: Path) -> NodeStatus:
+    """The same, which says also that the file differs when the controller has not looked at it."""
+    if found.controller_pid is None or found.file is not None or not has_other_text(config_file):
+        return found
+    note = FileNote(str(config_file), FileState.CHANGED, time.time())
+    return replace(found, file=note)
 
 
 def _watch(draw: Callable[[], None]) -> None:

@@ -11,11 +11,29 @@ from privacy_router.config import PrivacyRouterConfig, load_document
 
 DEFAULT_CONFIG = Path("/etc/privacy-router/config.json")
 
+_named: set[Path] = set()
+
+
+def _note_named(
+    context: typer.Context, parameter: typer.CallbackParam, value: Path | None
+) -> Path | None:
+    source = context.get_parameter_source(parameter.name or "")
+    if value is not None and source is not None and source.name == "COMMANDLINE":
+        _named.add(value)
+    return value
+
+
+def is_named(path: Path) -> bool:
+    """Whether the caller of this command has named that file, on the command line itself."""
+    return path in _named
+
+
 ConfigFile = Annotated[
     Path,
     typer.Option(
         "--config",
         "-c",
+        callback=_note_named,
         envvar="PRIVACY_ROUTER_CONFIG",
         help="The node's configuration file.",
         show_default=True,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from rich.console import Console
 from rich.markup import escape
 
+from privacy_router.cli.encoding import can_encode
 from privacy_router.errors import ExitCode, PrivacyRouterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -21,7 +22,22 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout, with nothing around it."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    _write_json(value, 2)
+
+
+def print_json_lines(values: Iterable[Any]) -> None:
+    """Each JSON value as a line of its own, for a program that reads along."""
+    for value in values:
+        _write_json(value, None)
+    sys.stdout.flush()
+
+
+def _write_json(value: Any, indent: int | None) -> None:
+    """What the terminal cannot encode is escaped as JSON has it (RFC 8259, 7)."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
+    if not can_encode(text):
+        text = json.dumps(value, indent=indent, default=str)
+    sys.stdout.write(text + "\n")
 
 
 def printable(text: str) -> str:

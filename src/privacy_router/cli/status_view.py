@@ -8,13 +8,16 @@ from rich.table import Table
 from rich.text import Text
 
 from privacy_router.cli.output import out
+from privacy_router.node.file_note import FileState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from privacy_router.node.file_note import FileNote
     from privacy_router.node.status import ClientStatus, HopStatus, NodeStatus
 
 _COLOURS = {"up": "green", "quiet": "cyan", "degraded": "yellow", "down": "red"}
+_ANOTHER = (FileState.OVERRULED, FileState.CHANGED)
 _UNITS = ("kB", "MB", "GB", "TB")
 
 
@@ -31,10 +34,8 @@ def show(status: NodeStatus) -> None:
         )
     out.print(line)
     if status.state == "down":
-        if status.controller_pid is None:
-            out.print("  nothing is running: privacy-router up")
-        else:
-            out.print("  nothing is declared: privacy-router apply")
+        for text, style in _why_down(status):
+            out.print(Text(f"  {text}", style=style))
         return
     out.print(_hops(status.hops))
     if status.clients:
@@ -45,6 +46,22 @@ def show(status: NodeStatus) -> None:
         out.print(Text(f"  {text}", style=style))
 
 
+def _why_down(status: NodeStatus) -> Iterator[tuple[str, str]]:
+    if status.controller_pid is None:
+        yield "nothing is running: privacy-router up", ""
+    elif status.file is None or status.file.state in _ANOTHER:
+        yield "nothing is declared: privacy-router apply", ""
+    else:
+        yield from _of_file(status.file)
+
+
+def _of_file(note: FileNote) -> Iterator[tuple[str, str]]:
+    """Why the controller's file is not what it keeps, and what to do."""
+    yield note.words, "yellow"
+    if note.advice:
+        yield note.advice, "yellow"
+
+
 def _remarks(status: NodeStatus) -> Iterator[tuple[str, str]]:
     """What was seen of each hop, then what is amiss, each with its style."""
     for hop in status.hops:
@@ -52,6 +69,8 @@ def _remarks(status: NodeStatus) -> Iterator[tuple[str, str]]:
             yield f"{hop.name}: {hop.health['evidence']}", "dim"
     for reason in status.trouble:
         yield reason, "red"
+    if status.file is not None:
+        yield from _of_file(status.file)
     for difference in status.pending:
         yield f"not as configured: {difference}", "yellow"
     for port, reason in status.left_out.items():

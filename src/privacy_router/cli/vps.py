@@ -14,8 +14,11 @@ from privacy_router.cli.output import out, say
 from privacy_router.errors import ConflictError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from ipaddress import IPv4Address, IPv6Address
+
+    from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.host.topology import Network
 
 app = typer.Typer(help="Your VPS at the far end of the chain.", no_args_is_help=True)
 
@@ -53,30 +56,15 @@ def export(
     gives it. Without the rules XRay refuses the addresses that it is told, and no others.
     """
     from privacy_router.hops.xray.server_firewall import server_firewall
-    from privacy_router.hops.xray.settings import refused_by_server, server_settings
+    from privacy_router.hops.xray.settings import refused_by_server
     from privacy_router.host.files import write_private
     from privacy_router.node.machine import require_root
-    from privacy_router.node.paths import NodePaths
-    from privacy_router.node.secrets import xray_identity
 
     require_root()
     config = load_config(config_file)
-    if "xray" not in config.chain_hops:
-        raise ConflictError(
-            "the XRay hop is not enabled", remedy="set xray.vps_address to your VPS' address"
-        )
-    for file in (output, firewall):
-        if file is not None and file.exists() and not force:
-            raise ConflictError(f"{file} is there already", remedy="replace it with --force")
+    _require_a_server(config, () if force else (output, firewall))
     refused = refused_by_server(config.vps_address or "", _addresses(own_addresses or ()))
-    settings = server_settings(
-        xray_identity(NodePaths.from_environment()),
-        listen_port=config.vps_port,
-        server_name=config.xray.server_name,
-        target=config.xray.reality_target,
-        blocked_networks=refused,
-    )
-    text = json.dumps(settings, indent=2) + "\n"
+    text = _server_document(config, refused)
     if firewall is not None:
         write_private(firewall, server_firewall(refused).encode())
         say(f"wrote {firewall}; on the VPS: nft -f {firewall.name}, at each start before Xray")
@@ -88,6 +76,32 @@ def export(
         return
     write_private(output, text.encode())
     say(f"wrote {output}")
+
+
+def _require_a_server(config: PrivacyRouterConfig, new_files: Iterable[Path | None]) -> None:
+    """Raises ConflictError where the chain ends elsewhere, or one of the files is there."""
+    if "xray" not in config.chain_hops:
+        raise ConflictError(
+            "the XRay hop is not enabled", remedy="set xray.vps_address to your VPS' address"
+        )
+    for file in new_files:
+        if file is not None and file.exists():
+            raise ConflictError(f"{file} is there already", remedy="replace it with --force")
+
+
+def _server_document(config: PrivacyRouterConfig, refused: Sequence[Network]) -> str:
+    from privacy_router.hops.xray.settings import server_settings
+    from privacy_router.node.paths import NodePaths
+    from privacy_router.node.secrets import xray_identity
+
+    settings = server_settings(
+        xray_identity(NodePaths.from_environment()),
+        listen_port=config.vps_port,
+        server_name=config.xray.server_name,
+        target=config.xray.reality_target,
+        blocked_networks=refused,
+    )
+    return json.dumps(settings, indent=2) + "\n"
 
 
 def _addresses(texts: Sequence[str]) -> list[IPv4Address | IPv6Address]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from privacy_router.config.net_checks import check_net
 from privacy_router.config.problems import Problem, json_path
+from privacy_router.config.reserved import NODE_DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,15 +16,32 @@ if TYPE_CHECKING:
 
 
 def check_together(plugins: Plugins) -> Iterator[Problem]:
-    """Problems between sections that are each right by themselves."""
+    """Problems within a section and between sections whose values are each right by themselves."""
+    if plugins.net is not None:
+        yield from check_net(plugins.net)
     if plugins.net is not None and plugins.privacy_router is not None:
         yield from _two_owners(plugins.net, plugins.privacy_router)
 
 
 def _two_owners(net: NetConfig, node: PrivacyRouterConfig) -> Iterator[Problem]:
     """The node's bridge and ports are the node's own: their flows, their namespaces, their end."""
-    owned = {node.bridge_name, *node.privacy_port_names, *node.mesh_port_names}
-    for kind, names in (("bridges", net.bridges), ("interfaces", net.interfaces)):
-        for name in sorted(names.keys() & owned):
-            path = json_path(("plugins", "net", kind, name))
-            yield Problem(path, "what the node has for itself", "a name that is not the node's")
+    owned = {node.bridge_name, *node.privacy_port_names, *node.mesh_port_names, *NODE_DEVICES}
+    for location, name in _places(net):
+        if name in owned:
+            found = f"{name}, which the node has for itself"
+            yield Problem(json_path(location), found, "a name that is not the node's")
+
+
+def _places(net: NetConfig) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Where the section names a device, and that name."""
+    for name, bridge in net.bridges.items():
+        here = ("plugins", "net", "bridges", name)
+        yield here, name
+        yield from (((*here, "ports", port), port) for port in bridge.ports)
+        if bridge.uplink is not None:
+            yield (*here, "uplink"), bridge.uplink
+    for name in net.interfaces:
+        yield ("plugins", "net", "interfaces", name), name
+    for number, route in enumerate(net.routes):
+        if route.dev is not None:
+            yield ("plugins", "net", "routes", number, "dev"), route.dev

@@ -139,7 +139,8 @@ class XrayConfig(Section):
     )
     vps_port: kind.Port = Field(443, description="TCP port of the XRay server on the VPS.")
     tproxy_port: kind.Port = Field(
-        12345, description="Port inside the hop that takes the clients' TCP and UDP."
+        12345,
+        description="Port inside the hop that takes the clients' TCP and UDP; the next takes DNS.",
     )
     server_name: kind.HostName = Field(
         "dl.google.com", description="TLS server name that REALITY shows to the outside."

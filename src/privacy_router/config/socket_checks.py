@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from privacy_router.config.reserved import whose
 from privacy_router.config.rule import problem, rule
 from privacy_router.config.sections import socket_name
 from privacy_router.config.values import INTERFACE_NAME_MAX_BYTES
@@ -108,6 +109,14 @@ def _interface_claims(config: PrivacyRouterConfig) -> Iterator[_Claim]:
         yield _Claim("netmaker.interface", config.netmaker.interface, None, "netmaker", "netmaker")
 
 
+def _reserved_names(config: PrivacyRouterConfig) -> Iterator[Problem]:
+    for claim in _interface_claims(config):
+        reason = whose(claim.name)
+        if reason:
+            expected = "a name that is not reserved"
+            yield problem(claim.path, claim.name, expected, because=f"{claim.name} is {reason}")
+
+
 def _container_claims(config: PrivacyRouterConfig) -> Iterator[_Claim]:
     if config.wireguard.enabled:
         yield _claim(_gateway_socket(config)[0], "privacy", "hops")
@@ -185,6 +194,7 @@ def _hops_without_ports(config: PrivacyRouterConfig) -> Iterator[Problem]:
 
 
 RULES = (
+    rule("bridge_name warp netmaker", _reserved_names),
     rule("wireguard", lambda config: _name_problems(_gateway_socket(config))),
     rule("xray", lambda config: _name_problems(_xray_socket(config))),
     rule("containers", lambda config: _name_problems(_container_sockets(config))),

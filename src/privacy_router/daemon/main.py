@@ -39,8 +39,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="op-dbus",
         description=main.__doc__,
-        epilog="SIGHUP: read the file, keys and clients again. SIGTERM: end; the tunnel stays up,"
-        " closed. SIGINT: give everything back, and end.",
+        epilog="SIGHUP: apply the file if it has changed, else read keys and clients again."
+        " SIGUSR1: read the clients again. SIGTERM: end; the tunnel stays up, closed. SIGINT: give"
+        " everything back, and end.",
     )
     parser.add_argument(
         "command", nargs="?", choices=["run"], default="run", help="the one there is"

@@ -5,35 +5,35 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
-import hashlib
 import os
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from privacy_router.config import load_document, read_text
+from privacy_router.config import load_document
 from privacy_router.daemon.bus.naming import bus_address
 from privacy_router.daemon.bus.presence import offer
 from privacy_router.daemon.bus.view import View
+from privacy_router.daemon.config_file import ConfigFile
 from privacy_router.daemon.plugins import all_plugins
+from privacy_router.engine.considered import Standing
 from privacy_router.engine.document import Source
 from privacy_router.engine.engine import Engine
 from privacy_router.engine.journal import Journal
 from privacy_router.engine.reconcile import Reconciler
-from privacy_router.errors import FAILURES, PrivacyRouterError, StorageError
+from privacy_router.errors import FAILURES, PrivacyRouterError
 from privacy_router.host.dbus import Bus
 from privacy_router.host.notify import Notifier
-from privacy_router.host.threads import in_thread
-from privacy_router.node.lock import NodeLock
+from privacy_router.node.lock import READ_CLIENTS, NodeLock
 from privacy_router.node.machine import require_root
 from privacy_router.node.supervision import Supervisor, words
 from privacy_router.plugins.place import Place
 from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from privacy_router.engine.transaction import Progress
@@ -41,13 +41,12 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 _ARENA_MAX: Final = -8
-_CONSIDERED: Final = "considered"
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a daemon is started for: `apply` the file whatever was there (`up`), or only when it is
-    another than what was considered last (a service that starts with the machine)."""
+    """What a daemon is started for: `apply` the file whatever was there (`up`), or only when its
+    content was not considered yet (a service that starts with the machine)."""
 
     config_file: Path
     paths: NodePaths
@@ -68,21 +67,16 @@ def lock_node(order: Order) -> NodeLock:
     return lock
 
 
-def source_of(path: Path) -> Source:
-    """The document in a file. Raises StorageError, ConfigError."""
-    return Source(read_text(path), str(path.absolute().parent), str(path))
-
-
 def serve(lock: NodeLock, order: Order, on_ready: Callable[[], None]) -> None:
     """Be the daemon until told to stop. Raises what the first apply does."""
     lock.note_pid()
     _keep_one_heap()
     gc.freeze()  # what was loaded by now stays; the collector need not walk it again and again
-    asyncio.run(_serve(order, on_ready))
+    asyncio.run(_serve(lock, order, on_ready))
 
 
-async def _serve(order: Order, on_ready: Callable[[], None]) -> None:
-    daemon = Daemon(order)
+async def _serve(lock: NodeLock, order: Order, on_ready: Callable[[], None]) -> None:
+    daemon = Daemon(lock, order)
     try:
         await daemon.start()
         on_ready()
@@ -94,14 +88,18 @@ async def _serve(order: Order, on_ready: Callable[[], None]) -> None:
 class Daemon:
     """All that lives as long as the daemon does."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, lock: NodeLock, order: Order) -> None:
+        self._lock = lock
         self._order = order
         self._bus = Bus(bus_address(os.environ))
         self._node = PrivacyRouterPlugin(order.paths)
         plugins = all_plugins(Place(self._bus), self._node)
-        self._journal = Journal(order.paths.journal)
-        self.engine = Engine(plugins, self._journal)
-        self.view = View(self.engine, self._node, self._reload, supervised=order.supervised)
+        self.engine = Engine(plugins, Journal(order.paths.journal))
+        self.file = ConfigFile(order.config_file, self.engine, order.paths.file_note)
+        self.file.on_note = self._tell_state
+        self.view = View(
+            self.engine, self._node, self.file, self._reload, supervised=order.supervised
+        )
         self._reconciler = Reconciler(self.engine, self.view)
         self.view.reconciler = self._reconciler
         self.engine.listeners += [self.view, self]
@@ -114,6 +112,7 @@ class Daemon:
         self._found = Source()
         self._supervisor = Supervisor(lambda: None)
         self._hung_up = asyncio.Event()
+        self._has_other_clients = asyncio.Event()
 
     async def start(self) -> None:
         """Undo what was cut short, then make the machine as the document says.
@@ -124,6 +123,7 @@ class Daemon:
         self._handle_signals()
         if self._notifier.watchdog_s is not None:
             self._supervisor.keep("the watchdog", self._notifier.keep_alive)
+        self._supervisor.keep("the lock file", self._lock.stay)
         starting = asyncio.create_task(self._start())
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -143,7 +143,7 @@ class Daemon:
         await self.engine.recover()
         self._found = self.engine.source
         if self._order.apply:
-            await self._apply_file()
+            await self.file.apply()
         else:
             await self._resume()
         self._notifier.ready(self._words())
@@ -151,7 +151,9 @@ class Daemon:
     def _begin(self) -> None:
         """Keep watch, and answer on the bus."""
         self._supervisor.keep("what other plugins keep", self._reconciler.run)
+        self._supervisor.keep("the file", self.file.run)
         self._supervisor.keep("SIGHUP", self._reload_when_told)
+        self._supervisor.keep(READ_CLIENTS.name, self._read_clients_when_told)
         address = self._bus.address
         if address is not None:
             self._supervisor.keep("D-Bus", lambda: offer(self.view, address))
@@ -181,6 +183,7 @@ class Daemon:
     async def end(self) -> None:
         """Leave everything up and closed."""
         await self._supervisor.end()
+        await _or_complain(self.file.end(), "the run directory still tells of the file")
         await self._node.leave()
         await self.engine.close()
         await self._bus.close()
@@ -194,6 +197,10 @@ class Daemon:
     def settled(self) -> None:
         """A run has ended."""
         _give_memory_back()
+        self.file.stir()
+        self._tell_state()
+
+    def _tell_state(self) -> None:
         self._notifier.status(self._words())
 
     # --- documents -------------------------------------------------------------------------------
@@ -204,38 +211,19 @@ class Daemon:
         A file that cannot be applied does not keep the machine from what was declared before.
         """
         try:
-            source = await in_thread(source_of, self._order.config_file)
-            if _digest(source) != await in_thread(self._journal.fact, _CONSIDERED):
-                await self._apply(source)
+            await self.file.follow()
         except PrivacyRouterError as error:
             _log.error("the file was not applied", reason=error.message, remedy=error.remedy)
 
-    async def _apply_file(self) -> None:
-        await self._apply(await in_thread(source_of, self._order.config_file))
-
-    async def _apply(self, source: Source) -> None:
-        """Apply the file, and remember that it was considered, whatever came of that: one that
-        failed, or was rolled back, is not tried again at every start."""
-        try:
-            await self.engine.apply(source)
-        except PrivacyRouterError:
-            try:
-                await self._remember(source)
-            except StorageError as error:
-                _log.error("this is not remembered", reason=error.message)
-            raise
-        await self._remember(source)
-
-    async def _remember(self, source: Source) -> None:
-        await in_thread(self._journal.remember, _CONSIDERED, _digest(source))
-
     async def _reload(self) -> None:
-        """Read the file, the keys and the clients again, and make the machine so."""
-        source = await in_thread(source_of, self._order.config_file)
-        if not source.same_as(self.engine.source):
-            await self._apply(source)
-        else:
+        """Apply the file if it has changed; else read the keys and the clients again, and make the
+        machine so."""
+        if await self.file.follow() is Standing.NEW:
+            return
+        if await self.engine.is_as_applied():
             await self._node.reload()
+        else:
+            await self._node.reload_clients()
 
     # --- signals and the service manager ---------------------------------------------------------
 
@@ -244,6 +232,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGTERM, self._end_by, signal.SIGTERM)
         loop.add_signal_handler(signal.SIGINT, self._end_by, signal.SIGINT)
         loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
+        loop.add_signal_handler(READ_CLIENTS, self._has_other_clients.set)
 
     def _end_by(self, number: signal.Signals) -> None:
         self._signal = number
@@ -255,25 +244,36 @@ class Daemon:
             self._hung_up.clear()
             _log.info("asked to read the configuration again")
             self._notifier.reloading()
-            try:
-                await self._reload()
-            except Exception as error:
-                _log.error(
-                    "configuration not read again, the old one stays",
-                    reason=words(error),
-                    remedy=getattr(error, "remedy", ""),
-                    exc_info=None if isinstance(error, FAILURES) else error,
-                )
+            await _or_complain(self._reload(), "configuration not read again, the old one stays")
             self._notifier.ready(self._words())
+
+    async def _read_clients_when_told(self) -> None:
+        while True:
+            await self._has_other_clients.wait()
+            self._has_other_clients.clear()
+            await _or_complain(
+                self._node.reload_clients(), "clients not read again, the old ones stay"
+            )
+            self._tell_state()
 
     def _words(self) -> str:
         kept = sum(len(desired.resources) for desired in self.engine.kept.values())
         words = f"keeps {kept} resources of {len(self.engine.kept)} plugins"
-        return f"{words}; {self._node.trouble}" if self._node.trouble else words
+        of_file = "" if self.file.note is None else self.file.note.words
+        return "; ".join(filter(None, [words, of_file, self._node.trouble]))
 
 
-def _digest(source: Source) -> str:
-    return hashlib.sha256(f"{source.base}\0{source.text}".encode()).hexdigest()
+async def _or_complain(work: Coroutine[Any, Any, None], what: str) -> None:
+    """Do that; what fails is told, and the daemon goes on."""
+    try:
+        await work
+    except Exception as error:
+        _log.error(
+            what,
+            reason=words(error),
+            remedy=getattr(error, "remedy", ""),
+            exc_info=None if isinstance(error, FAILURES) else error,
+        )
 
 
 def _give_memory_back() -> None:

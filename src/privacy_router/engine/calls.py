@@ -63,7 +63,8 @@ async def require_available(plugin: Plugin, what: str) -> None:
     """Raise PluginUnavailableError, saying that `what` cannot be had, unless it can work now."""
     found = await availability(plugin)
     if not found:
-        raise PluginUnavailableError(f"{what}: {found.reason}", remedy=found.remedy)
+        # services come and go, at the start of a machine above all
+        raise PluginUnavailableError(f"{what}: {found.reason}", remedy=found.remedy, retryable=True)
 
 
 async def unwaited(work: Callable[[], T]) -> T:

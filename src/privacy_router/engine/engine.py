@@ -12,14 +12,20 @@ from privacy_router.engine.calls import availability, bounded, require_available
 from privacy_router.engine.clock import machine_clock
 from privacy_router.engine.confirmation import Confirmation
 from privacy_router.engine.document import Source
-from privacy_router.engine.errors import RollbackFailedError, UnknownPluginError
+from privacy_router.engine.errors import OverruledError, RollbackFailedError, UnknownPluginError
 from privacy_router.engine.journal import Phase
 from privacy_router.engine.model import Observed
 from privacy_router.engine.order import in_order
 from privacy_router.engine.planning import make_plan, make_preview
 from privacy_router.engine.plugin import Trust
-from privacy_router.engine.transaction import Progress, Transaction, roll_back
-from privacy_router.errors import PrivacyRouterError
+from privacy_router.engine.transaction import (
+    Candidate,
+    Progress,
+    Reason,
+    Transaction,
+    roll_back,
+)
+from privacy_router.errors import PrivacyRouterError, StorageError
 from privacy_router.host.threads import in_thread, to_the_end
 
 if TYPE_CHECKING:
@@ -88,7 +94,7 @@ class Engine:
 
     @property
     def running(self) -> int:
-        """The number of the run that goes on, or that went on last; 0 before the first."""
+        """The number of the run that the last apply came to; 0 until it begins one."""
         return 0 if self._transaction is None else self._transaction.number
 
     # --- looking ---------------------------------------------------------------------------------
@@ -140,40 +146,89 @@ class Engine:
 
     # --- changing --------------------------------------------------------------------------------
 
-    async def apply(self, source: Source, confirm_within_s: float = 0.0) -> Outcome:
+    async def apply(
+        self,
+        source: Source,
+        confirm_within_s: float = 0.0,
+        *,
+        wanted: Callable[[], bool] | None = None,
+        is_patient: bool = False,
+    ) -> Outcome:
         """Make the machine as the document says, as one transaction.
 
         With `confirm_within_s` it is undone again unless `confirm` is called in time. Raises what
-        went wrong; then everything is as it was.
+        went wrong; then everything is as it was, and the document counts as rejected, unless the
+        error is `retryable` and nothing was touched, or the caller `is_patient`: then it tries
+        again. `wanted` is asked when nothing else goes on any more; where it says no, this raises
+        OverruledError.
         """
         async with self.lock:
             self._require_free()
-            sections = await in_thread(self._parse, source)
-            for name, section in sections.items():
-                plugin = self.plugins[name]
-                await require_available(plugin, f"plugins.{name}")
-                await bounded(plugin, "prepare", plugin.prepare(section))
-            plan = await self._plan(source)
-            if not plan.changing and not self._is_news(plan):
-                return Outcome(0, plan.changes)
+            if wanted is not None and not wanted():
+                raise OverruledError("another document was applied meanwhile")
+            mark = await self.mark_of(source)
+            self._transaction = None
             try:
-                return await self._carry_out(plan, confirm_within_s)
-            except RollbackFailedError as error:
-                self.trouble = error.message
+                candidate = Candidate(mark, is_patient)
+                return await self._apply(source, candidate, confirm_within_s)
+            except PrivacyRouterError as error:
+                # who asks for a way back has it: the file is not applied behind their back
+                if confirm_within_s or not error.retryable:
+                    await self._reject(mark, error)
                 raise
-            finally:
-                self._settled()
+
+    async def is_as_applied(self) -> bool:
+        """Whether the files that the document names say what they said when it was applied, and
+        nothing that was undone or waits to be confirmed."""
+        kept = (await in_thread(self.journal.ledger)).kept
+        return kept in (None, "") or kept == await self.mark_of(self.source)
+
+    async def mark_of(self, source: Source) -> str:
+        """The mark by which it is known whether that document was considered."""
+        return await in_thread(source.mark, self._parse)
+
+    async def _reject(self, mark: str, error: PrivacyRouterError) -> None:
+        """Note a document that was refused; where its run began, the journal has it by now."""
+        if self.running:
+            return
+        try:
+            await in_thread(self.journal.refuse, mark, error.message)
+        except StorageError as failure:
+            _log.error("this is not remembered", reason=failure.message)
+        self._settled()
+
+    async def _apply(
+        self, source: Source, candidate: Candidate, confirm_within_s: float
+    ) -> Outcome:
+        sections = await in_thread(self._parse, source)
+        for name, section in sections.items():
+            plugin = self.plugins[name]
+            await require_available(plugin, f"plugins.{name}")
+            await bounded(plugin, "prepare", plugin.prepare(section))
+        plan = await self._plan(source)
+        if not plan.changing and not self._is_news(plan):
+            await in_thread(self.journal.accept, candidate.mark)
+            return Outcome(0, plan.changes)
+        try:
+            return await self._carry_out(plan, candidate, confirm_within_s)
+        except RollbackFailedError as error:
+            self.trouble = error.message
+            raise
+        finally:
+            self._settled()
 
     def _is_news(self, plan: Plan) -> bool:
         """Whether there is anything to note or to keep that was not noted and kept before."""
         kept = {share.plugin.name for share in plan.shares} <= self.kept.keys()
         return bool(plan.releases() or not kept or not plan.source.same_as(self.source))
 
-    async def _carry_out(self, plan: Plan, confirm_within_s: float) -> Outcome:
+    async def _carry_out(
+        self, plan: Plan, candidate: Candidate, confirm_within_s: float
+    ) -> Outcome:
         if not plan.changing:
-            await self._adopt(plan)
+            await self._adopt(plan, candidate.mark)
             return Outcome(0, plan.changes)
-        transaction = Transaction(plan, self.journal, self._progress)
+        transaction = Transaction(plan, candidate, self.journal, self._progress)
         await transaction.prove()
         self._transaction = transaction
         deadline_s = self._clock.now_s() + confirm_within_s
@@ -193,12 +248,14 @@ class Engine:
         _log.info("applied", run=transaction.number, changes=len(plan.changes))
         return Outcome(transaction.number, plan.changes, confirm_within_s)
 
-    async def _adopt(self, plan: Plan) -> None:
+    async def _adopt(self, plan: Plan, mark: str) -> None:
         """Another document that asks for nothing new costs a note, and the same one not even it."""
         releases = plan.releases()
         known = await in_thread(self.journal.source)
         if releases or not plan.source.same_as(known):
-            await in_thread(self.journal.adopt, plan.source, releases)
+            await in_thread(self.journal.adopt, plan.source, mark, releases)
+        else:
+            await in_thread(self.journal.accept, mark)
         await self._keep(plan)
 
     async def _keep(self, plan: Plan) -> None:
@@ -252,8 +309,9 @@ class Engine:
         """Go back, and keep what was kept before."""
         self.confirmation.settle()
         try:
+            why = Reason(reason)
             await roll_back(
-                self.journal, found.number, found.undo, self.plugins, reason, self._progress
+                self.journal, found.number, found.undo, self.plugins, why, self._progress
             )
             self.trouble = ""
             _log.warning("rolled back", run=found.number, reason=reason)

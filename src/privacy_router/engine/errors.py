@@ -33,6 +33,10 @@ class AwaitingConfirmationError(ConflictError):
     """A run waits to be confirmed, and until then nothing else may change."""
 
 
+class OverruledError(ConflictError):
+    """What waited to be applied is not wanted any more."""
+
+
 class NothingToConfirmError(ConflictError):
     """There is no run that waits to be confirmed."""
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from privacy_router.engine import considered
+from privacy_router.engine.considered import Ledger, Rejection
 from privacy_router.engine.document import Source
 from privacy_router.engine.journal_file import JournalFile
 from privacy_router.engine.model import ResourceKey, Value, canonical_json
@@ -27,6 +29,9 @@ KEPT: Final = 20
 """How many automatic checkpoints are kept."""
 REMEMBERED: Final = 100
 """How many runs are remembered."""
+_KEPT_MARK: Final = "kept"
+_REJECTED: Final = "rejected"
+_FILE_MARK: Final = "considered"
 
 
 class Phase(StrEnum):
@@ -43,8 +48,8 @@ class RunRecord:
     """A run before its first change: how to undo it, in the order of the plugins, what it changes
     (for people), and which resources it takes over or gives back.
 
-    `before` is the document that it replaces, and `observed` the machine as it was found (rows of
-    plugin, kind, name, value); they become the checkpoint "before-run-N".
+    `mark` is the document's. `before` is the document that it replaces, and `observed` the machine
+    as it was found (rows of plugin, kind, name, value); they become the checkpoint "before-run-N".
     """
 
     source: Source
@@ -54,6 +59,7 @@ class RunRecord:
     changes: Value
     takes: Mapping[ResourceKey, Value]
     releases: Sequence[ResourceKey]
+    mark: str
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,8 @@ class Journal:
     # --- runs ------------------------------------------------------------------------------------
 
     def begin(self, record: RunRecord) -> int:
-        """Write a run down before its first change; its number."""
+        """Write a run down before its first change; its number. From here on its document counts as
+        rejected, until it is committed: also when the machine goes down in the middle."""
         source = record.source
         takes = [[k.plugin, k.kind, k.name, value] for k, value in record.takes.items()]
         releases = [[k.plugin, k.kind, k.name] for k in record.releases]
@@ -134,6 +141,7 @@ class Journal:
             db.executemany(
                 "INSERT INTO undo (run, position, plugin, data) VALUES (?, ?, ?, ?)", rows
             )
+            self._reject(db, Rejection(record.mark, time.time(), "", number))
             name = _before(number)
             _save(db, Checkpoint(name, time.time(), True, record.before, record.observed))
         return number
@@ -157,12 +165,16 @@ class Journal:
             )
             _release(db, self._file.value(run["releases"]))
             _set_source(db, _source(run))
+            begun = considered.of_run(self._rejections(), number)
+            self._accept(db, "" if begun is None else begun.mark)  # none: an earlier version's run
             _prune(db, KEPT)
 
-    def undone(self, number: int, reason: str) -> None:
-        """Everything is as it was before the run."""
+    def undone(self, number: int, reason: str, is_judged: bool = True) -> None:
+        """Everything is as it was before the run. Its document stays rejected, unless the run was
+        given up for another reason than the document (`is_judged`)."""
         with self._file.transaction() as db:
             _end(db, number, Phase.UNDONE, reason)
+            self._end_rejection(db, number, reason if is_judged else None)
             db.execute("DELETE FROM checkpoint WHERE name = ?", (_before(number),))
 
     def open_run(self) -> OpenRun | None:
@@ -196,13 +208,22 @@ class Journal:
 
     def source(self) -> Source | None:
         """The current document; None before the first run."""
-        found = self.fact("document")
+        with self._file.reading():
+            found = self._fact("document")
         return None if found is None else _source(self._file.value(found))
 
-    def adopt(self, source: Source, releases: Sequence[ResourceKey] = ()) -> None:
+    def source_in_force(self) -> Source | None:
+        """The same, or the one that waits to be confirmed."""
+        waiting = self.open_run()
+        if waiting is not None and waiting.phase is Phase.AWAITING:
+            return waiting.source
+        return self.source()
+
+    def adopt(self, source: Source, mark: str, releases: Sequence[ResourceKey] = ()) -> None:
         """Another current document, which asks for no change; and what it gives back."""
         with self._file.transaction() as db:
             _set_source(db, source)
+            self._accept(db, mark)
             _release(db, [[key.plugin, key.kind, key.name] for key in releases])
 
     def managed(self) -> dict[ResourceKey, Value]:
@@ -214,17 +235,58 @@ class Journal:
             for row in rows
         }
 
-    def fact(self, name: str) -> str | None:
-        """A remembered fact."""
-        with self._file.reading():
-            rows = self._file.rows("fact", "WHERE name = ?", (name,))
+    def _fact(self, name: str) -> str | None:
+        rows = self._file.rows("fact", "WHERE name = ?", (name,))
         return str(rows[0]["value"]) if rows else None
 
-    def remember(self, name: str, value: str) -> None:
-        """Remember a fact; writes only what is new."""
-        if self.fact(name) != value:
+    # --- which documents were considered ---------------------------------------------------------
+
+    def ledger(self) -> Ledger:
+        """What became of the documents that were considered."""
+        with self._file.reading():
+            kept, file = self._fact(_KEPT_MARK), self._fact(_FILE_MARK)
+            return Ledger(kept, self._rejections(), file)
+
+    def refuse(self, mark: str, reason: str) -> None:
+        """That document was refused before anything was touched; of the one that is kept, nothing
+        is noted."""
+        with self._file.transaction() as db:
+            if mark != self._fact(_KEPT_MARK):
+                self._reject(db, Rejection(mark, time.time(), reason))
+
+    def accept(self, mark: str) -> None:
+        """That document is kept; writes only what is new."""
+        ledger = self.ledger()
+        if ledger.kept != mark or ledger.rejection(mark) is not None:
             with self._file.transaction() as db:
-                _set_fact(db, name, value)
+                self._accept(db, mark)
+
+    def note_file(self, mark: str) -> None:
+        """The daemon's file was considered with that content; writes only what is new."""
+        if self.ledger().file != mark:
+            with self._file.transaction() as db:
+                _set_fact(db, _FILE_MARK, mark)
+
+    def _rejections(self) -> list[Rejection]:
+        found = self._fact(_REJECTED)
+        return [] if found is None else [Rejection(*row) for row in self._file.value(found)]
+
+    def _reject(self, db: Connection, rejection: Rejection) -> None:
+        _set_rejections(db, considered.with_rejection(self._rejections(), rejection))
+
+    def _accept(self, db: Connection, mark: str) -> None:
+        _set_fact(db, _KEPT_MARK, mark)
+        _set_rejections(db, considered.without(self._rejections(), mark))
+
+    def _end_rejection(self, db: Connection, number: int, reason: str | None) -> None:
+        known = self._rejections()
+        found = considered.of_run(known, number)
+        if found is None:
+            return
+        rest = considered.without(known, found.mark)
+        if reason is not None and found.mark != self._fact(_KEPT_MARK):
+            rest.append(considered.ended(found, time.time(), reason))
+        _set_rejections(db, rest)
 
     # --- checkpoints -----------------------------------------------------------------------------
 
@@ -295,6 +357,10 @@ def _set_source(db: Connection, source: Source) -> None:
 
 def _set_fact(db: Connection, name: str, value: str) -> None:
     db.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?, ?)", (name, value))
+
+
+def _set_rejections(db: Connection, known: Sequence[Rejection]) -> None:
+    _set_fact(db, _REJECTED, canonical_json(considered.as_rows(known)))
 
 
 def _save(db: Connection, one: Checkpoint) -> None:

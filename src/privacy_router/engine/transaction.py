@@ -40,6 +40,29 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A document that is to be applied. `is_patient`: whoever asks tries it again after a failure
+    that may pass (`retryable`), so that such a one decides nothing."""
+
+    mark: str
+    is_patient: bool = False
+
+    def is_to_blame_for(self, error: BaseException) -> bool:
+        """Whether the document counts as rejected after that. Being told to end is no failure."""
+        passes = isinstance(error, PrivacyRouterError) and error.retryable and self.is_patient
+        return not passes and not isinstance(error, asyncio.CancelledError)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a run is undone. `is_judged`: its document is to blame, or counts so, and stays rejected;
+    otherwise (the daemon was told to end) it may be applied at the next start."""
+
+    words: str
+    is_judged: bool = True
+
+
+@dataclass(frozen=True)
 class _Step:
     """Changes of one plugin that are made in one go."""
 
@@ -50,8 +73,11 @@ class _Step:
 class Transaction:
     """A plan that is carried out. `tell` is called for each step, and must not raise."""
 
-    def __init__(self, plan: Plan, journal: Journal, tell: Callable[[Progress], None]) -> None:
+    def __init__(
+        self, plan: Plan, candidate: Candidate, journal: Journal, tell: Callable[[Progress], None]
+    ) -> None:
         self._plan = plan
+        self._candidate = candidate
         self._journal = journal
         self._tell = tell
         self._steps = _steps(plan.changing)
@@ -81,6 +107,7 @@ class Transaction:
             changes=change_rows(self._plan.changes),
             takes=self._plan.takes(),
             releases=self._plan.releases(),
+            mark=self._candidate.mark,
         )
         self.number = await in_thread(self._journal.begin, record)
         try:
@@ -100,7 +127,8 @@ class Transaction:
 
     async def _undo(self, undo: Sequence[tuple[str, Value]], error: BaseException) -> None:
         plugins = {share.plugin.name: share.plugin for share in self._plan.shares}
-        call = roll_back(self._journal, self.number, undo, plugins, _reason(error), self._tell)
+        reason = Reason(_words(error), is_judged=self._candidate.is_to_blame_for(error))
+        call = roll_back(self._journal, self.number, undo, plugins, reason, self._tell)
         await to_the_end(call)
 
     async def _undo_data(self) -> list[tuple[str, Value]]:
@@ -165,7 +193,7 @@ async def roll_back(
     number: int,
     undo: Sequence[tuple[str, Value]],
     plugins: Mapping[str, Plugin],
-    reason: str,
+    reason: Reason,
     tell: Callable[[Progress], None],
 ) -> None:
     """Undo a run, the last plugin first, all of them even if one fails, and close it.
@@ -182,12 +210,12 @@ async def roll_back(
             failed.append(f"{name}: {error.message}")
     if not failed:
         try:
-            await in_thread(journal.undone, number, reason)
+            await in_thread(journal.undone, number, reason.words, reason.is_judged)
         except StorageError as error:
             failed.append(error.message)
     if failed:
         raise RollbackFailedError(
-            f"{reason}; and not everything went back: {'; '.join(failed)}",
+            f"{reason.words}; and not everything went back: {'; '.join(failed)}",
             remedy="it is tried again until it does; privacy-router rollback tries at once",
             retryable=True,
         )
@@ -206,7 +234,7 @@ async def _undo_one(
     await bounded(plugin, "go back", call)
 
 
-def _reason(error: BaseException) -> str:
+def _words(error: BaseException) -> str:
     if isinstance(error, PrivacyRouterError):
         return error.message
     return "stopped" if isinstance(error, asyncio.CancelledError) else repr(error)

@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,11 +14,13 @@ from privacy_router.host import libc
 from privacy_router.host.libc import CloneFlag, MountFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator
 
 NETNS_DIR = Path("/run/netns")
 OWN = Path("/proc/self/ns/net")
 """The one that this process was started in."""
+
+_FILE_MARK = b"privacy-router\n"
 
 T = TypeVar("T")
 
@@ -42,27 +45,51 @@ def inode_of(namespace: Path | None) -> int | None:
     return found.st_ino if found.st_dev == OWN.stat().st_dev else None
 
 
-def bound(names: Iterable[str]) -> list[str]:
-    """Those of the names that are taken, by a live namespace or by a left-over file."""
-    return [name for name in names if path_of(name).exists()]
+def create(name: str, prepare: Callable[[], None]) -> Path:
+    """Make a new network namespace, run `prepare` in it, and bind it to its name.
 
-
-def create(name: str) -> Path:
-    """Make and bind a new network namespace, replacing a left-over file of that name.
-
-    Raises OSError when the kernel refuses.
+    A file of that name is replaced. Raises OSError when the kernel refuses, and FileExistsError
+    when a live namespace has the name.
     """
     _prepare_directory()
     target = path_of(name)
-    target.unlink(missing_ok=True)
-    target.touch(mode=0o600, exist_ok=False)
+    if exists(name):
+        raise FileExistsError(errno.EEXIST, "a network namespace of that name exists", str(target))
+    _have_mount_point(name)
 
     def bind() -> None:
         libc.unshare(CloneFlag.NEWNET)
+        prepare()
         libc.mount("/proc/thread-self/ns/net", target, None, MountFlag.BIND)
 
     _in_thread(bind)
     return target
+
+
+def _have_mount_point(name: str) -> None:
+    """A file to bind a namespace on. It has our mark from its beginning, so that one that a crash
+    leaves behind is known."""
+    beginning = _beginning_of(name)
+    beginning.write_bytes(_FILE_MARK)
+    beginning.rename(path_of(name))
+
+
+def _beginning_of(name: str) -> Path:
+    return NETNS_DIR / f".{name}.new"
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of that name is ours, or empty, and no namespace is bound on it."""
+    target = path_of(name)
+    return not exists(name) and target.is_file() and target.read_bytes() in (b"", _FILE_MARK)
+
+
+def remove_leftovers(name: str) -> None:
+    """Remove the files that a crash while a namespace was made or deleted left behind."""
+    _beginning_of(name).unlink(missing_ok=True)
+    target = path_of(name)
+    if not exists(name) and target.is_file() and target.read_bytes() == _FILE_MARK:
+        target.unlink()
 
 
 def _prepare_directory() -> None:
@@ -103,6 +130,16 @@ def delete(name: str) -> None:
     target.unlink()
 
 
+@contextmanager
+def opened(namespace: Path | None) -> Iterator[int]:
+    """A descriptor of the namespace (None: of the caller's own), to move devices into it."""
+    handle = os.open(namespace or OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
 def run_in(namespace: Path | None, work: Callable[[], T]) -> T:
     """Run `work` inside a network namespace and return what it returns.
 
@@ -121,11 +158,8 @@ def run_in(namespace: Path | None, work: Callable[[], T]) -> T:
 
 def enter(namespace: Path) -> None:
     """Move the calling thread into a network namespace, for good."""
-    handle = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with opened(namespace) as handle:
         libc.setns(handle, CloneFlag.NEWNET)
-    finally:
-        os.close(handle)
 
 
 def _in_thread(work: Callable[[], T]) -> T:

@@ -70,6 +70,15 @@ class Netlink:
         found = (_link(message) for message in self._ip.get_links())
         return {link.name: link for link in found}
 
+    def names(self) -> set[str]:
+        """Every name that a device has here, alternative ones too (ip-link(8), altname)."""
+        found = set()
+        for message in self._ip.get_links():
+            listed = message.get_attr("IFLA_PROP_LIST")
+            others = listed.get_attrs("IFLA_ALT_IFNAME") if listed else ()
+            found |= {str(message.get_attr("IFLA_IFNAME")), *map(str, others)}
+        return found
+
     def index(self, name: str) -> int | None:
         """The index of the device `name`, or None when there is none."""
         found = self._ip.link_lookup(ifname=name)
@@ -104,10 +113,12 @@ class Netlink:
             far["net_ns_fd"] = peer_fd
         self._ip.link("add", ifname=name, kind="veth", peer=far)
 
-    def add_wireguard(self, name: str) -> None:
-        """Add a kernel WireGuard device; OSError EOPNOTSUPP where the kernel has none."""
+    def add_wireguard(self, name: str, target_fd: int | None = None) -> None:
+        """Add a kernel WireGuard device, in the namespace behind `target_fd` if that is given; its
+        socket is in this session's namespace. OSError EOPNOTSUPP where the kernel has none."""
+        place = {} if target_fd is None else {"net_ns_fd": target_fd}
         try:
-            self._ip.link("add", ifname=name, kind="wireguard")
+            self._ip.link("add", ifname=name, kind="wireguard", **place)
         except NetlinkError as error:
             raise OSError(error.code, str(error)) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from contextlib import ExitStack
 from enum import IntFlag
 from socket import NETLINK_ROUTE
 from typing import TYPE_CHECKING, Final
@@ -91,7 +92,11 @@ def _table_in(content: bytes) -> str:
 async def _told(
     namespace: Path | None, protocol: int, groups: int, words: Callable[[bytes], set[str]]
 ) -> AsyncGenerator[str, None]:
-    with await in_thread(open_socket, namespace, groups, protocol) as listening:
+    with ExitStack() as open_ones:
+        # entered in the thread: a caller that is cancelled meanwhile gets no socket to close
+        listening = await in_thread(
+            lambda: open_ones.enter_context(open_socket(namespace, groups, protocol))
+        )
         listening.setblocking(False)
         yield "listening from now on"
         while True:

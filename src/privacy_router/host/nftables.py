@@ -21,6 +21,7 @@ Ruleset = list[dict[str, Any]]
 OUR_FAMILY: Final = "inet"
 _OUTPUT_JSON = 1 << 4
 _OUTPUT_STATELESS = 1 << 2
+_OUTPUT_TERSE = 1 << 11  # without what is in sets: packets put it there
 _LISTING_LIMIT_BYTES = 64 * 1024 * 1024
 # linux/netfilter/nfnetlink.h and nf_tables.h
 NETLINK_NETFILTER: Final = 12
@@ -77,7 +78,7 @@ def _run(command: str) -> str:
     library = _library()
     context = ctypes.c_void_p(library.nft_ctx_new(0))
     try:
-        library.nft_ctx_output_set_flags(context, _OUTPUT_JSON | _OUTPUT_STATELESS)
+        library.nft_ctx_output_set_flags(context, _OUTPUT_JSON | _OUTPUT_STATELESS | _OUTPUT_TERSE)
         library.nft_ctx_buffer_output(context)
         library.nft_ctx_buffer_error(context)
         if library.nft_run_cmd_from_buffer(context, command.encode()) != 0:
@@ -123,9 +124,9 @@ def delete(namespace: Path | None, table: str, family: str = OUR_FAMILY) -> None
 def read(namespace: Path | None, table: str) -> Ruleset:
     """The chains and rules of `inet <table>` in the form that `apply` takes; [] if there is none.
 
-    Kernel-made handles and counters' values are left out, so that `canonical` of what is read
-    equals `canonical` of what was applied. Of a table with flags only these are told: it is not
-    what was applied, even if its chains and rules are.
+    Kernel-made handles, counters' values and sets' elements are left out, so that `canonical` of
+    what is read equals `canonical` of what was applied. Of a table with flags only these are told:
+    it is not what was applied, even if its chains and rules are.
     """
 
     def listing() -> Ruleset:
@@ -135,7 +136,17 @@ def read(namespace: Path | None, table: str) -> Ruleset:
         return _objects(_run(f"list table inet {table}"))
 
     found = run_in(namespace, listing)
-    return [_plain(entry) for entry in found if not _is_table_itself(entry)]
+    return [_plain(_as_given(entry)) for entry in found if not _is_table_itself(entry)]
+
+
+def _as_given(entry: dict[str, Any]) -> dict[str, Any]:
+    """A set without the flag that rules fill it, which libnftables 1.0.6 does not take nor tell;
+    later ones tell it, and a single flag without a list."""
+    if "set" not in entry:
+        return entry
+    found = entry["set"].get("flags", [])
+    flags = [found] if isinstance(found, str) else found
+    return {"set": {**entry["set"], "flags": [flag for flag in flags if flag != "dynamic"]}}
 
 
 def _is_table_itself(entry: dict[str, Any]) -> bool:
@@ -151,8 +162,10 @@ def tables(namespace: Path | None, prefix: str) -> list[str]:
 
 
 def canonical(objects: Ruleset) -> str:
-    """One text for a ruleset, whatever the order of its chains: what comparisons are made on."""
+    """One text for a ruleset, whatever the order of its chains and sets: what comparisons are made
+    on."""
     others = [item for item in objects if not item.keys() & {"chain", "rule"}]
+    others.sort(key=lambda item: json.dumps(item, sort_keys=True))
     chains = sorted((item for item in objects if "chain" in item), key=_chain_name)
     rules = [item for item in objects if "rule" in item]
     grouped = sorted(rules, key=lambda item: str(item["rule"]["chain"]))  # stable within a chain

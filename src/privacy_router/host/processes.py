@@ -177,6 +177,28 @@ def is_inside(process: Process, namespace: Path | None) -> bool:
     return inode_of(Path(f"/proc/{process.pid}/ns/net")) == inode_of(namespace)
 
 
+def tun_devices(process: Process) -> set[str]:
+    """The names of the TUN devices that the process holds, in whatever namespace these are by now
+    (proc_pid_fdinfo(5); drivers/net/tun.c, tun_chr_show_fdinfo)."""
+    found = set()
+    try:
+        for entry in Path(f"/proc/{process.pid}/fdinfo").iterdir():
+            found.add(_tun_device(entry))
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+    return found - {""}
+
+
+def _tun_device(entry: Path) -> str:
+    """Empty where that is no TUN device's descriptor, or is closed by now."""
+    try:
+        lines = entry.read_text(errors="replace").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("iff:"))
+    return next(names, "")
+
+
 def open_pidfd(process: Process) -> int | None:
     """A file descriptor that becomes readable when the process ends; None if it is gone."""
     try:

@@ -33,7 +33,10 @@ _EXPIRES_AT: Final = slice(8, 12)  # rta_expires in struct rta_cacheinfo
 _TICKS_PER_S: Final = 100  # USER_HZ
 _NEVER: Final = 1 << 31  # from there on the number is negative: it is over
 _F_CLONED: Final = 0x200
-_F_KEPT: Final = 0x2 | 0x4  # RTNH_F_PERVASIVE, RTNH_F_ONLINK; the others are the kernel's to set
+_F_ONLINK: Final = 0x4
+_F_KEPT: Final = (
+    0x2 | _F_ONLINK
+)  # RTNH_F_PERVASIVE, RTNH_F_ONLINK; the others are the kernel's to set
 
 
 @dataclass(frozen=True)
@@ -132,9 +135,22 @@ class RouteEntry:
         made = self.to_add(indexes)
         return Message(Verb.DELROUTE, made.fixed, made.attributes)
 
-    def leading(self, gateway: Address | None, device: tuple[int, str] | None) -> RouteEntry:
-        """The same by another way."""
+    @property
+    def is_onlink(self) -> bool:
+        """Whether the next router counts as on the link, whatever other routes say."""
+        return bool(int.from_bytes(self.message.fixed[8:], sys.byteorder) & _F_ONLINK)
+
+    def leading(
+        self,
+        gateway: Address | None,
+        device: tuple[int, str] | None,
+        *,
+        onlink: bool | None = None,
+    ) -> RouteEntry:
+        """The same by another way; `onlink` None leaves that as it is."""
         *head, protocol, scope, kind, flags = _FIXED.unpack(self.message.fixed)
+        if onlink is not None:
+            flags = flags | _F_ONLINK if onlink else flags & ~_F_ONLINK
         v4 = self.message.fixed[0] != AF_INET6
         scope = _SCOPE_LINK if v4 and gateway is None else _SCOPE_GLOBAL
         message = Message(

@@ -14,6 +14,7 @@ from privacy_router.lab.capture import Captures
 from privacy_router.lab.evidence import Rules
 from privacy_router.lab.hosts import PYTHON_MODULE
 from privacy_router.lab.report import Report
+from privacy_router.plan.chain import client_mtu_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,13 +57,22 @@ def run_check(lab: Lab, pcap_dir: Path | None = None) -> Report:
         ThreadPoolExecutor(2) as pool,
     ):
         status = pool.submit(_node_status, lab["node"])
-        probes = _probe(lab["client"], token)
+        probes = _probe(lab["client"], token, path_mtu_bytes(config))
         node = status.result()
     return _report(probes, node, captures, config.vps_port, time.monotonic() - started)
 
 
-def _probe(client: LabHost, token: str) -> list[dict[str, Any]]:
-    argv = (*PYTHON_MODULE, "privacy_router.lab.probe", token)
+def path_mtu_bytes(config: PrivacyRouterConfig) -> int:
+    """The size up to which whatever a client sends or gets has to pass.
+
+    XRay ends the clients' packets and sends others; without it they are those that WARP carries.
+    """
+    own = client_mtu_bytes(config)
+    return own if "xray" in config.chain_hops else min(own, config.warp.mtu_bytes)
+
+
+def _probe(client: LabHost, token: str, mtu_bytes: int) -> list[dict[str, Any]]:
+    argv = (*PYTHON_MODULE, "privacy_router.lab.probe", token, str(mtu_bytes))
     try:
         result = client.run(argv, _PROBE_TIMEOUT_S)
         probes: list[dict[str, Any]] = json.loads(result.stdout)

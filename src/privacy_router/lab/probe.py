@@ -1,8 +1,9 @@
 """The program with which the client tries the chain: every protocol once, all at the same time.
 
-    python -m privacy_router.lab.probe TOKEN
+    python -m privacy_router.lab.probe TOKEN MTU
 
-Prints a JSON list of probes. Every request carries TOKEN, so that a capture can find it.
+Prints a JSON list of probes. Every request carries TOKEN, so that a capture can find it; MTU is
+the size in bytes up to which every packet has to pass.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import dns.rdatatype
 import dns.resolver
 
 from privacy_router.lab import internet
+from privacy_router.lab.sizes import tcp_of_full_segments, udp_of_each_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,13 +52,17 @@ class Probe:
     rtt_ms: float
 
 
-def main(token: str) -> None:
+def main(token: str, mtu_bytes: int) -> None:
     """Try everything."""
     tries: list[tuple[str, int, Callable[[], str]]] = [("system-dns", 4, _system_dns)]
     for name, work in _WORKS.items():
         for address in internet.DNS if name.startswith("dns") else internet.WEB:
             version = address.version
             tries.append((f"{name}{version}", version, partial(work, address, token)))
+    for name, sized in _OF_SIZE.items():
+        for address in internet.WEB:
+            version = address.version
+            tries.append((f"{name}{version}", version, partial(sized, address, token, mtu_bytes)))
     with ThreadPoolExecutor(len(tries)) as pool:
         probes = list(pool.map(lambda entry: _attempt(*entry), tries))
     print(json.dumps([asdict(probe) for probe in probes]))
@@ -161,7 +167,11 @@ _WORKS: dict[str, Callable[[Address, str], str]] = {
     "dns-udp": _dns_udp,
     "dns-tcp": _dns_tcp,
 }
+_OF_SIZE: dict[str, Callable[[Address, str, int], str]] = {
+    "udp-sizes": udp_of_each_size,
+    "http-segments": tcp_of_full_segments,
+}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -6,7 +6,6 @@ then finds.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 import time
@@ -15,15 +14,20 @@ from typing import TYPE_CHECKING
 
 from privacy_router.errors import (
     FAILURES,
+    ConflictError,
     MachineError,
     MissingPrerequisiteError,
     PrivacyRouterError,
 )
-from privacy_router.host import foreign, namespaces, nftables, processes, sysctl
+from privacy_router.host import foreign, namespaces, nftables, processes, sysctl, tcp_sockets
 from privacy_router.host.files import make_directory, write_private
 from privacy_router.host.netlink import Netlink
+from privacy_router.node import ownership
+from privacy_router.node.host_devices import TUN, own_devices
+from privacy_router.node.remembered import forget_connections_of_xray
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
+from privacy_router.plan.chain import XRAY_NAMESPACE
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
 from privacy_router.plan.settings import is_everywhere
 from privacy_router.plan.stages import is_guard
@@ -186,7 +190,7 @@ class Applier:
         if change.after is None:
             namespaces.delete(change.key.name)
         else:
-            namespaces.create(change.key.name)
+            ownership.create_namespace(change.key.name, self._machine.owner)
 
     def _setting(self, change: Change) -> None:
         if change.after is None:
@@ -235,6 +239,8 @@ class Applier:
         processes.start(spec, self._machine.owner, log)
 
     def _stop(self, change: Change) -> None:
+        if change.key.name == XRAY_PROCESS and namespaces.exists(XRAY_NAMESPACE):
+            tcp_sockets.reset_connections(namespaces.path_of(XRAY_NAMESPACE))
         name, _, extra = change.key.name.partition(" (pid ")
         for process in processes.running(self._machine.owner):
             if process.name == name and (not extra or process.pid == int(extra.rstrip(")"))):
@@ -243,6 +249,7 @@ class Applier:
     def _prepare(self, name: str, inputs: bytes) -> None:
         run = self._machine.paths.run
         if name == XRAY_PROCESS:
+            forget_connections_of_xray(self._desired, self._machine)
             write_private(xray_settings_file(run), inputs)
         elif name == "ovsdb-server":
             _create_ovs_database(ovs_dir(run))
@@ -284,22 +291,25 @@ class Applier:
 
     def _bring(self, name: str, path: Path | None, wanted: Device) -> None:
         """Have the device in its namespace, taking it from where it was born if need be."""
-        if wanted.mac is None:
-            self._bring_tunnel(name, path)
-        else:
+        if wanted.mac is not None:
             self._bring_port(name, path)
+        elif path is not None and not self._tunnels.make(name, path, self._netlink(path)):
+            self._bring_tunnel(name, path)
 
-    def _bring_tunnel(self, name: str, path: Path | None) -> None:
-        self._tunnels.ensure_born(name)
-        if not self._is_in(None, name):
-            if self._is_alive(name, path):
-                return
+    def _bring_tunnel(self, name: str, path: Path) -> None:
+        """One that a process makes, here in the host's namespace, where its UDP socket is to stay.
+
+        Another program's of that name is left: ours is held by our process.
+        """
+        if not self._has_tun(name, path):
             self._await(lambda: self._has_come(name), f"the device {name} did not appear")
-        self._move(name, None, path)
+            self._move(name, None, path)
 
     def _bring_port(self, name: str, path: Path | None) -> None:
         self._settle_ports()
         birth = self._machine.switch_namespace
+        if path is None:
+            self._require_own_port(name)
         if not self._is_in(birth, name):
             if path != birth and self._is_alive(name, path):
                 return
@@ -311,12 +321,24 @@ class Applier:
         return self._netlink(path).index(name) is not None
 
     def _has_come(self, name: str) -> bool:
-        """Whether the device of a tunnel's process is there; one that ends makes none any more."""
-        if self._is_in(None, name):
-            return True
-        if name not in {process.name for process in processes.running(self._machine.owner)}:
+        """Whether the device of a tunnel's process is there. One that ends makes none any more, and
+        one whose device was renamed or taken elsewhere is ended, with it."""
+        found = [one for one in processes.running(self._machine.owner) if one.name == name]
+        if not found:
             raise ApplyError(f"the process of the device {name} has ended", retryable=True)
+        held = {device for process in found for device in processes.tun_devices(process)}
+        if name in held and self._has_tun(name, None):
+            return True
+        if held:
+            for process in found:
+                processes.stop(process)
+            raise ApplyError(f"the device {name} was taken away from its process", retryable=True)
         return False
+
+    def _has_tun(self, name: str, path: Path | None) -> bool:
+        """Whether there is a TUN device of that name which a process holds."""
+        link = self._netlink(path).links().get(name)
+        return link is not None and link.kind == TUN and self._is_alive(name, path)
 
     def _is_alive(self, name: str, path: Path | None) -> bool:
         link = self._netlink(path).links().get(name)
@@ -324,11 +346,18 @@ class Applier:
 
     def _move(self, name: str, birth: Path | None, path: Path | None) -> None:
         self._netlink(path).delete_link(name)  # a dead one that vswitchd left behind
-        target = os.open(path or namespaces.OWN, os.O_RDONLY | os.O_CLOEXEC)
-        try:
+        with namespaces.opened(path) as target:
             self._netlink(birth).move(name, target)
-        finally:
-            os.close(target)
+
+    def _require_own_port(self, name: str) -> None:
+        """Raise ConflictError when the host's device of that name is another program's."""
+        links = self._netlink(None).links()
+        own = own_devices(links, self._desired.bridge.name, self._machine)
+        if name in links and name not in own:
+            raise ConflictError(
+                f"the machine has a network device named {name} that is not the node's",
+                remedy="rename or remove it",
+            )
 
     def _settle_ports(self) -> None:
         """After vswitchd was started anew, its ports exist once it has read the database."""

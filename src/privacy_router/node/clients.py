@@ -79,6 +79,16 @@ def load(
         ) from error
 
 
+def load_fitting(
+    config: PrivacyRouterConfig, paths: NodePaths, *, known: bool = False
+) -> tuple[Client, ...]:
+    """The same, all of which have an address. Raises ConflictError for subnets that are too small
+    for one of them."""
+    found = load(config, paths, known=known)
+    require_room(config, found)
+    return found
+
+
 def _clients_untrusted(config: PrivacyRouterConfig, data: bytes) -> tuple[Client, ...]:
     """The clients of a register, no two of a name, number or key. Raises JsonError, ValueError."""
     entries = read_json_untrusted(data, limit_bytes=_REGISTER_LIMIT_BYTES)

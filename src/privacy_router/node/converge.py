@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from privacy_router.errors import PrivacyRouterError, VerificationError
-from privacy_router.host import conntrack, namespaces, unixctl
 from privacy_router.host.threads import in_thread
+from privacy_router.node import remembered
 from privacy_router.node.apply import Applier, ApplyError
 from privacy_router.node.observe import observe
-from privacy_router.plan.chain import EXIT_CONNECTION_MARK
 from privacy_router.plan.compile import OVS_PROCESSES
-from privacy_router.plan.stages import Stages, in_stages, places_to_forget
-from privacy_router.plan.state import HOST, Kind, diff
+from privacy_router.plan.stages import Stages, in_stages
+from privacy_router.plan.state import Kind, diff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _PASSES = 6
-_FORGET_FLOWS = "revalidator/purge"  # ovs-appctl; returns once the datapath has no flow any more
 
 
 async def observe_all(desired: NodeState, machine: Machine, engine: FlowEngine) -> list[Change]:
@@ -89,9 +87,9 @@ async def change(desired: DesiredState, machine: Machine, engine: FlowEngine) ->
             if not nothing_forwards:
                 await _apply(stages.ending, desired, machine)
                 made += await engine.repair()
-                await in_thread(_forget_datapath_flows, machine)
+                await in_thread(remembered.forget_flows, machine)
             done = await _try_to_apply(stages.during, desired, machine, is_last=attempt == _PASSES)
-            await in_thread(_forget_connections, stages.during)
+            await in_thread(remembered.forget_connections, stages.during, desired, machine)
         made += [*stages.before, *stages.during]
         if not done or stages.during:
             continue  # opened only after what was made is read back
@@ -109,23 +107,6 @@ def _has_no_switch(desired: DesiredState, rest: Sequence[Change]) -> bool:
     missing = {(c.key.kind, c.key.name) for c in rest if c.before is None}
     needed = {(Kind.PROCESS, name) for name in OVS_PROCESSES if name in desired.processes}
     return bool(missing & {(Kind.BRIDGE, desired.bridge.name), *needed})
-
-
-def _forget_datapath_flows(machine: Machine) -> None:
-    """Have the datapath ask for every packet anew: what it remembers was made of the old flows.
-
-    Raises UnixctlError.
-    """
-    socket = unixctl.switch_socket(machine.management_socket_dir)
-    unixctl.call(socket, _FORGET_FLOWS)
-
-
-def _forget_connections(changes: Sequence[Change]) -> None:
-    for place in places_to_forget(changes):
-        if place == HOST:
-            conntrack.forget(None, EXIT_CONNECTION_MARK)
-        elif namespaces.exists(place):
-            conntrack.forget(namespaces.path_of(place))
 
 
 async def _try_to_apply(

@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from privacy_router.config import ConfigError, check_host
 from privacy_router.errors import ConflictError, MissingPrerequisiteError, StorageError
-from privacy_router.host import namespaces, processes
 from privacy_router.node import machine as machines
+from privacy_router.node import ownership
 from privacy_router.node.lock import NodeLock, controller_pid
-from privacy_router.node.observe import read_bridge
+from privacy_router.node.room import require_room
 from privacy_router.node.teardown import tear_down
-from privacy_router.plan import chain as chains
-from privacy_router.plan.chain import GATEWAY_TUNNEL, NAMESPACES, WARP_TUNNEL
 
 if TYPE_CHECKING:
     from privacy_router.config import PrivacyRouterConfig
@@ -37,36 +34,8 @@ def ready_machine(config: PrivacyRouterConfig, paths: NodePaths) -> Machine:
     ConfigError.
     """
     machine = machines.inspect(config, paths, to_run=True)
-    _require_room(config, machine)
+    require_room(config, machine)
     return machine
-
-
-def is_there(machine: Machine) -> bool:
-    """Whether anything of a node is on the machine."""
-    return bool(processes.running(machine.owner) or namespaces.bound(NAMESPACES))
-
-
-def _require_room(config: PrivacyRouterConfig, machine: Machine) -> None:
-    """What the node takes must be free, unless it is the node's own from an earlier run."""
-    problems = check_host(config, machines.host_networks())
-    if problems:
-        raise ConfigError("the configuration", problems)
-    if is_there(machine):
-        return
-    if "gateway" in config.chain_hops:
-        machines.require_free_port(config.wireguard.listen_port)
-    names = [GATEWAY_TUNNEL, WARP_TUNNEL]
-    if read_bridge(config.bridge_name, machine) is None:
-        names += _names_on_host(config, machine)
-    machines.require_free_names(names)
-
-
-def _names_on_host(config: PrivacyRouterConfig, machine: Machine) -> list[str]:
-    """What of the bridge has a device in the host's namespace, if only until it is moved."""
-    stations = chains.build(config).stations
-    if machine.switch_namespace is not None:
-        return [station.port for station in stations if station.namespace is None]
-    return [config.bridge_name, *(station.port for station in stations)]
 
 
 def down(config: PrivacyRouterConfig, paths: NodePaths) -> bool:
@@ -83,7 +52,7 @@ def down(config: PrivacyRouterConfig, paths: NodePaths) -> bool:
         lock.take(as_controller=False)  # no other command brings it up while it is dismantled
     except StorageError as error:
         _log.warning("taken down without the lock file", reason=error.message)
-    there = is_there(machine)
+    there = ownership.is_there(machine)
     tear_down(machine, config.bridge_name)
     return there or had_controller
 

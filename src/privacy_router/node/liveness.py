@@ -159,7 +159,7 @@ class Liveness:
         if station is None or spec is None:
             return  # it is being replaced by a chain without it
         address = str(station.v4.ip)
-        run_in(spec.namespace, lambda: greet_socks(address, config.xray.socks_port))
+        greet_socks(address, config.xray.socks_port, spec.namespace)
 
 
 def ask_database(path: Path) -> None:
@@ -175,19 +175,24 @@ def ask_database(path: Path) -> None:
         raise SilenceError(f"{path.name}: {error.strerror or error}") from error
 
 
-def greet_socks(address: str, port: int) -> None:
-    """Greet a SOCKS server in the network namespace of the calling thread.
+def greet_socks(address: str, port: int, namespace: Path | None = None) -> None:
+    """Greet a SOCKS server in a network namespace (None: that of the calling thread).
 
-    Raises SilenceError; not where there is no way to it, which is not its fault.
+    Raises SilenceError; not where there is no way to it, which is not its fault: no route, or a
+    namespace that was unbound.
     """
     try:
-        with socket.create_connection((address, port), _ANSWER_S) as line:
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_TRACE)
-            line.sendall(_SOCKS_GREETING)
-            answer = line.recv(len(_SOCKS_CHOICE))
+        answer = run_in(namespace, lambda: _answer_of_socks(address, port))
     except (TimeoutError, ConnectionError) as error:
         raise SilenceError(f"{address}:{port}: {error.strerror or error}") from error
     except OSError:
         return
     if answer != _SOCKS_CHOICE:
         raise SilenceError(f"{address}:{port} answers otherwise than a SOCKS server")
+
+
+def _answer_of_socks(address: str, port: int) -> bytes:
+    with socket.create_connection((address, port), _ANSWER_S) as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_TRACE)
+        line.sendall(_SOCKS_GREETING)
+        return line.recv(len(_SOCKS_CHOICE))

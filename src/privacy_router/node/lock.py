@@ -13,6 +13,7 @@ not keep the node down.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import os
@@ -26,6 +27,7 @@ import structlog
 from privacy_router.errors import ConflictError, StorageError
 from privacy_router.host import abstract_names
 from privacy_router.host.files import make_directory
+from privacy_router.host.inotify import watching
 
 if TYPE_CHECKING:
     from privacy_router.node.paths import NodePaths
@@ -34,6 +36,8 @@ _log = structlog.get_logger()
 _TRIES = 5
 _PAUSE_S = 0.02
 _ENDING_S = 2.0
+READ_CLIENTS = signal.SIGUSR1
+"""Tells the controller that clients were added or removed. SIGHUP would have it read all files."""
 
 
 class NodeLock:
@@ -57,8 +61,9 @@ class NodeLock:
             raise
         if as_controller:
             self._names.hold(self._names.controller)
-            # it means "read again" and would end a process that does not handle it yet
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            # they mean "read again" and would end a process that does not handle them yet
+            for number in (signal.SIGHUP, READ_CLIENTS):
+                signal.signal(number, signal.SIG_IGN)
             self.note_pid()
 
     def _lock_file(self) -> int:
@@ -90,6 +95,35 @@ class NodeLock:
         if self._handle is not None:
             os.ftruncate(self._handle, 0)
             os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+
+    async def stay(self) -> None:
+        """Put the lock file back where it was removed, until cancelled.
+
+        The name holds the node meanwhile. Raises StorageError, also when the directory goes.
+        """
+        directory = self._path.parent
+        make_directory(directory)
+        heard: asyncio.Queue[Path] = asyncio.Queue()
+        with watching([directory], heard.put_nowait):
+            while True:
+                self._renew()
+                if await heard.get() == directory:
+                    raise StorageError(f"{directory} was removed", retryable=True)
+
+    def _renew(self) -> None:
+        if self._handle is None or _is_file(self._path, self._handle):
+            return
+        removed, self._handle = self._handle, self._lock_file()
+        os.close(removed)
+        self.note_pid()
+
+
+def _is_file(path: Path, handle: int) -> bool:
+    """Whether that is the file which is open."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 class _Names:
@@ -190,13 +224,13 @@ def controller_pid(paths: NodePaths) -> int | None:
         os.close(handle)
 
 
-def tell_controller(paths: NodePaths) -> bool:
-    """Have the controller read configuration and clients again; False when there is none."""
+def tell_of_clients(paths: NodePaths) -> bool:
+    """Have the controller read the clients again, and nothing else; False when there is none."""
     pid = controller_pid(paths)
     if pid is None:
         return False
     try:
-        os.kill(pid, signal.SIGHUP)
+        os.kill(pid, READ_CLIENTS)
     except ProcessLookupError:
         return False
     return True

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
-import socket
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -16,7 +14,6 @@ import structlog
 
 from privacy_router.errors import (
     FAILURES,
-    ConflictError,
     MissingPrerequisiteError,
     PrivilegeError,
     StorageError,
@@ -29,7 +26,7 @@ from privacy_router.host.wireguard import (
     kernel_has_wireguard,
 )
 from privacy_router.node.borrowed import BorrowedSettings
-from privacy_router.plan.chain import EXIT_PORT, GATEWAY_TUNNEL, SWITCH_NAMESPACE, WARP_TUNNEL
+from privacy_router.plan.chain import EXIT_PORT, SWITCH_NAMESPACE
 from privacy_router.plan.compile import ovs_dir
 from privacy_router.plan.keys import NodeFacts
 
@@ -194,38 +191,3 @@ def host_networks() -> list[Network]:
             except FAILURES:
                 continue  # the device went away while it was looked at
         return found
-
-
-def require_free_port(port: int) -> None:
-    """Raise ConflictError when somebody else listens on that UDP port."""
-    for family, any_address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
-        if family == socket.AF_INET6 and not socket.has_dualstack_ipv6():
-            continue
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind((any_address, port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    continue  # this machine does without that version of IP
-                raise ConflictError(
-                    f"UDP port {port} is already in use on this machine",
-                    remedy="stop the program that holds it, or set wireguard.listen_port",
-                ) from error
-
-
-def require_free_names(names: list[str]) -> None:
-    """Raise ConflictError when the host has a device of a name that the node needs."""
-    with Netlink() as netlink:
-        taken = sorted(set(names) & set(netlink.links()))
-    if taken:
-        raise ConflictError(
-            f"the machine already has a network device named {', '.join(taken)}",
-            remedy="rename or remove it, or choose another name in the configuration",
-        )
-
-
-def remove_leftover_devices() -> None:
-    """Devices that outlive the processes which made them, and whose names only the node uses."""
-    with Netlink() as netlink:
-        for name in (GATEWAY_TUNNEL, WARP_TUNNEL):
-            netlink.delete_link(name)

@@ -16,7 +16,7 @@ from privacy_router.host.files import write_private
 if TYPE_CHECKING:
     from pathlib import Path
 
-_DIRECTORY: Final = "made"
+DIRECTORY: Final = "made"
 
 
 class MissingFileError(StorageError):
@@ -25,7 +25,7 @@ class MissingFileError(StorageError):
 
 def marker_of(path: Path) -> Path:
     """Where it is noted that this file was made."""
-    return path.parent / _DIRECTORY / path.name
+    return path.parent / DIRECTORY / path.name
 
 
 def note_made(path: Path) -> None:

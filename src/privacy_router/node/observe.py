@@ -9,6 +9,7 @@ import structlog
 from privacy_router.errors import StorageError
 from privacy_router.host import namespaces, nftables, processes
 from privacy_router.host.netlink import Netlink
+from privacy_router.node.ownership import is_own_namespace
 from privacy_router.node.places import is_reachable
 from privacy_router.node.unheard import observe_place, observe_tunnels
 from privacy_router.ovsdb.client import OvsDatabase
@@ -36,8 +37,8 @@ def observe(desired: NodeState, machine: Machine) -> Items:
     """Everything that the node consists of now, except its flows (those come over OpenFlow)."""
     items: Items = {}
     items.update(_processes(desired, machine))
-    for name in namespaces.bound(NAMESPACES):
-        items.update(_namespace(name, desired))
+    for name in NAMESPACES:
+        items.update(_namespace(name, desired, machine.owner))
     items.update(_host(desired, machine))
     items.update(_bridge(desired, machine))
     items.update(observe_tunnels(desired, machine))
@@ -62,12 +63,14 @@ def _processes(desired: NodeState, machine: Machine) -> Iterator[tuple[Key, Any]
         yield Key(Kind.PROCESS, "node", name), state
 
 
-def _namespace(name: str, desired: NodeState) -> Items:
+def _namespace(name: str, desired: NodeState, owner: str) -> Items:
+    """A namespace that the node needs is the node's: who makes another of its name while the node
+    is kept has the node's in that place. Of others only what is marked counts."""
     key = Key(Kind.NAMESPACE, name, name)
     if not namespaces.exists(name):
         return {}
     if key not in desired.items:
-        return {key: True}
+        return {key: True} if is_own_namespace(name, owner) else {}
     path = namespaces.path_of(name)
     items: Items = {key: True, **observe_place(name, desired)}
     ruleset = nftables.read(path, TABLE)

@@ -83,6 +83,16 @@ class NodePaths:
         return self.run / "health.json"
 
     @property
+    def file_note(self) -> Path:
+        """Why the file that the controller reads is not what it keeps."""
+        return self.run / "file.json"
+
+    @property
     def logs(self) -> Path:
         """What the processes of the hops print."""
         return self.run / "log"
+
+    @property
+    def controller_log(self) -> Path:
+        """What a controller in the background prints."""
+        return self.logs / "controller.log"

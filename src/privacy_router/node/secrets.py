@@ -95,8 +95,8 @@ def read_keys(
     Raises StorageError (MissingFileError for what is gone), ConflictError, ProfileError.
     """
     hops = config.chain_hops
-    found = clients.load(config, paths, known=kept is not None and bool(kept.keys.clients))
-    clients.require_room(config, found)
+    has_some = kept is not None and bool(kept.keys.clients)
+    found = clients.load_fitting(config, paths, known=has_some)
     return NodeKeys(
         gateway_private_key=_kept_gateway_key(config, paths) if "gateway" in hops else None,
         warp=warp.read_tunnel(config, paths) if "warp" in hops else None,

@@ -13,9 +13,11 @@ from privacy_router.host.netlink import Netlink
 from privacy_router.host.ping import echo_rtt_ms
 from privacy_router.host.uapi import UapiError, format_endpoint
 from privacy_router.node import machine as machines
+from privacy_router.node import ownership
 from privacy_router.node.controller import make_engine
 from privacy_router.node.converge import observe_all
 from privacy_router.node.evidence import State
+from privacy_router.node.file_note import FileNote, read_note
 from privacy_router.node.health_reading import NOT_UP, read_health
 from privacy_router.node.inspection import read_flows
 from privacy_router.node.lock import controller_pid
@@ -83,7 +85,8 @@ class ClientStatus:
 class NodeStatus:
     """The whole node. `probed`: the outside was asked. `pending` are differences
     from the configuration, in words, `left_out` ports of the bridge that get no flows, with the
-    reason, and `trouble` what the controller cannot do, and what could not be read.
+    reason, and `trouble` what the controller cannot do, and what could not be read. `file` says why
+    the controller's file is not what it keeps, if that is so.
 
     It is `ok` when all is as configured, a controller keeps it so, and packets have passed the
     whole chain within the last seconds; `quiet` when only the last is not known.
@@ -101,6 +104,7 @@ class NodeStatus:
     pending: list[str]
     left_out: dict[str, str]
     trouble: list[str] = field(default_factory=list)
+    file: FileNote | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For scripts."""
@@ -124,7 +128,7 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
     changes = [change for change in found if not desired.unknown(change.key)]
     unknown = sorted(set(keys.stand_ins.values()))
     running = {process.name: process.pid for process in processes.running(machine.owner)}
-    up = bool(running) or bool(namespaces.bound(chains.NAMESPACES))
+    up = ownership.is_there(machine)
     pid = controller_pid(paths)
     devices = _or_trouble(lambda: _devices(machine, chain), "the tunnels", trouble) or {}
     told = read_health(config, machine, pid, may_ask=probe) if up else NOT_UP
@@ -155,6 +159,7 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
         pending=[*unknown, *_pending(changes)] if up else [],
         left_out=left_out,
         trouble=trouble if up else [],
+        file=read_note(paths.file_note, pid),
     )
 
 

@@ -12,21 +12,23 @@ from privacy_router.errors import FAILURES, PrivacyRouterError
 from privacy_router.host import namespaces, nftables, processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import UAPI_DIR
-from privacy_router.node.machine import remove_leftover_devices
+from privacy_router.node import made, ownership
 from privacy_router.node.supervision import words
 from privacy_router.ovsdb.client import OvsDatabase
-from privacy_router.plan.chain import GATEWAY_TUNNEL, NAMESPACES, WARP_TUNNEL
+from privacy_router.plan.chain import NAMESPACES, TUNNELS
+from privacy_router.plan.compile import OVS_PROCESSES, XRAY_PROCESS, ovs_dir, xray_settings_file
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from privacy_router.host.processes import Process
     from privacy_router.node.machine import Machine
+    from privacy_router.node.paths import NodePaths
 
 _log = structlog.get_logger()
-_OVS_PROCESSES = ("ovs-vswitchd", "ovsdb-server")  # in the order in which they are stopped
 _DATABASE_S: Final = 5.0
 _PRIVATE_DATABASE_S: Final = 2.0  # one that hangs is stopped next
 
@@ -87,24 +89,29 @@ def tear_down(machine: Machine, bridge_name: str) -> None:
     """
     steps = _Steps()
     found = processes.running(machine.owner)
-    _stop(steps, [process for process in found if process.name not in _OVS_PROCESSES])
-    _delete_tunnels(steps)
+    own = _own_namespaces(steps, machine.owner)
+    _stop(steps, [process for process in found if process.name not in OVS_PROCESSES])
+    _delete_tunnels(steps, own)
     bridges = {bridge_name}
     with steps.step("bridges of other names"):
         bridges.update(_our_bridges(machine))
     for bridge in bridges:
         with steps.step(f"the bridge {bridge}"):
             _delete_bridge(machine, bridge)
-    for name in _OVS_PROCESSES:
+    for name in reversed(OVS_PROCESSES):  # the switch before its database
         _stop(steps, [process for process in found if process.name == name])
-    for name in namespaces.bound(NAMESPACES):
+    for name in own:
         with steps.step(f"the namespace {name}"):
             namespaces.delete(name)
     _clear_host(steps, machine)
     with steps.step(f"files in {machine.paths.run}"):
-        _clear_files(machine)
-    with steps.step("empty directories"):
-        _remove_empty_directories()
+        _clear_files(machine.paths)
+    with steps.step("what was only begun"):
+        for name in NAMESPACES:
+            namespaces.remove_leftovers(name)
+    if found or own:
+        with steps.step("empty directories"):
+            _remove_empty_directories()
     steps.require_all()
 
 
@@ -119,17 +126,24 @@ def _stop(steps: _Steps, found: list[Process]) -> None:
                 )
 
 
-def _delete_tunnels(steps: _Steps) -> None:
+def _own_namespaces(steps: _Steps, owner: str) -> list[str]:
+    own = []
+    for name in NAMESPACES:
+        with steps.step(f"the namespace {name}"):
+            if ownership.is_own_namespace(name, owner):
+                own.append(name)
+    return own
+
+
+def _delete_tunnels(steps: _Steps, own: Sequence[str]) -> None:
     """The kernel's WireGuard devices, which no process holds.
 
     They would go with their namespaces, but only some time later, and keep their UDP ports so long.
     """
-    for name in namespaces.bound(NAMESPACES):
-        with steps.step(f"tunnels in {name}"):
-            if namespaces.exists(name):
-                with Netlink(namespaces.path_of(name)) as netlink:
-                    for tunnel in (GATEWAY_TUNNEL, WARP_TUNNEL):
-                        netlink.delete_link(tunnel)
+    for name in own:
+        with steps.step(f"tunnels in {name}"), Netlink(namespaces.path_of(name)) as netlink:
+            for tunnel in TUNNELS:
+                netlink.delete_link(tunnel)
 
 
 def _database(machine: Machine) -> OvsDatabase:
@@ -174,19 +188,32 @@ def _clear_host(steps: _Steps, machine: Machine) -> None:
         machine.borrowed.give_back()  # before the table goes that names what may be forwarded
         if nftables.read(None, TABLE):
             nftables.delete(None, TABLE)
-    with steps.step("devices of the tunnels"):
-        remove_leftover_devices()
     with steps.step("the host's guard"):
         for guard in nftables.tables(None, GUARD_PREFIX):
             nftables.delete(None, guard)
 
 
-def _clear_files(machine: Machine) -> None:
-    run = machine.paths.run
-    for entry in run.iterdir() if run.is_dir() else ():
-        if entry == machine.paths.lock:
-            continue  # whoever holds it notices that it is held
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+def _clear_files(paths: NodePaths) -> None:
+    """What a node makes in the run directory, which may be a directory of others too; not the lock,
+    which tells that it is held."""
+    for path in _made_in_run(paths):
+        for entry in (path, *path.parent.glob(f".{path.name}.*")):  # what a crash left half written
+            _remove(entry)
+    for directory in (paths.logs, paths.runtime_flows.parent / made.DIRECTORY):
+        if directory.is_dir() and not any(directory.iterdir()):
+            directory.rmdir()
+
+
+def _made_in_run(paths: NodePaths) -> Iterator[Path]:
+    yield from (paths.endpoints, paths.health, paths.runtime_flows, paths.controller_log)
+    yield made.marker_of(paths.runtime_flows)
+    yield from (paths.logs / f"{name}.log" for name in (*OVS_PROCESSES, *TUNNELS, XRAY_PROCESS))
+    yield from (xray_settings_file(paths.run), ovs_dir(paths.run))
+    yield paths.run / "borrowed.json"  # of earlier versions
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _DISCARD_PORT = 9
+_KERNELS = "wireguard"
 _NOTE_LIMIT_BYTES = 16 * 1024 * 1024
 
 
@@ -38,12 +39,19 @@ class TunnelApplier:
         self._desired = desired
         self._machine = machine
 
-    def ensure_born(self, name: str) -> None:
-        """Have the device made, here in the host's namespace, where its UDP socket is to stay."""
-        if self._machine.wireguard.command(name) is None:
-            with Netlink() as netlink:
-                if netlink.index(name) is None:
-                    netlink.add_wireguard(name)
+    def make(self, name: str, path: Path, inside: Netlink) -> bool:
+        """Have the kernel make the device, in its namespace at once, where it cannot be taken for
+        another program's; its UDP socket is in the host's, where it is made from. False where a
+        process makes it."""
+        if self._machine.wireguard.command(name) is not None:
+            return False
+        link = inside.links().get(name)
+        if link is not None and link.kind != _KERNELS:
+            inside.delete_link(name)
+        if link is None or link.kind != _KERNELS:
+            with Netlink() as netlink, namespaces.opened(path) as target:
+                netlink.add_wireguard(name, target)
+        return True
 
     def apply(self, change: Change) -> None:
         """Tell the device; sessions with peers that do not change go on undisturbed.

@@ -79,7 +79,15 @@ def tracking_zone(hop: str, neighbour: str) -> int:
 
     Raises ValueError for hops that are never neighbours.
     """
-    return MESH_TRACKING_ZONE + 1 + _STRETCHES.index(frozenset({hop, neighbour}))
+    try:
+        return tracking_zones()[frozenset({hop, neighbour})]
+    except KeyError:
+        raise ValueError(f"{hop} and {neighbour} are never neighbours") from None
+
+
+def tracking_zones() -> dict[frozenset[str], int]:
+    """The connection tracking zones of all stretches that there can be, by the two hops."""
+    return {hops: MESH_TRACKING_ZONE + 1 + n for n, hops in enumerate(_STRETCHES)}
 
 
 FIRST_HOP_PORT = 0x8000

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from privacy_router.pipeline.segment import Segment, SegmentPort
     from privacy_router.pipeline.terms import Place
 
-_INVALID, _KNOWN, _NEW, _RESUMED_TO_CLIENTS, _RESUMED = 400, 300, 200, 151, 150
+_INVALID, _KNOWN, _NEW, _RESUMED_TO_CLIENTS, _RESUMED, _LATE = 400, 300, 200, 151, 150, 140
 _TO_CLIENTS, _ELSEWHERE = 100, 50
 _NEW_STATE = "+new+trk"
 
@@ -87,6 +87,9 @@ def privacy_begins(segment: Segment) -> Iterator[Flow]:
         for match in _resumed(segment, source, target):
             reason = f"{way}, begun before the switch: its own memory is gone, the hops' is not"
             yield _state(resumed, match, _commit(zone), reason, source.ofport)
+        for match in _late_answers(segment, source, target):
+            reason = f"{way}, an answer after a silence: the switch forgets UDP before the hops do"
+            yield _state(_LATE, match, _commit(zone), reason, source.ofport)
 
 
 def _beginnings(segment: Segment, source: SegmentPort, target: SegmentPort) -> Iterator[Match]:
@@ -116,6 +119,26 @@ def _resumed(segment: Segment, source: SegmentPort, target: SegmentPort) -> Iter
             in_port=source.ofport,
             ip_proto=IpProtocol.TCP,
             tcp_flags="-syn",
+            ct_state=_NEW_STATE,
+            **in_zone(Zone.PRIVACY),
+        )
+
+
+def _late_answers(segment: Segment, source: SegmentPort, target: SegmentPort) -> Iterator[Match]:
+    """UDP to a client; only the hops know whether it asked.
+
+    Open vSwitch forgets UDP that was answered after 30 s of silence; RFC 4787, REQ-5, wants 120 s.
+    """
+    back = segment.way_back
+    leads_to_clients = back is not None and (
+        (source, target) == back or (source.hop == "xray" and target == back[0])
+    )
+    for version in VERSIONS if leads_to_clients else ():
+        yield ip(
+            version,
+            destination=_clients(segment, version),
+            in_port=source.ofport,
+            ip_proto=IpProtocol.UDP,
             ct_state=_NEW_STATE,
             **in_zone(Zone.PRIVACY),
         )

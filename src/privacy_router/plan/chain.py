@@ -13,6 +13,7 @@ from ipaddress import (
 )
 from typing import TYPE_CHECKING
 
+from privacy_router.config import reserved
 from privacy_router.ovsdb.model import mac_of
 from privacy_router.pipeline.allocation import FIRST_HOP_PORT
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 NAMESPACE_PREFIX = "pr-"
 GATEWAY_NAMESPACE = f"{NAMESPACE_PREFIX}gateway"
 WARP_NAMESPACE = f"{NAMESPACE_PREFIX}warp"
+XRAY_NAMESPACE = f"{NAMESPACE_PREFIX}xray"
 SWITCH_NAMESPACE = f"{NAMESPACE_PREFIX}switch"
 """Where the node's own Open vSwitch runs, with no way out: nothing that it is told to send gets
 anywhere. Its ports are born there."""
@@ -33,13 +35,14 @@ NAMESPACES = (
     SWITCH_NAMESPACE,
 )
 """Every namespace that a node may have; others of that prefix are none of its business."""
-GATEWAY_TUNNEL = "wg100"
-WARP_TUNNEL = "wgcf"
+GATEWAY_TUNNEL = reserved.GATEWAY_TUNNEL
+WARP_TUNNEL = reserved.WARP_TUNNEL
+TUNNELS = (GATEWAY_TUNNEL, WARP_TUNNEL)
+"""The WireGuard devices that a node may have."""
+EXIT_PORT = reserved.EXIT_PORT
 WARP_SOCKET_MARK = 0x70720001
-"""The firewall mark on what the sockets of WARP's device send; "pr" and a number."""
-EXIT_PORT = "pr-exit"
-WARP_SOCKET_MARK = 0x70720001
-"""Firewall mark of the sockets of WARP's device; the host's guard knows its packets by it."""
+"""Firewall mark of the sockets of WARP's device ("pr" and a number); the host's guard knows its
+packets by it."""
 EXIT_CONNECTION_MARK = 0x70720002
 """Connection mark, in the host's namespace, of what XRay sends by the host's exit."""
 TRANSIT_MTU_BYTES = 1500

@@ -24,7 +24,7 @@ from privacy_router.plan.chain import (
     WARP_SOCKET_MARK,
     WARP_TUNNEL,
 )
-from privacy_router.plan.guard import host_guard
+from privacy_router.plan.guard import host_guards
 from privacy_router.plan.namespace import anywhere
 from privacy_router.plan.state import (
     HOST,
@@ -132,8 +132,10 @@ def _exit_items(config: PrivacyRouterConfig, chain: Chain, facts: NodeFacts) -> 
 
 def _guard_items(config: PrivacyRouterConfig, chain: Chain, keys: KeySet) -> Items:
     endpoint = keys.warp.endpoint if chain.warp is not None and keys.warp is not None else None
-    name, objects = host_guard(config, chain, endpoint)
-    return {Key(Kind.FIREWALL, HOST, name): nftables.canonical(objects)}
+    return {
+        Key(Kind.FIREWALL, HOST, name): nftables.canonical(objects)
+        for name, objects in host_guards(config, chain, endpoint).items()
+    }
 
 
 def _tunnels(config: PrivacyRouterConfig, chain: Chain, keys: KeySet) -> dict[str, WireGuardConfig]:
@@ -289,9 +291,14 @@ def _xray_process(
     return ProcessSpec(
         name=XRAY_PROCESS,
         argv=runner.command(file),
-        # started anew when its way out changes: its connections and its clients' UDP sessions
-        # belong to the old way, on which no answer comes any more
-        env={"PRIVACY_ROUTER_WAY_OUT": chain.router.hop},
+        env={
+            # started anew when its way out changes: its connections and its clients' UDP sessions
+            # belong to the old way, on which no answer comes any more
+            "PRIVACY_ROUTER_WAY_OUT": chain.router.hop,
+            # Go's garbage collector lets the heap grow by half, not to twice what is in use: of
+            # 170 MB under much DNS 30 MB less, at no cost in time that could be measured
+            "GOGC": "50",
+        },
         namespace=_namespace(f"{chain.xray.namespace}"),
         inputs=json.dumps(settings, sort_keys=True).encode(),
         confinement=Confinement(

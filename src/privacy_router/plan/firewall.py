@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from privacy_router.hops.xray.settings import DNS_HELD_S
 from privacy_router.plan.chain import EXIT_CONNECTION_MARK
 
 if TYPE_CHECKING:
@@ -17,12 +18,19 @@ if TYPE_CHECKING:
     from privacy_router.host.topology import Address, Network
 
 TABLE = "privacy_router"
+DNS_PORT = 53
 TPROXY_MARK = 1
 CONNECTIONS_OF_A_CLIENT = 1024
-"""How many connections an address of a client may have at a time. Each costs XRay about 85 KB, so
-that this is about 90 MB."""
+"""How many TCP connections an address of a client may have at a time, and how many UDP ones beside
+them. Each costs XRay about 80 KB."""
+DNS_PORTS_OF_A_CLIENT_PER_S = 64
+DNS_PORTS_OF_A_CLIENT_AT_ONCE = 256
+"""From how many new ports an address of a client may send DNS, and from how many at once. With what
+XRay holds for `DNS_HELD_S` these are 1,024 sessions at a time. Connection tracking remembers DNS
+for longer than that, so that it is not counted there."""
 
 _COUNTED_CLIENTS = 65535
+_COUNTED_PORTS = 65535
 _FILTER_PRIORITY = 0
 _MANGLE_PRIORITY = -150
 _SOURCE_NAT_PRIORITY = 100
@@ -117,6 +125,16 @@ def is_source_translated() -> Expression:
     return _match({"ct": {"key": "status"}}, "snat", "in")
 
 
+def has_anothers_source() -> Expression:
+    """The packet's source is no address of the device by which it leaves.
+
+    Masquerading takes an address of another device for a connection that begins while the device
+    by which it leaves has none, and the kernel keeps that as long as the connection goes on. A
+    packet that is dropped here is not remembered, so that the next one is translated anew.
+    """
+    return _match({"fib": {"result": "type", "flags": ["saddr", "oif"]}}, "local", "!=")
+
+
 def is_marked(mark: int) -> Expression:
     """The packet carries that mark."""
     return _match({"meta": {"key": "mark"}}, mark)
@@ -134,17 +152,63 @@ DROP: Expression = {"drop": None}
 MASQUERADE: Expression = {"masquerade": None}
 
 
-def _begins_too_many(version: int) -> list[Expression]:
-    """The packet begins a connection, and its sender has as many as it may have already."""
+def _for_each_sender(name: str, version: int, statement: Expression) -> Expression:
+    """The statement, counted for each sender of that IP version; `name` is the count's own."""
     sender = {"payload": {"protocol": "ip" if version == 4 else "ip6", "field": "saddr"}}
+    each = {"name": f"{name}{version}", "size": _COUNTED_CLIENTS, "key": sender}
+    return {"meter": {**each, "stmt": statement}}
+
+
+def _begins_too_many(protocol: str, version: int) -> list[Expression]:
+    """The packet begins a connection, and its sender has as many as it may have already."""
     count = {"ct count": {"val": CONNECTIONS_OF_A_CLIENT, "inv": True}}
-    each = {"name": f"busy{version}", "size": _COUNTED_CLIENTS, "key": sender, "stmt": count}
-    return [_match({"ct": {"key": "state"}}, "new", "in"), {"meter": each}]
+    return [
+        carries(protocol),
+        _match({"ct": {"key": "state"}}, "new", "in"),
+        _for_each_sender(protocol, version, count),
+    ]
+
+
+def _dns_set(version: int) -> str:
+    return f"dns{version}"
+
+
+def _dns_ports(version: int) -> dict[str, Any]:
+    """The set of those (client, port) that have sent DNS while XRay may still hold it."""
+    return {
+        "set": {
+            "family": "inet",
+            "table": TABLE,
+            "name": _dns_set(version),
+            "type": [f"ipv{version}_addr", "inet_service"],
+            "size": _COUNTED_PORTS,
+            "flags": ["timeout"],
+            "timeout": DNS_HELD_S,
+        }
+    }
+
+
+def _dns_of_clients(version: int, way: list[Expression]) -> list[dict[str, Any]]:
+    """Let DNS go that `way` while its sender does not use new ports faster than it may."""
+    protocol = "ip" if version == 4 else "ip6"
+    sender = {"payload": {"protocol": protocol, "field": "saddr"}}
+    port = {"concat": [sender, {"payload": {"protocol": "udp", "field": "sport"}}]}
+    rate = {"rate": DNS_PORTS_OF_A_CLIENT_PER_S, "burst": DNS_PORTS_OF_A_CLIENT_AT_ONCE}
+    too_fast = {"limit": {**rate, "per": "second", "inv": True}}
+    ours = f"@{_dns_set(version)}"
+    is_new = [_match(port, ours, "!="), _for_each_sender("asking", version, too_fast)]
+    dns = [*way, destination_port("udp", DNS_PORT)]
+    return [
+        rule("forward", *dns, *is_new, DROP),
+        rule("forward", *dns, {"set": {"op": "update", "elem": port, "set": ours}}, ACCEPT),
+        rule("forward", *dns, DROP),  # the set is full
+    ]
 
 
 def gateway(tunnel: str, port: str, clients: Iterable[Network]) -> Ruleset:
     """The gateway: clients to the chain and the chain's answers back to them, and of each address
-    of a client no more connections at a time than `CONNECTIONS_OF_A_CLIENT`."""
+    of a client no more connections at a time than `CONNECTIONS_OF_A_CLIENT`, and DNS from no more
+    new ports than `DNS_PORTS_OF_A_CLIENT_PER_S`."""
     objects = [
         chain("input", "filter", "input", _FILTER_PRIORITY, "drop"),
         chain("forward", "filter", "forward", _FILTER_PRIORITY, "drop"),
@@ -155,10 +219,15 @@ def gateway(tunnel: str, port: str, clients: Iterable[Network]) -> Ruleset:
         rule("output", goes_out_by(tunnel), ACCEPT),
     ]
     for network in clients:
+        from_client = [came_in_by(tunnel), goes_out_by(port), from_(network)]
+        version = network.version
         objects += [
-            rule("input", came_in_by(tunnel), is_echo_request(network.version), ACCEPT),
-            rule("forward", came_in_by(tunnel), *_begins_too_many(network.version), DROP),
-            rule("forward", came_in_by(tunnel), goes_out_by(port), from_(network), ACCEPT),
+            rule("input", came_in_by(tunnel), is_echo_request(version), ACCEPT),
+            _dns_ports(version),
+            *_dns_of_clients(version, from_client),
+            rule("forward", came_in_by(tunnel), *_begins_too_many("tcp", version), DROP),
+            rule("forward", came_in_by(tunnel), *_begins_too_many("udp", version), DROP),
+            rule("forward", *from_client, ACCEPT),
             rule("forward", came_in_by(port), goes_out_by(tunnel), to(network), is_reply(), ACCEPT),
         ]
     return objects
@@ -189,14 +258,13 @@ def warp(
         # "packet too big", without which whoever sends large packets waits for ever
         rule("output", goes_out_by(port), is_reply(), ACCEPT),
         rule("postrouting", goes_out_by(tunnel), MASQUERADE),
+        rule("untranslated", goes_out_by(tunnel), has_anothers_source(), DROP),
         rule("forward", came_in_by(tunnel), goes_out_by(port), is_reply(), ACCEPT),
     ]
-    for network in senders:
-        objects += [
-            rule("forward", came_in_by(port), goes_out_by(tunnel), from_(network), ACCEPT),
-            # of a connection that the kernel remembers from before there was a translation
-            rule("untranslated", goes_out_by(tunnel), from_(network), DROP),
-        ]
+    objects += [
+        rule("forward", came_in_by(port), goes_out_by(tunnel), from_(network), ACCEPT)
+        for network in senders
+    ]
     for network in clients if hairpin else ():
         objects += [
             rule("forward", came_in_by(port), goes_out_by(port), from_(network), ACCEPT),
@@ -208,12 +276,14 @@ def warp(
 def xray(
     port: str,
     tproxy_port: int,
+    dns_tproxy_port: int,
     clients: Iterable[Network],
     vps_port: int,
     resolvers: Iterable[Address],
 ) -> Ruleset:
     """The XRay hop: clients' TCP and UDP into XRay; out of it only the VPS and its name's lookup.
 
+    XRay takes DNS at `dns_tproxy_port` and everything else at `tproxy_port`.
     It forwards nothing at all: a packet that XRay does not take ends here.
     """
     objects = [
@@ -234,14 +304,21 @@ def xray(
                 "prerouting",
                 came_in_by(port),
                 from_(network),
-                carries(protocol),
+                what,
                 {"mangle": {"key": {"meta": {"key": "mark"}}, "value": TPROXY_MARK}},
-                _tproxy(network.version, tproxy_port),
+                _tproxy(network.version, where),
+                ACCEPT,  # else a later rule would choose another inbound
             )
-            for protocol in ("tcp", "udp")
+            for what, where in (
+                (destination_port("udp", DNS_PORT), dns_tproxy_port),
+                (carries("tcp"), tproxy_port),
+                (carries("udp"), tproxy_port),
+            )
         ]
     objects += [
-        rule("output", goes_out_by(port), is_for(resolver), destination_port("udp", 53), ACCEPT)
+        rule(
+            "output", goes_out_by(port), is_for(resolver), destination_port("udp", DNS_PORT), ACCEPT
+        )
         for resolver in resolvers
     ]
     return objects

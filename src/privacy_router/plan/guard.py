@@ -5,9 +5,11 @@ one of these is being changed, or was broken: it names what must not leave, and 
 it holds in every state of the rest of the node. It is in force before the first item of a node
 and is the last one to go.
 
-Each guard is a table whose name is made from its content. A changed guard is therefore another
-table: it is added before anything of the old chain is touched, and the old one is removed after
-the new chain was read back. In between both are in force, so both chains' addresses are covered.
+The guard of addresses is a table whose name is made from its content. A changed one is therefore
+another table: it is added before anything of the old chain is touched, and the old one is removed
+after the new chain was read back. In between both are in force, so both chains' addresses are
+covered. The guard of WARP's sockets is replaced in place, in one transaction: it would otherwise
+drop what WARP's device sends to a new endpoint until the old one is removed.
 """
 
 from __future__ import annotations
@@ -24,37 +26,41 @@ if TYPE_CHECKING:
 
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.host.nftables import Ruleset
+    from privacy_router.host.topology import Address
     from privacy_router.host.uapi import Endpoint
     from privacy_router.plan.chain import Chain
     from privacy_router.plan.firewall import Expression
 
 GUARD_PREFIX = f"{firewall.TABLE}_guard_"
+WARP_GUARD = f"{GUARD_PREFIX}warp"
 _BEFORE_OTHERS = -300
 _DIGEST_DIGITS = 8
 
 
-def host_guard(
+def host_guards(
     config: PrivacyRouterConfig, chain: Chain, warp_endpoint: Endpoint | None
-) -> tuple[str, Ruleset]:
-    """The guard's table name and its chains and rules.
+) -> dict[str, Ruleset]:
+    """The chains and rules of each table of the guard, by the table's name.
 
     * What comes in by a device of a hop is neither taken nor forwarded: such a device is in the
       host's namespace only before it was moved, or after something went wrong.
     * What has an address of the clients or of the segment as its source does not leave, unless
-      towards the exit port. What comes from the exit port leaves with a translated source only.
+      towards the exit port. What comes from the exit port leaves with a translated source only,
+      an address of the device by which it leaves.
     * The sockets of WARP's device, which carry a mark, speak to WARP's endpoint only: a peer that
       was swapped, or an endpoint that roamed, is sent nothing.
     """
-    objects = [*_rules(config, chain, warp_endpoint)]
+    objects = [*_rules(config, chain)]
     digest = hashlib.sha256(json.dumps(objects, sort_keys=True).encode()).hexdigest()
     name = f"{GUARD_PREFIX}{digest[:_DIGEST_DIGITS]}"
-    return name, firewall.in_table(name, objects)
+    guards = {name: firewall.in_table(name, objects)}
+    if warp_endpoint is not None:
+        guards[WARP_GUARD] = firewall.in_table(WARP_GUARD, [*_output(*warp_endpoint)])
+    return guards
 
 
-def _rules(
-    config: PrivacyRouterConfig, chain: Chain, warp_endpoint: Endpoint | None
-) -> Iterator[dict[str, object]]:
-    for hook in ("input", "forward", "output"):
+def _rules(config: PrivacyRouterConfig, chain: Chain) -> Iterator[dict[str, object]]:
+    for hook in ("input", "forward"):
         yield firewall.chain(hook, "filter", hook, _BEFORE_OTHERS, "accept")
     yield firewall.chain(
         "postrouting", "filter", "postrouting", firewall.AFTER_SOURCE_NAT_PRIORITY, "accept"
@@ -63,14 +69,11 @@ def _rules(
     for device in (config.bridge_name, *hop_ports, GATEWAY_TUNNEL, WARP_TUNNEL):
         for hook in ("input", "forward"):
             yield firewall.rule(hook, firewall.came_in_by(device), firewall.DROP)
-    yield from _output(warp_endpoint)
     yield from _postrouting(config, chain)
 
 
-def _output(warp_endpoint: Endpoint | None) -> Iterator[dict[str, object]]:
-    if warp_endpoint is None:
-        return  # no socket carries the mark; and a new WARP hop calls while this guard is in force
-    address, port = warp_endpoint
+def _output(address: Address, port: int) -> Iterator[dict[str, object]]:
+    yield firewall.chain("output", "filter", "output", _BEFORE_OTHERS, "accept")
     of_warp = firewall.is_marked(WARP_SOCKET_MARK)
     to_endpoint = (firewall.is_for(address), firewall.destination_port("udp", port))
     yield firewall.rule("output", of_warp, *to_endpoint, firewall.ACCEPT)
@@ -86,5 +89,6 @@ def _postrouting(config: PrivacyRouterConfig, chain: Chain) -> Iterator[dict[str
     for network in (*chain.clients, config.transit_subnet, config.transit_subnet6):
         yield rule(firewall.from_(network), firewall.DROP)
     from_exit = firewall.came_in_by(EXIT_PORT)
+    yield rule(from_exit, firewall.has_anothers_source(), firewall.DROP)
     yield rule(from_exit, firewall.is_source_translated(), firewall.ACCEPT)
     yield rule(from_exit, firewall.DROP)

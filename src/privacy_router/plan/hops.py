@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from privacy_router.hops.xray.settings import dns_tproxy_port
 from privacy_router.host.topology import FAMILY, Neighbour, Route, Rule
 from privacy_router.plan import firewall
 from privacy_router.plan.chain import (
@@ -94,10 +95,14 @@ def xray(config: PrivacyRouterConfig, chain: Chain, station: Station) -> Items:
     space = NamespaceItems(f"{station.namespace}")
     # XRay binds its addresses before the bridge port that carries them is there
     space.sysctl({"ipv4/ip_nonlocal_bind": "1", "ipv6/ip_nonlocal_bind": "1"})
+    # XRay gives an attempt to reach the VPS 16 s, and makes five: what clients send while there is
+    # no answer is held for that long. With one repetition of a SYN an attempt takes 3 s.
+    space.sysctl({"ipv4/tcp_syn_retries": "1"})
     space.firewall(
         firewall.xray(
             station.port,
             config.xray.tproxy_port,
+            dns_tproxy_port(config.xray.tproxy_port),
             chain.clients,
             config.vps_port,
             config.xray.dns,
@@ -154,16 +159,19 @@ def host_exit(
 def _ways_out(
     space: NamespaceItems, config: PrivacyRouterConfig, chain: Chain, station: Station
 ) -> None:
-    mtu_bytes = config.warp.mtu_bytes if chain.warp else None
-    for network in chain.clients:
-        if chain.gateway is not None and chain.warp is None:
-            space.route(Route(network, chain.gateway.address(network.version), station.port))
+    """To the clients and to the VPS, each with the MTU of its own way: what is larger than the MTU
+    of its route the kernel cuts, and the bridge drops fragments unless it is told otherwise."""
+    if chain.gateway is not None:
+        back, mtu_bytes = chain.warp or chain.gateway, client_mtu_bytes(config)
+        for network in chain.clients:
+            way = back.address(network.version)
+            space.route(Route(network, way, station.port, mtu_bytes=mtu_bytes))
     for version in (4, 6) if chain.warp else (4,):
         space.route(
             Route(
                 anywhere(version),
                 chain.router.address(version),
                 station.port,
-                mtu_bytes=mtu_bytes,
+                mtu_bytes=config.warp.mtu_bytes if chain.warp else None,
             )
         )

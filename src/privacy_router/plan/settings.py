@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from privacy_router.hops.xray.settings import UDP_HELD_S
+
 _PROTOCOLS: Final = {
     "ipv4": {
         "accept_local": "0",
@@ -57,6 +59,10 @@ _PROTOCOLS: Final = {
 _LOOPBACK: Final = {"ipv4/conf/lo/disable_policy": "1", "ipv4/conf/lo/disable_xfrm": "1"}
 """What the kernel gives its loopback, which is never asked for IPsec."""
 
+_UDP_KNOWN_S: Final = f"{UDP_HELD_S + 9}"
+"""Somewhat longer than XRay holds a client's UDP, answered or not: the gateway counts what it
+knows, and no hop may forget what may still be answered (RFC 4787, REQ-5)."""
+
 _NAMESPACE: Final = {
     "ipv4/fwmark_reflect": "0",
     "ipv4/icmp_echo_ignore_all": "0",
@@ -77,8 +83,8 @@ _NAMESPACE: Final = {
     "netfilter/nf_conntrack_tcp_be_liberal": "0",
     "netfilter/nf_conntrack_tcp_loose": "1",
     "netfilter/nf_conntrack_tcp_timeout_established": "432000",
-    "netfilter/nf_conntrack_udp_timeout": "30",
-    "netfilter/nf_conntrack_udp_timeout_stream": "120",
+    "netfilter/nf_conntrack_udp_timeout": _UDP_KNOWN_S,
+    "netfilter/nf_conntrack_udp_timeout_stream": _UDP_KNOWN_S,
 }
 
 _NOT_EVERYWHERE: Final = frozenset(

@@ -5,8 +5,9 @@ chain nor the new one. So they are made in stages, and the tunnel is closed arou
 
 * `before`: what can be made beside the old chain: namespaces that are new, what is in them, new
   processes, the guard. It takes longest, and the old chain carries the clients meanwhile.
-* `ending`: programs of the hops that are to be started anew end. Their peers hear that connections
-  end only as long as the old chain is open, and would refuse new ones of the same ports otherwise.
+* `ending`: programs of the hops that are to be started anew end, and an XRay that is to go; it
+  resets its connections. Their peers hear of it only as long as the old chain is open, and would
+  refuse new ones of the same ports otherwise.
 * `during`: what the old or the new chain's packets could meet. The flows drop what hops send.
 * `after`: what nothing leads to any more, once the new chain was read back and is open.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from privacy_router.plan.compile import OVS_PROCESSES
+from privacy_router.plan.compile import OVS_PROCESSES, XRAY_PROCESS
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.plan.state import Change, Kind
 
@@ -68,14 +69,19 @@ def is_guard(change: Change) -> bool:
 def _stage(change: Change, new: set[str], tunnels: set[str]) -> str:
     kind = change.key.kind
     if change.after is None:
-        gone = kind in (Kind.NAMESPACE, Kind.PROCESS) or is_guard(change)
-        return "after" if gone else "during"
+        waits = kind is Kind.PROCESS and not _has_connections(change)
+        return "after" if waits or kind is Kind.NAMESPACE or is_guard(change) else "during"
     if kind is Kind.TUNNEL or is_guard(change):
         return "before"  # a tunnel's keys and peers do not decide where packets go
     if kind is Kind.PROCESS:
         return "before" if change.before is None else "during"
     beside = change.key.where in new and _needs_no_port(change, tunnels)
     return "before" if beside else "during"
+
+
+def _has_connections(change: Change) -> bool:
+    """Whether it is about an XRay, whose peers are to hear that its connections end."""
+    return change.key.name.partition(" ")[0] == XRAY_PROCESS
 
 
 def _needs_no_port(change: Change, tunnels: set[str]) -> bool:

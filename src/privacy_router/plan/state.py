@@ -171,14 +171,8 @@ class PlannedState(NodeState):
     stand_ins: Mapping[Key, str] = field(default_factory=dict)
 
     def unknown(self, key: Key) -> str:
-        """Why it is not known whether that item is as it should be; empty where it is known.
-
-        The host's tables are named by their content, so that one there is the other's old self.
-        """
-        if key.kind is not Kind.FIREWALL or key.where != HOST:
-            return self.stand_ins.get(key, "")
-        tables = (one for one in self.stand_ins if (one.kind, one.where) == (key.kind, HOST))
-        return next((self.stand_ins[one] for one in tables), "")
+        """Why it is not known whether that item is as it should be; empty where it is known."""
+        return self.stand_ins.get(key, "")
 
 
 _NAMED_MOST = 3

@@ -153,7 +153,7 @@ async def test_a_certificate_of_a_stranger_is_refused(service: Service) -> None:
         with pytest.raises(RemoteServiceError, match="certificate") as caught:
             await api.account(NOBODY)
     assert "clock" in caught.value.remedy
-    assert not caught.value.retryable
+    assert caught.value.retryable, "the clock may be set later, as after the first start"
 
 
 async def test_a_server_of_another_tls_version_is_named(

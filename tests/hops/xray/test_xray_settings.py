@@ -15,8 +15,11 @@ from privacy_router.hops.xray.keys import XrayIdentity
 from privacy_router.hops.xray.server_firewall import server_firewall
 from privacy_router.hops.xray.settings import (
     BLOCKED_NETWORKS,
+    DNS_HELD_S,
+    UDP_HELD_S,
     Vps,
     client_settings,
+    dns_tproxy_port,
     refused_by_server,
     server_settings,
 )
@@ -85,9 +88,12 @@ def test_the_server_never_sees_more_than_its_part() -> None:
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_with_an_address_there_is_one_way_out_and_no_dns(address: str) -> None:
     settings = client(address)
-    assert [outbound["protocol"] for outbound in settings["outbounds"]] == ["vless"]
+    assert {outbound["protocol"] for outbound in settings["outbounds"]} == {"vless"}
+    servers = [outbound["settings"]["vnext"][0] for outbound in settings["outbounds"]]
+    assert {(server["address"], server["port"]) for server in servers} == {(address, 443)}
     assert "dns" not in settings
-    assert "domainStrategy" not in settings["outbounds"][0]["streamSettings"]["sockopt"]
+    for outbound in settings["outbounds"]:
+        assert "domainStrategy" not in outbound["streamSettings"]["sockopt"]
 
 
 def test_a_name_without_a_dns_server_is_refused() -> None:
@@ -132,9 +138,67 @@ destinations = st.tuples(
 @given(st.sampled_from([*ADDRESSES, "vps.example.com"]), destinations)
 def test_whatever_comes_in_leaves_to_the_vps(vps: str, packet: tuple[str, str, int]) -> None:
     settings = client(vps)
+    network, _, port = packet
     for inbound in settings["inbounds"]:
-        assert route(settings, inbound["tag"], *packet) == "vps"
+        assert route(settings, inbound["tag"], *packet) == way_of("vps", network, port)
         assert "sniffing" not in inbound
+
+
+def way_of(tag: str, network: str, port: int) -> str:
+    """The outbound that is for that network and port, of those that lead to the same place."""
+    if network == "tcp":
+        return tag
+    return f"{tag}-dns" if port == 53 else f"{tag}-udp"
+
+
+def idle_s(settings: dict[str, Any], inbound: str, network: str, port: int) -> int:
+    """For how many seconds the outbound that XRay chooses keeps a silent session."""
+    chosen = route(settings, inbound, network, "198.51.100.1", port)
+    (outbound,) = (one for one in settings["outbounds"] if one["tag"] == chosen)
+    inside = outbound["settings"]
+    level = inside["userLevel"] if "userLevel" in inside else vless_user(outbound)["level"]
+    return int(settings["policy"]["levels"][str(level)]["connIdle"])
+
+
+def vless_user(outbound: dict[str, Any]) -> dict[str, Any]:
+    user: dict[str, Any] = outbound["settings"]["vnext"][0]["users"][0]
+    return user
+
+
+@pytest.mark.parametrize(
+    ("settings", "inbound"), [(client("198.51.100.7"), "tproxy-udp-v4"), (server(), "vless")]
+)
+def test_silent_sessions_end_and_those_of_dns_soon(settings: dict[str, Any], inbound: str) -> None:
+    """What XRay holds for each UDP port of a client is a stream, two descriptors and 80 KB."""
+    assert idle_s(settings, inbound, "udp", 53) * 2 == DNS_HELD_S <= 15
+    assert 120 <= idle_s(settings, inbound, "udp", 443) <= UDP_HELD_S  # RFC 4787, REQ-5
+    assert idle_s(settings, inbound, "tcp", 53) == 300
+
+
+@pytest.mark.parametrize("port", [1, 12345, 65534, 65535])
+def test_dns_has_an_inbound_of_its_own(port: int) -> None:
+    """XRay keeps a UDP port of a client as its first packet says: by the inbound it came to."""
+    doors = [
+        one
+        for one in client("198.51.100.7", tproxy_port=port)["inbounds"]
+        if "tproxy" in one["tag"]
+    ]
+    places = {(one["listen"], one["settings"]["network"], one["port"]) for one in doors}
+    other = dns_tproxy_port(port)
+    assert other != port
+    assert 0 < other < 65536
+    for loopback in ("127.0.0.1", "::1"):
+        wanted = {("tcp", port), ("udp", port), ("udp", other)}
+        assert {place[1:] for place in places if place[0] == loopback} == wanted
+
+
+def test_the_ways_to_the_vps_differ_in_their_level_alone() -> None:
+    plain = []
+    for outbound in client("vps.example.com")["outbounds"]:
+        if outbound["protocol"] == "vless":
+            del outbound["tag"], vless_user(outbound)["level"]
+            plain.append(outbound)
+    assert plain == [plain[0]] * 3
 
 
 @given(destinations)
@@ -145,7 +209,7 @@ def test_only_dns_questions_of_xray_itself_leave_beside_the_vps(
     network, address, port = packet
     question = network == "udp" and port == 53 and ip_address(address) in RESOLVERS
     chosen = route(settings, settings["dns"]["tag"], *packet)
-    assert chosen == ("resolver" if question else "vps")
+    assert chosen == ("resolver" if question else way_of("vps", network, port))
 
 
 def test_the_way_of_dns_refuses_everything_else_a_second_time() -> None:
@@ -192,10 +256,17 @@ def test_the_server_keeps_out_of_private_networks(address: str, chosen: str) -> 
 
 
 def test_names_are_judged_after_they_are_resolved() -> None:
-    (internet,) = (o for o in server()["outbounds"] if o["protocol"] == "freedom")
-    block, allow = internet["settings"]["finalRules"]
-    assert block == {"action": "block", "ip": [str(network) for network in BLOCKED_NETWORKS]}
-    assert allow == {"action": "allow"}
+    for internet in internets():
+        block, allow = internet["settings"]["finalRules"]
+        assert block == {"action": "block", "ip": [str(network) for network in BLOCKED_NETWORKS]}
+        assert allow == {"action": "allow"}
+
+
+def internets() -> list[dict[str, Any]]:
+    """The server's ways to the Internet."""
+    found = [one for one in server()["outbounds"] if one["protocol"] == "freedom"]
+    assert len(found) == 3
+    return found
 
 
 def test_the_vps_own_addresses_are_refused_as_far_as_they_are_known() -> None:
@@ -204,13 +275,12 @@ def test_the_vps_own_addresses_are_refused_as_far_as_they_are_known() -> None:
     assert refused == (*BLOCKED_NETWORKS, *map(ip_network, ("2001:db8::9", "203.0.113.7")))
     settings = server(blocked_networks=refused)
     assert route(settings, "vless", "udp", "203.0.113.7", 22) == "refused"
-    assert route(settings, "vless", "udp", "203.0.113.8", 22) == "internet"
+    assert route(settings, "vless", "udp", "203.0.113.8", 22) == "internet-udp"
     assert refused_by_server("vps.example.com", ()) == BLOCKED_NETWORKS
 
 
 def test_what_the_server_sends_for_clients_is_marked_and_the_rules_are_about_that_mark() -> None:
-    (internet,) = (o for o in server()["outbounds"] if o["protocol"] == "freedom")
-    mark = internet["streamSettings"]["sockopt"]["mark"]
+    (mark,) = {internet["streamSettings"]["sockopt"]["mark"] for internet in internets()}
     rules = server_firewall(BLOCKED_NETWORKS)
     assert f"meta mark {mark:#x} jump for_clients" in rules
     assert "fib daddr type { local, broadcast, anycast, multicast }" in rules

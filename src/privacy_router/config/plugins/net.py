@@ -181,6 +181,11 @@ class Route(Section):
     dev: kind.InterfaceName | None = Field(
         None, description="The device; found by the router's address when null."
     )
+    onlink: kind.Flag | None = Field(
+        None,
+        description="Whether the router is on the device's link though no address and no route of"
+        " the machine's says so; null leaves it.",
+    )
     table: TableNumber = Field(MAIN_TABLE, description="Number of the routing table.")
     metric: Metric | None = Field(
         None, description="The lower the better; null is 0 for IPv4 and 1024 for IPv6."

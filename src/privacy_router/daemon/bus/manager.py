@@ -106,7 +106,9 @@ class Manager(Interface):
         nothing to do) and what was changed. With `confirm_within` seconds (0: none) it is undone
         unless Confirm is called in time."""
         source = self._source(document, base)
-        return _ran(await self.view.engine.apply(source, _seconds(confirm_within)))
+        outcome = await self.view.engine.apply(source, _seconds(confirm_within))
+        self.view.file.overrule()
+        return _ran(outcome)
 
     @answers("Confirm", Action.CONFIRM)
     async def confirm(self) -> DBusUInt32:
@@ -165,7 +167,9 @@ class Manager(Interface):
     @answers("RestoreCheckpoint", Action.RESTORE)
     async def restore_checkpoint(self, name: DBusStr, confirm_within: DBusDouble) -> Ran:
         """Apply the document of then; "" for the state before the last run."""
-        return _ran(await self.view.checkpoints.restore(name, _seconds(confirm_within)))
+        outcome = await self.view.checkpoints.restore(name, _seconds(confirm_within))
+        self.view.file.overrule()
+        return _ran(outcome)
 
     @answers("DropCheckpoint", Action.APPLY)
     async def drop_checkpoint(self, name: DBusStr) -> Nothing:
@@ -206,7 +210,7 @@ class Manager(Interface):
 
     @answers("Reload", Action.APPLY)
     async def reload(self) -> Nothing:
-        """Read the file, the keys and the clients again, and make the machine so."""
+        """Apply the file if its content is new, else read the keys and the clients again."""
         await self.view.reload()
 
     @answers("Repair", Action.FLOWS)

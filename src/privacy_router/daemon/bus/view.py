@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from privacy_router.daemon.bus.authority import Action, Authority
     from privacy_router.daemon.bus.callers import Callers
+    from privacy_router.daemon.config_file import ConfigFile
     from privacy_router.engine.engine import Engine
     from privacy_router.engine.model import Change as ResourceChange
     from privacy_router.engine.plugin import Plugin
@@ -100,12 +101,14 @@ class View:
         self,
         engine: Engine,
         node_plugin: PrivacyRouterPlugin,
+        file: ConfigFile,
         reload: Callable[[], Awaitable[None]],
         *,
         supervised: bool = False,
     ) -> None:
         self.engine = engine
         self.node_plugin = node_plugin
+        self.file = file
         self.checkpoints = Checkpoints(engine)
         self.reload = reload
         self.supervised = supervised
@@ -147,7 +150,9 @@ class View:
         keepers = [] if self.reconciler is None else self.reconciler.keepers.values()
         of_plugins = [f"{k.plugin.name}: {k.trouble}" for k in keepers if k.trouble]
         waiting = [f"{name}: {reason}" for name, reason in self.engine.troubles.items()]
-        own = (self.engine.trouble, *of_node, self.node_plugin.trouble)
+        note = self.file.note
+        of_file = note.words if note is not None and note.is_waiting else ""
+        own = (self.engine.trouble, of_file, *of_node, self.node_plugin.trouble)
         return "; ".join(filter(None, [*own, *waiting, *of_plugins]))
 
     @property

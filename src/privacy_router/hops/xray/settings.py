@@ -8,13 +8,14 @@ from __future__ import annotations
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.hops.xray.server_firewall import SERVER_MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from privacy_router.hops.xray.keys import XrayIdentity
 
@@ -31,6 +32,7 @@ RESOLVER = "resolver"
 INTERNET = "internet"
 REFUSED = "refused"
 DNS_PORT = 53
+_LAST_PORT = 65535
 
 BLOCKED_NETWORKS: tuple[Network, ...] = (
     IPv4Network("0.0.0.0/8"),  # of it Linux connects 0.0.0.0 to the loopback
@@ -69,19 +71,42 @@ _LOG: Settings = {"loglevel": "warning", "access": "none"}
 # the end of every answer that is marked by closing; its own 1 s would cut off late answers to a
 # client that has closed its sending side.
 _ONE_SIDE_CLOSED: Settings = {"uplinkOnly": 0, "downlinkOnly": 10}
-_POLICY: Settings = {"levels": {"0": _ONE_SIDE_CLOSED}}
 
-# XRay keeps a stream of its own, and 80 kB, for every UDP port of a client that was silent for less
-# than this; its own 300 s is for TCP. Two minutes are what a translator has to keep (RFC 4787,
-# REQ-5), and what the hops' connection tracking keeps.
-_UDP_LEVEL = 1
-_UDP_IDLE_S = 120
-_CLIENT_POLICY: Settings = {
+
+class Level(IntEnum):
+    """What a session carries, which decides how long XRay keeps it in silence; the policy levels.
+
+    The level of the *outbound* decides: of the client's VLESS user, of the server's freedom.
+    """
+
+    TCP = 0
+    UDP = 1
+    DNS = 2
+
+
+CONNECTION_IDLE_S: Mapping[Level, int] = {
+    Level.TCP: 300,  # XRay's own
+    Level.UDP: 120,  # RFC 4787, REQ-5: a translator keeps a mapping for two minutes at least
+    # RFC 4787, section 4.3: less for a known port. Most resolvers ask again within 5 s.
+    Level.DNS: 6,
+}
+"""XRay looks once in this time whether anything was sent since its last look, so that a session
+ends after once to twice the time."""
+
+DNS_HELD_S = 2 * CONNECTION_IDLE_S[Level.DNS]
+UDP_HELD_S = 120 + 61
+"""The most for which XRay holds the session of a client's UDP port that sends no more. Once a
+minute an inbound ends those that have sent nothing for more than 120 s, which is fixed
+(app/proxyman/inbound/worker.go, `clean`)."""
+
+_POLICY: Settings = {
     "levels": {
-        "0": _ONE_SIDE_CLOSED,
-        str(_UDP_LEVEL): {**_ONE_SIDE_CLOSED, "connIdle": _UDP_IDLE_S},
+        str(level.value): {**_ONE_SIDE_CLOSED, "connIdle": idle_s}
+        for level, idle_s in CONNECTION_IDLE_S.items()
     }
 }
+_UDP: Settings = {"network": "udp"}
+_DNS: Settings = {**_UDP, "port": str(DNS_PORT)}
 
 
 def refused_by_server(vps_address: str, own_addresses: Sequence[Address]) -> tuple[Network, ...]:
@@ -134,16 +159,16 @@ def client_settings(
     inbounds = [_socks(address, socks_port) for address in socks_listen]
     if tproxy_port is not None:
         inbounds += [
-            _tproxy(address, tproxy_port, network, level)
+            _tproxy(address, tproxy_port, level)
             for address in ("127.0.0.1", "::1")
-            for network, level in (("tcp", 0), ("udp", _UDP_LEVEL))
+            for level in Level
         ]
     settings: Settings = {
         "log": dict(_LOG),
-        "policy": deepcopy(_CLIENT_POLICY),
+        "policy": deepcopy(_POLICY),
         "inbounds": inbounds,
-        "outbounds": [_vless_outbound(identity, vps, mark)],
-        "routing": {"domainStrategy": "AsIs", "rules": [_everything_to(VPS)]},
+        "outbounds": [_vless_outbound(identity, vps, mark, level) for level in Level],
+        "routing": {"domainStrategy": "AsIs", "rules": _by_level(VPS)},
     }
     if vps.is_named:
         _add_resolver(settings, vps, mark)
@@ -171,7 +196,10 @@ def server_settings(
         "log": dict(_LOG),
         "policy": deepcopy(_POLICY),
         "inbounds": [_vless_inbound(identity, listen, listen_port, server_name, target)],
-        "outbounds": [_internet(blocked, mark), {"tag": REFUSED, "protocol": "blackhole"}],
+        "outbounds": [
+            *(_internet(blocked, mark, level) for level in Level),
+            {"tag": REFUSED, "protocol": "blackhole"},
+        ],
         "routing": {"domainStrategy": "AsIs", "rules": _refusals(blocked)},
     }
 
@@ -186,19 +214,37 @@ def _socks(address: Address, port: int) -> Settings:
     }
 
 
-def _tproxy(address: str, port: int, network: str, level: int) -> Settings:
+def dns_tproxy_port(tproxy_port: int) -> int:
+    """The UDP port that takes the clients' DNS, beside the one for all else.
+
+    XRay knows a client's UDP session by its source port alone and keeps it as its first packet
+    says, so that DNS needs an inbound of its own.
+    """
+    return tproxy_port + 1 if tproxy_port < _LAST_PORT else tproxy_port - 1
+
+
+def _tproxy(address: str, port: int, level: Level) -> Settings:
     return {
-        "tag": f"tproxy-{network}-v{ip_address(address).version}",
+        "tag": f"tproxy-{level.name.lower()}-v{ip_address(address).version}",
         "listen": address,
-        "port": port,
+        "port": dns_tproxy_port(port) if level is Level.DNS else port,
         "protocol": "dokodemo-door",
-        "settings": {"network": network, "followRedirect": True, "userLevel": level},
+        "settings": {
+            "network": "tcp" if level is Level.TCP else "udp",
+            "followRedirect": True,
+            "userLevel": level.value,
+        },
         "streamSettings": {"sockopt": {"tproxy": "tproxy"}},
     }
 
 
-def _vless_outbound(identity: XrayIdentity, vps: Vps, mark: int) -> Settings:
-    user = {"id": identity.uuid, "encryption": "none", "flow": CLIENT_FLOW}
+def _vless_outbound(identity: XrayIdentity, vps: Vps, mark: int, level: Level) -> Settings:
+    user = {
+        "id": identity.uuid,
+        "encryption": "none",
+        "flow": CLIENT_FLOW,
+        "level": level.value,
+    }
     reality = {
         "serverName": vps.server_name,
         "fingerprint": vps.fingerprint,
@@ -206,7 +252,7 @@ def _vless_outbound(identity: XrayIdentity, vps: Vps, mark: int) -> Settings:
         "shortId": identity.short_id,
     }
     return {
-        "tag": VPS,
+        "tag": _tag(VPS, level),
         "protocol": "vless",
         "settings": {"vnext": [{"address": vps.address, "port": vps.port, "users": [user]}]},
         "streamSettings": {
@@ -229,8 +275,17 @@ def _by_internal_dns() -> Settings:
     return {"domainStrategy": "ForceIP", "happyEyeballs": race}
 
 
-def _everything_to(tag: str) -> Settings:
-    return {"network": "tcp,udp", "outboundTag": tag}
+def _tag(tag: str, level: Level) -> str:
+    return tag if level is Level.TCP else f"{tag}-{level.name.lower()}"
+
+
+def _by_level(tag: str) -> list[Settings]:
+    """The rules that send everything to the outbounds of that tag, each to its level's."""
+    return [
+        _DNS | {"outboundTag": _tag(tag, Level.DNS)},
+        _UDP | {"outboundTag": _tag(tag, Level.UDP)},
+        {"network": "tcp", "outboundTag": _tag(tag, Level.TCP)},
+    ]
 
 
 def _add_resolver(settings: Settings, vps: Vps, mark: int) -> None:
@@ -249,12 +304,15 @@ def _add_resolver(settings: Settings, vps: Vps, mark: int) -> None:
         # The last known address, when the servers do not answer, is better than no tunnel.
         "serveStale": True,
     }
-    allowed = {"network": "udp", "port": str(DNS_PORT), "ip": servers}
+    allowed = _DNS | {"ip": servers}
     settings["outbounds"].append(
         {
             "tag": RESOLVER,
             "protocol": "freedom",
-            "settings": {"finalRules": [{"action": "allow"} | allowed, {"action": "block"}]},
+            "settings": {
+                "finalRules": [{"action": "allow"} | allowed, {"action": "block"}],
+                "userLevel": Level.DNS.value,
+            },
             "streamSettings": {"sockopt": _marked(mark)},
         }
     )
@@ -288,18 +346,21 @@ def _vless_inbound(
     }
 
 
-def _internet(blocked: list[str], mark: int) -> Settings:
+def _internet(blocked: list[str], mark: int, level: Level) -> Settings:
     # The rules of routing see addresses only; these see what a name resolved to as well. The last
     # one replaces XRay's own idea of private networks, to which the lab's Internet belongs.
     refused = [{"action": "block", "ip": blocked}] if blocked else []
     return {
-        "tag": INTERNET,
+        "tag": _tag(INTERNET, level),
         "protocol": "freedom",
-        "settings": {"finalRules": [*refused, {"action": "allow"}]},
+        "settings": {
+            "finalRules": [*refused, {"action": "allow"}],
+            "userLevel": level.value,
+        },
         "streamSettings": {"sockopt": _marked(mark)},
     }
 
 
 def _refusals(blocked: list[str]) -> list[Settings]:
     refused = [{"ip": blocked, "outboundTag": REFUSED}] if blocked else []
-    return [*refused, _everything_to(INTERNET)]
+    return [*refused, *_by_level(INTERNET)]

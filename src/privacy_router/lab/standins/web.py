@@ -1,4 +1,5 @@
-"""The lab's web host: HTTP, HTTPS, DNS and UDP echo on IPv4 and IPv6, in one process.
+"""The lab's web host: HTTP, HTTPS, DNS, UDP echo and UDP answers of any size on IPv4 and IPv6, in
+one process.
 
 python -m privacy_router.lab.standins.web CERTIFICATE_FILE READY_FILE
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import h11
 
 from privacy_router.lab import internet
+from privacy_router.lab.standins import sizes
 from privacy_router.lab.standins.names import QueryError, answer_untrusted
 from privacy_router.lab.standins.pages import Page, page_untrusted
 
@@ -52,6 +54,7 @@ async def serve(certificate: Path, on_ready: Callable[[], None]) -> None:
         )
         for port in ECHO_PORTS:
             await loop.create_datagram_endpoint(_Echo, (str(address), port))
+        await loop.create_datagram_endpoint(_Sizes, (str(address), sizes.PORT))
     for address in internet.DNS:
         await asyncio.start_server(_talk_dns, str(address), DNS_PORT)
         await loop.create_datagram_endpoint(_Names, (str(address), DNS_PORT))
@@ -87,6 +90,14 @@ class _Echo(_Datagrams):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         self.transport.sendto(f"{_peer(addr)} ".encode() + data, addr)
+
+
+class _Sizes(_Datagrams):
+    """Answers of the size that is asked for."""
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        with suppress(sizes.SizeError):
+            self.transport.sendto(sizes.answer_untrusted(data, _peer(addr)), addr)
 
 
 class _Names(_Datagrams):

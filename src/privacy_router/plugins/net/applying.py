@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,7 @@ from privacy_router.host.routes import PROTOCOL_KERNEL, new_route
 from privacy_router.ovsdb.host_bridges import INTERNAL, SYSTEM, HostPort
 from privacy_router.plugins.net import dhcp, names
 from privacy_router.plugins.net.declaring import wanted_addresses, without_others
-from privacy_router.plugins.net.errors import doing
+from privacy_router.plugins.net.errors import KernelRefusedError, doing, not_on_the_link
 from privacy_router.plugins.net.reading import accept_ra, name_of, read_bridges
 from privacy_router.plugins.net.uplink import move_off_bridge, move_onto_bridge
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _KERNEL_DATAPATH: Final = "/sys/module/openvswitch"
 _DEFAULT_MTU_BYTES: Final = 1500
+_NO_WAY_TO_ROUTER: Final = (errno.ENETUNREACH, errno.EHOSTUNREACH)
 _SHORTEST_WITHOUT_BROADCAST: Final = 31  # RFC 3021
 
 
@@ -41,11 +43,11 @@ class Applying:
         the other way round, so that the machine is never without what it keeps."""
         self._move_uplinks_off()
         for kind, make in self._additions:
-            for change in self._of(kind, gone=False):
+            for change in sorted(self._of(kind, gone=False), key=_needs_others):
                 make(change.key.name, change.after)
         self._remove_addresses()
         for kind, remove in self._removals:
-            for change in self._of(kind, gone=True):
+            for change in sorted(self._of(kind, gone=True), key=_needs_others, reverse=True):
                 remove(change.key.name)
 
     @property
@@ -227,7 +229,15 @@ class Applying:
         device = wanted.get("dev")
         with doing(f"set the route to {wanted_name.destination}"):
             way = None if device is None else (self._work.network.index(device), device)
-            self._work.network.put_route(base.leading(gateway, way))
+            route = base.leading(gateway, way, onlink=wanted.get("onlink"))
+            try:
+                self._work.network.put_route(route)
+            except OSError as error:
+                if gateway is None or error.errno not in _NO_WAY_TO_ROUTER:
+                    raise
+                raise not_on_the_link(
+                    KernelRefusedError, wanted_name, wanted["via"], device
+                ) from error
 
     def _remove_route(self, name: str) -> None:
         wanted = names.parse_route(name)
@@ -235,6 +245,12 @@ class Applying:
             if name_of(route) == wanted and route.protocol != PROTOCOL_KERNEL:
                 with doing(f"take the route to {wanted.destination} away"):
                     self._work.network.delete_route(route)
+
+
+def _needs_others(change: Change) -> bool:
+    """Whether that is a route by a router, which has to be on a link that another one leads to."""
+    value = change.before if change.after is None else change.after
+    return change.key.kind == names.ROUTE and bool((value or {}).get("via"))
 
 
 def _broadcast(address: Interface) -> str | None:

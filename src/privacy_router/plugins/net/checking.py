@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final
 
 from privacy_router.engine.errors import RefusedError
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.host_bridges import INTERNAL, SYSTEM, HostBridges
 from privacy_router.plugins.net import dhcp, names
 from privacy_router.plugins.net.checking_uplinks import check_uplink
+from privacy_router.plugins.net.errors import not_on_the_link
 from privacy_router.plugins.net.reading import routes_named
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.engine.model import Change, Desired
+    from privacy_router.host.topology import Network
     from privacy_router.plugins.net.reading import Machine
 
 
@@ -40,6 +43,19 @@ class Proposal:
     def devices(self) -> Collection[str]:
         """The devices that there are, and those that this makes."""
         return {*self.machine.devices, *self.wanted(names.BRIDGE), *self.wanted(names.PORT)}
+
+    @property
+    def links(self) -> Collection[Network]:
+        """The networks that are reached without a router, now or by what is asked for."""
+        addresses = {entry.address for entry in self.machine.addresses}
+        addresses |= {names.parse_address(name)[1] for name in self.wanted(names.ADDRESS)}
+        routes = [one for one in self.machine.routes if one.is_unicast and one.gateway is None]
+        asked = {
+            names.parse_route(key.name).destination
+            for key, one in self.desired.resources.items()
+            if key.kind == names.ROUTE and one.value is not None and not one.value.get("via")
+        }
+        return {address.network for address in addresses} | {r.destination for r in routes} | asked
 
 
 def check(proposal: Proposal) -> None:
@@ -166,13 +182,24 @@ def _check_route(proposal: Proposal, change: Change) -> None:
     device = change.after.get("dev")
     if device is not None:
         _check_name(proposal, device, change)
-    found = routes_named(proposal.machine, names.parse_route(change.key.name))
+    name = names.parse_route(change.key.name)
+    _check_router(proposal, name, change.after)
+    found = routes_named(proposal.machine, name)
     if any(not (route.is_simple and route.is_unicast) for route in found):
         raise RefusedError(
             f"{change.key}: there is one that leads several ways or nowhere, and cannot be given"
             " back from what a document says of a route",
             remedy="give yours another metric, or take that one away first",
         )
+
+
+def _check_router(proposal: Proposal, name: names.RouteName, wanted: Mapping[str, Any]) -> None:
+    """Refuse a router that is on no link: the kernel would, in the middle."""
+    router = ip_address(wanted["via"]) if wanted["via"] else None
+    if router is None or router.is_link_local or wanted.get("onlink"):
+        return
+    if not any(router in link for link in proposal.links if link.version == router.version):
+        raise not_on_the_link(RefusedError, name, wanted["via"], wanted.get("dev"))
 
 
 def _check_name(proposal: Proposal, name: str, change: Change) -> None:

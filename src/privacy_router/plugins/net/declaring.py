@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Desired, Mode, Resource, ResourceKey
 from privacy_router.plugins.net import names
 from privacy_router.plugins.net.names import RouteName, address_name
@@ -21,17 +20,11 @@ _Item = tuple[str, str, Any, str]
 
 
 def declare(section: NetConfig | None) -> Desired:
-    """The resources of a section. Raises RefusedError."""
+    """The resources of a section, which `config.net_checks` has found nothing wrong with."""
     if section is None:
         return Desired()
-    _refuse_contradictions(section)
-    resources: dict[ResourceKey, Resource] = {}
-    for kind, name, value, mode in _items(section):
-        key = ResourceKey(PLUGIN, kind, name)
-        if key in resources:
-            raise RefusedError(f"{key} is declared twice", remedy="leave one of them out")
-        resources[key] = Resource(value, Mode(mode))
-    return Desired(resources)
+    items = _items(section)
+    return Desired({ResourceKey(PLUGIN, kind, n): Resource(v, Mode(m)) for kind, n, v, m in items})
 
 
 def _items(section: NetConfig) -> Iterator[_Item]:
@@ -74,9 +67,11 @@ def _interface(name: str, interface: Interface) -> Iterator[_Item]:
 
 def _route(route: Route) -> _Item:
     name = RouteName(route.destination, route.table, route.priority)
-    value = {"via": None if route.via is None else str(route.via)}
+    value: dict[str, Any] = {"via": None if route.via is None else str(route.via)}
     if route.dev is not None:
         value["dev"] = route.dev
+    if route.onlink is not None:
+        value["onlink"] = route.onlink
     return names.ROUTE, str(name), value, route.mode
 
 
@@ -96,78 +91,3 @@ def without_others(desired: Desired) -> dict[ResourceKey, Resource]:
         for key, resource in desired.resources.items()
         if key.kind == names.OTHER_ADDRESSES and names.NO_OTHERS in resource.value
     }
-
-
-# --- what contradicts itself ----------------------------------------------------------------------
-
-
-def _refuse_contradictions(section: NetConfig) -> None:
-    for name, bridge in section.bridges.items():
-        where = f"plugins.net.bridges.{name}"
-        _check_ports(section, name, bridge, where)
-        if bridge.uplink is not None:
-            _check_uplink(section, bridge, bridge.uplink, where)
-    for number, route in enumerate(section.routes):
-        _check_route(route, f"plugins.net.routes[{number}]")
-
-
-def _check_ports(section: NetConfig, name: str, bridge: Bridge, where: str) -> None:
-    for port_name, port in bridge.ports.items():
-        if port_name in section.bridges:
-            raise RefusedError(
-                f"{where}.ports.{port_name}: that is a bridge itself",
-                remedy="name another port; to join two bridges, make them one",
-            )
-        if port.mac is not None and port.type != "internal":
-            raise RefusedError(
-                f"{where}.ports.{port_name}.mac: a device that is there keeps its own MAC",
-                remedy="leave mac out, or make the port internal",
-            )
-    if bridge.uplink in (name, *section.bridges):
-        raise RefusedError(
-            f"{where}.uplink: {bridge.uplink} is a bridge itself",
-            remedy="name the network device to the outside, such as eth0",
-        )
-    if bridge.uplink in bridge.ports:
-        raise RefusedError(
-            f"{where}: {bridge.uplink} is both the uplink and a port",
-            remedy="leave it out of ports; the uplink is one anyway",
-        )
-
-
-def _check_uplink(section: NetConfig, bridge: Bridge, uplink: str, where: str) -> None:
-    if bridge.fail_mode == "secure":
-        raise RefusedError(
-            f"{where}: a secure bridge drops what no flow lets through, so that the machine would"
-            " lose its connection",
-            remedy="set fail_mode to standalone, or leave it out",
-        )
-    interface = section.interfaces.get(uplink)
-    if interface is not None and (interface.addresses or interface.exact):
-        raise RefusedError(
-            f"plugins.net.interfaces.{uplink}: the addresses of an uplink move to its bridge",
-            remedy="declare them for the bridge",
-        )
-    if interface is not None and interface.up is False:
-        raise RefusedError(
-            f"plugins.net.interfaces.{uplink}.up: an uplink that is down carries nothing",
-            remedy="leave it out",
-        )
-    for number, route in enumerate(section.routes):
-        if route.dev == uplink:
-            raise RefusedError(
-                f"plugins.net.routes[{number}].dev: the routes of an uplink move to its bridge",
-                remedy="name the bridge instead",
-            )
-
-
-def _check_route(route: Route, where: str) -> None:
-    if route.via is None and route.dev is None:
-        raise RefusedError(
-            f"{where}: it leads nowhere", remedy="give it a router (via) or a device (dev)"
-        )
-    if route.via is not None and route.via.version != route.destination.version:
-        raise RefusedError(
-            f"{where}.via: {route.via} is not of the same version of IP as {route.to}",
-            remedy="name a router of that version",
-        )

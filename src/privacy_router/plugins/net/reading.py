@@ -287,7 +287,13 @@ def _route(machine: Machine, name: str) -> dict[str, Any] | None:
 
 def _route_value(route: RouteEntry) -> dict[str, Any]:
     """One of several ways has no `dev` and no `via`, and says so."""
-    value = {"dev": None, "protocol": route.protocol, "type": route.type_name, "via": None}
+    value: dict[str, Any] = {
+        "dev": None,
+        "onlink": route.is_onlink,
+        "protocol": route.protocol,
+        "type": route.type_name,
+        "via": None,
+    }
     if not route.is_simple:
         return value | {"through": route.devices}
     device = route.devices[0] if route.devices else None

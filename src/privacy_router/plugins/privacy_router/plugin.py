@@ -20,7 +20,7 @@ from privacy_router.engine.model import Change, Desired, Observed, ResourceKey, 
 from privacy_router.engine.plugin import EVERYTHING, Plugin, Trust
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.threads import NODE, context_of, in_thread
-from privacy_router.node import lifecycle
+from privacy_router.node import clients, lifecycle, ownership, warp
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import Controller, make_engine
 from privacy_router.node.flows import FlowError
@@ -47,7 +47,10 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 _STOP_S: Final = 30.0
-_NOT_READ: Final = "keys and clients were not read again, and the node keeps those that it has"
+_NOT_READ: Final = "not read again, and the node keeps those that it has"
+_KEYS: Final = "keys and clients were"
+_CLIENTS: Final = "clients were"
+_ENDPOINT: Final = "the address of WARP's endpoint was"
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,7 @@ class PrivacyRouterPlugin(Plugin):
     """Keeps a node on this machine.
 
     `on_node` is told of the controller whenever a node begins to be kept, and of None when that
-    ends; `on_failure` of a controller that ended by a defect. `trouble` says why keys and clients
-    could not be read again; the node keeps those that it has. `going_down`: what is undone is taken
+    ends; `on_failure` of a controller that ended by a defect. `going_down`: what is undone is taken
     down, whatever was there before.
     """
 
@@ -106,10 +108,16 @@ class PrivacyRouterPlugin(Plugin):
         self._compiled_last: tuple[Any, DesiredState | None] = (None, None)
         self._kept: Intent | None = None
         self._task: asyncio.Task[None] | None = None
-        self.trouble = ""
+        self._before: Intent | None = None
+        self._unread: dict[str, str] = {}
         self.controller: Controller | None = None
         self.on_node: Callable[[Controller | None], None] = lambda _: None
         self.on_failure: Callable[[BaseException], None] = lambda _: None
+
+    @property
+    def trouble(self) -> str:
+        """Why keys or clients could not be read again; the node keeps those that it has."""
+        return "; ".join(f"{what} {_NOT_READ}: {why}" for what, why in self._unread.items())
 
     # --- what should be --------------------------------------------------------------------------
 
@@ -144,22 +152,26 @@ class PrivacyRouterPlugin(Plugin):
         state = plan_node(with_flows(section, self.added_flows.all()), keys, machine.facts)
         return Desired(words.resources_of(state.items), Draft(section, machine, state))
 
-    def _intent(
-        self,
-        config: PrivacyRouterConfig,
-        machine: Machine,
-        flows: Sequence[PrivacyFlow] | None = None,
-    ) -> Intent:
-        """The node with the flows that were added at run time, or with these in their place.
+    def _intent(self, config: PrivacyRouterConfig, machine: Machine) -> Intent:
+        """The node of the keys and clients that are there.
 
         Raises MissingFileError for a key that was there before.
         """
-        added = self.added_flows.all() if flows is None else flows
         keys = read_keys(config, self._paths, self._kept_keys)
-        inputs = (config, tuple(added), keys, machine.facts)
+        return self._compiled(config, machine, keys, self.added_flows.all())
+
+    def _compiled(
+        self,
+        config: PrivacyRouterConfig,
+        machine: Machine,
+        keys: NodeKeys,
+        flows: Sequence[PrivacyFlow],
+    ) -> Intent:
+        """The node of these keys, with these flows besides the configuration's."""
+        inputs = (config, tuple(flows), keys, machine.facts)
         known, state = self._compiled_last
         if state is None or known != inputs:
-            state = compile_node(with_flows(config, added), keys, machine.facts)
+            state = compile_node(with_flows(config, flows), keys, machine.facts)
             self._compiled_last = (inputs, state)
         return Intent(config, machine, keys, state)
 
@@ -251,10 +263,11 @@ class PrivacyRouterPlugin(Plugin):
         """The configuration that is kept now; without one, whether anything of a node is here,
         which then nobody knows how to bring back."""
         del changes
+        self._before = self._kept
         if self._kept is not None:
             return {"section": self._kept.config.model_dump(mode="json")}
         machine = await in_thread(machines.inspect, PrivacyRouterConfig(), self._paths)
-        return {"section": None, "stranger": lifecycle.is_there(machine)}
+        return {"section": None, "stranger": await in_thread(ownership.is_there, machine)}
 
     async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
         """Make the node so: converge on it, or take it down."""
@@ -281,10 +294,16 @@ class PrivacyRouterPlugin(Plugin):
             tell("taking the node down")
             await self._take_down()
             return
-        config = PrivacyRouterConfig.model_validate(section)
-        intent = _firm(await in_thread(self.declare, config))
+        intent = await in_thread(self._intent_before, PrivacyRouterConfig.model_validate(section))
         if intent is not None:
             await self._converge(intent)
+
+    def _intent_before(self, config: PrivacyRouterConfig) -> Intent | None:
+        """The node of before a run, with the keys and the profile that it had: the files may say
+        what is being undone. After a restart of ours only the files know."""
+        if self._before is not None and self._before.config == config:
+            return self._with_clients(self._before)
+        return _firm(self.declare(config))
 
     async def keep(self, desired: Desired) -> None:
         """Have a controller on what is declared, also after a restart of ours."""
@@ -303,10 +322,12 @@ class PrivacyRouterPlugin(Plugin):
         except BaseException:
             self._kept = before
             raise
-        self.trouble = ""
+        self._unread.clear()
 
     async def _start(self, intent: Intent, *, patient: bool) -> None:
-        controller = Controller(intent.state, intent.machine, self._again)
+        controller = Controller(
+            intent.state, intent.machine, self._clients_again, self._endpoint_again
+        )
         self._kept, self.controller = intent, controller
         await in_thread(note_files, self._paths)
         ready = asyncio.Event()
@@ -332,29 +353,65 @@ class PrivacyRouterPlugin(Plugin):
 
         Raises what reading them does, and then keeps the node with what it has.
         """
+        await self._follow(self._keys_again)
+
+    async def reload_clients(self) -> None:
+        """The same with the clients only: their register is the node's own, and of the other files
+        some may hold what was not to be applied."""
+        await self._follow(self._clients_again)
+
+    async def _follow(self, read: Callable[[], DesiredState]) -> None:
         controller = self.controller
         if controller is None:
             return
-        controller.replace(await in_thread(self._again))
+        controller.replace(await in_thread(read))
         await controller.repair()
 
-    def _again(self) -> DesiredState:
+    def _keys_again(self) -> DesiredState:
         """The state to keep, with the keys and clients of now. Called in a thread.
 
         Raises what reading them does; `trouble` says so until it works again.
         """
+        state = self._read(_KEYS, lambda kept: self._intent(kept.config, kept.machine))
+        self._unread.clear()
+        return state
+
+    def _clients_again(self) -> DesiredState:
+        """The same with the keys that the node has."""
+        return self._read(_CLIENTS, self._with_clients)
+
+    def _endpoint_again(self) -> DesiredState:
+        """The same with the address of WARP's endpoint that was chosen last."""
+        return self._read(_ENDPOINT, self._with_endpoint)
+
+    def _read(self, what: str, read: Callable[[Intent], Intent]) -> DesiredState:
         kept = self._kept
         if kept is None:
             raise RefusedError("no node is kept")
         try:
-            intent = self._intent(kept.config, kept.machine)
+            intent = read(kept)
         except PrivacyRouterError as error:
-            self.trouble = f"{_NOT_READ}: {error.message}"
+            self._unread[what] = error.message
             raise
-        self.trouble = ""
+        self._unread.pop(what, None)
         if self._kept is kept:  # else another node is kept by now
             self._kept = intent
         return intent.state
+
+    def _with_clients(self, intent: Intent) -> Intent:
+        """That node with the clients that are registered now."""
+        known = clients.load_fitting(intent.config, self._paths, known=bool(intent.keys.clients))
+        keys = replace(intent.keys, clients=known)
+        return self._compiled(intent.config, intent.machine, keys, self.added_flows.all())
+
+    def _with_endpoint(self, intent: Intent) -> Intent:
+        """That node with WARP's peer where it was found now; of a profile that is another one by
+        now nothing is taken."""
+        tunnel, found = intent.keys.warp, warp.read_tunnel(intent.config, self._paths)
+        if tunnel is None or tunnel.ends != found.ends:
+            return intent
+        keys = replace(intent.keys, warp=replace(tunnel, endpoint=found.endpoint))
+        return self._compiled(intent.config, intent.machine, keys, self.added_flows.all())
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -373,7 +430,7 @@ class PrivacyRouterPlugin(Plugin):
         if kept is None or controller is None:
             raise RefusedError("no node is up", remedy="privacy-router up")
         before = self.added_flows.all()
-        intent = await in_thread(self._intent, kept.config, kept.machine, flows)
+        intent = await in_thread(self._compiled, kept.config, kept.machine, kept.keys, flows)
         self.added_flows.write(flows)
         old = controller.desired
         try:
@@ -400,7 +457,7 @@ class PrivacyRouterPlugin(Plugin):
 
     async def _take_down(self) -> None:
         kept, self._kept = self._kept, None
-        self.trouble = ""
+        self._unread.clear()
         await self.leave()
         config = PrivacyRouterConfig() if kept is None else kept.config
         machine = await in_thread(machines.inspect, config, self._paths)

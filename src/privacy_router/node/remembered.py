@@ -1,0 +1,86 @@
+"""Have the kernel and the switch forget what they remember of flows and connections.
+
+What was decided once is remembered: the datapath keeps the actions of a flow, connection tracking
+the verdict, the translation and the state of a connection. What was decided for another chain, or
+for the connections of a program that has ended, must not decide about those that come after.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from privacy_router.host import conntrack, namespaces, unixctl
+from privacy_router.pipeline.allocation import tracking_zones
+from privacy_router.pipeline.segment import hop_named, tracking_zone_between
+from privacy_router.plan.chain import EXIT_CONNECTION_MARK, WARP_NAMESPACE
+from privacy_router.plan.stages import places_to_forget
+from privacy_router.plan.state import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from privacy_router.node.machine import Machine
+    from privacy_router.plan.state import Change, DesiredState
+
+_log = structlog.get_logger()
+
+# ovs-appctl: each returns once the datapath has none any more
+_FORGET_FLOWS: Final = "revalidator/purge"
+_FORGET_CONNECTIONS: Final = "dpctl/flush-conntrack"
+_ANSWER_S: Final = 1.0
+
+
+def forget_flows(machine: Machine) -> None:
+    """Have the datapath ask for every packet anew: what it remembers was made of the old flows.
+
+    Raises UnixctlError.
+    """
+    socket = unixctl.switch_socket(machine.management_socket_dir)
+    unixctl.call(socket, _FORGET_FLOWS)
+
+
+def forget_connections(changes: Sequence[Change], desired: DesiredState, machine: Machine) -> None:
+    """Forget the connections whose verdict, translation or stretch was another chain's, after those
+    changes."""
+    for place in places_to_forget(changes):
+        if place == HOST:
+            conntrack.forget(None, EXIT_CONNECTION_MARK)
+        elif namespaces.exists(place):
+            conntrack.forget(namespaces.path_of(place))
+    used = {tracking_zone_between(*edge) for edge in desired.pipeline.segment.edges}
+    _forget_zones(set(tracking_zones().values()) - used, machine)
+
+
+def forget_connections_of_xray(desired: DesiredState, machine: Machine) -> None:
+    """Forget what the last XRay's connections left on their way out, before the next one begins.
+
+    The kernel may give a new connection the source port of an old one. Connection tracking that has
+    not seen the end of the old one takes the first packet of the new one for a forged one.
+    """
+    segment = desired.pipeline.segment
+    if hop_named(segment, "exit") is not None:
+        conntrack.forget(None, EXIT_CONNECTION_MARK)
+    if hop_named(segment, "warp") is not None and namespaces.exists(WARP_NAMESPACE):
+        conntrack.forget(namespaces.path_of(WARP_NAMESPACE))
+    ways_out = ({"warp", "xray"}, {"xray", "exit"})
+    zones = [zone for hops, zone in tracking_zones().items() if hops in ways_out]
+    _forget_zones(zones, machine)
+
+
+def _forget_zones(zones: Iterable[int], machine: Machine) -> None:
+    """A switch that does not answer is passed over: one that starts has an empty memory, and one
+    that hangs is started anew.
+
+    The datapath is not named: Open vSwitch 3.1 takes its name for a part of the connection. Where
+    the machine's own has two kinds of datapaths it refuses, and old connections time out.
+    """
+    try:
+        socket = unixctl.switch_socket(machine.management_socket_dir)
+        for zone in zones:
+            unixctl.call(socket, _FORGET_CONNECTIONS, f"zone={zone}", timeout_s=_ANSWER_S)
+    except unixctl.UnixctlRefusedError as error:
+        _log.warning("the switch does not forget old connections", reason=error.message)
+    except unixctl.UnixctlError as error:
+        _log.debug("the switch does not forget old connections", reason=error.message)
