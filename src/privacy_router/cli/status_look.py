@@ -14,6 +14,7 @@ from rich.spinner import Spinner
 from privacy_router.cli import status_view as view
 from privacy_router.cli.output import out
 from privacy_router.node.evidence import FRESH_S
+from privacy_router.node.health_reading import NOT_UP
 from privacy_router.node.outside import NOT_ASKED
 from privacy_router.node.status import ask_chain, ask_sites, read_local, status_of, told_of
 
@@ -34,28 +35,36 @@ _ASKING: Final = "asking the chain, and a site behind it …"
 
 def look(subject: Subject, *, probe: bool) -> NodeStatus:
     """The status, read once, with nothing shown meanwhile."""
-    local = read_local(subject.config)
-    return _asked(subject, local) if probe else _known(subject, local)
+    return _found_out(subject, read_local(subject.config), probe)
 
 
 def look_and_show(subject: Subject, *, probe: bool) -> NodeStatus:
     """The same, shown as it comes: a terminal is redrawn, another reader gets what is new."""
     local = read_local(subject.config)
-    before = _known(subject, local)
-    if not (probe and local.is_there):
+    told = told_of(local)
+    before = status_of(local, told, NOT_ASKED, subject.kept)
+    if not local.is_there or (told is not NOT_UP and not probe):
         view.show(before)
         return before
     if not _can_redraw():
         for part in view.parts(before, asking=True):
             out.print(part)
-        now = _asked(subject, local)
+        now = _found_out(subject, local, probe)
         for part in view.outcome(before, now):
             out.print(part)
         return now
     with Live(_with_spinner(before), console=_screen()) as live:
-        now = _asked(subject, local)
+        now = _found_out(subject, local, probe)
         live.update(Group(*view.parts(now)))
     return now
+
+
+def _found_out(subject: Subject, local: Local, probe: bool) -> NodeStatus:
+    """What takes a moment: a controller that says nothing has the counters read twice, and with
+    `probe` the chain and a site are asked."""
+    told = ask_chain(local, may_ask=probe)
+    outside = ask_sites(local, told) if probe else NOT_ASKED
+    return status_of(local, told, outside, subject.kept)
 
 
 def _can_redraw() -> bool:
@@ -69,15 +78,6 @@ def _screen() -> Console:
 
 def _with_spinner(status: NodeStatus) -> RenderableType:
     return Group(*view.parts(status), Spinner("dots", _ASKING))
-
-
-def _known(subject: Subject, local: Local) -> NodeStatus:
-    return status_of(local, told_of(local), NOT_ASKED, subject.kept)
-
-
-def _asked(subject: Subject, local: Local) -> NodeStatus:
-    told = ask_chain(local, may_ask=True)
-    return status_of(local, told, ask_sites(local, told), subject.kept)
 
 
 # --- watching ------------------------------------------------------------------------------------

@@ -60,7 +60,8 @@ def outcome(before: NodeStatus, now: NodeStatus) -> Iterator[RenderableType]:
     took = [f"{hop.name} {hop.rtt_ms:.0f} ms" for hop in now.hops if hop.rtt_ms is not None]
     if took:
         yield f"round trips: {', '.join(took)}"
-    yield _sites(now)
+    if now.probed:
+        yield _sites(now)
     for reason in now.trouble:
         if reason not in before.trouble:
             yield Text(f"  {reason}", style="red")
