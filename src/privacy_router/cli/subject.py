@@ -39,8 +39,9 @@ def subject_of(file: Path, paths: NodePaths) -> Subject:
     origin = file_of(source)
     if file == DEFAULT_CONFIG and origin not in (None, file):
         return Subject(kept, Kept(str(origin)))
-    own = load_document(file).config
-    return Subject(kept, Kept(str(origin or ""), _difference(file, origin) * (own != kept)))
+    is_same = load_document(file).config == kept
+    difference = "" if is_same else _difference(file, origin)
+    return Subject(kept, Kept(str(origin or ""), difference))
 
 
 def _difference(file: Path, origin: Path | None) -> str:
