@@ -136,7 +136,7 @@ def keep(paths: NodePaths, file: Path, text: str) -> None:
     """As the controller does of a document that stands."""
     paths.state.mkdir(exist_ok=True)
     journal = Journal(paths.journal)
-    journal.adopt(Source(text, str(file.parent), str(file)))
+    journal.adopt(Source(text, str(file.parent), str(file)), "mark")
     journal.close()
 
 
