@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,26 @@ def test_every_locked_package_has_an_exact_version_and_hashes() -> None:
 
 def test_the_lock_covers_runtime_development_and_the_build() -> None:
     assert RUNTIME | DEVELOPMENT | {"hatchling", "editables", "setuptools"} <= LOCKED
+
+
+def required_by(name: str) -> set[str]:
+    """What that distribution requires without an extra, of what the lock has at all."""
+    needed = names_of([text for text in requires(name) or () if "extra ==" not in text])
+    return needed & LOCKED
+
+
+@pytest.mark.parametrize(
+    ("part", "names"),
+    [("programs", RUNTIME), ("tools", {"pip", "setuptools", "hatchling"})],
+)
+def test_a_node_gets_what_its_programs_need_and_no_more(part: str, names: set[str]) -> None:
+    printed = run("packaging/locked", part).stdout
+    entries = re.split(r"(?<=\n)(?=\w)", printed)
+    assert all(f"\n{entry}" in LOCK for entry in entries)
+    found = {normalised(entry.split("==")[0]) for entry in entries}
+    assert names <= found
+    assert set().union(*(required_by(name) for name in found)) <= found
+    assert not found & (DEVELOPMENT - RUNTIME - names)
 
 
 def test_what_the_package_imports_is_declared_and_nothing_else() -> None:

@@ -131,7 +131,7 @@ def restart(lab: Lab, *addresses: str, wait_s: int = 10) -> subprocess.Completed
 
 def guards(lab: Lab) -> list[str]:
     """The tables that say where WARP's sockets may send, with their rules for that."""
-    tables = run(lab, "nft list tables | grep -o 'privacy_router_guard_.*'").split()
+    tables = run(lab, "nft list tables | grep -o 'privacy_router_guard_warp'").split()
     return [run(lab, f"nft list chain inet {table} output") for table in tables]
 
 

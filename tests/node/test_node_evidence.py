@@ -365,3 +365,16 @@ def test_counters_that_begin_anew_and_a_machine_that_slept() -> None:
     drive.now_s += 3600
     drive.session_at_s = drive.now_s
     assert set(states(drive.go(SILENT, 1)).values()) == {State.QUIET}
+
+
+def test_rates_are_bytes_a_second_of_the_hops_port() -> None:
+    drive = Drive()
+    drive.go(GOOD[WHOLE], 3.0)
+    rates = {hop: (h.rx_rate, h.tx_rate) for hop, h in drive.evidence.verdict(drive.now_s).items()}
+    assert rates == {
+        "gateway": (8000.0, 2000.0),
+        "warp": (18000.0, 18000.0),
+        "xray": (12000.0, 12000.0),
+    }
+    drive.go(SILENT, 3.0)
+    assert {h.rx_rate for h in drive.evidence.verdict(drive.now_s).values()} == {0.0}

@@ -276,7 +276,7 @@ def test_what_is_for_a_client_is_cut_for_the_clients_mtu_and_no_other(
         if where != "pr-xray" or route.kind != "unicast" or not holds_a_client:
             continue
         is_for_clients = route.destination.prefixlen > 0
-        warp = config.warp.mtu if "warp" in hops else None
+        warp = config.warp.mtu_bytes if "warp" in hops else None
         assert route.mtu_bytes == (chains.client_mtu_bytes(config) if is_for_clients else warp)
     found = {r.destination for w, _, r in of_kind(state, Kind.ROUTE) if w == "pr-xray"}
     assert ("xray" in hops) == set(clients).issubset(found)

@@ -68,7 +68,7 @@ def init(
     if not accept_warp_terms:
         say("WARP: set warp.accept_terms to true after reading Cloudflare's terms, or import a")
         say("      profile with warp.wgcf_config; without either, `up` will tell you so again")
-    say(f"next: privacy-router check {path}; privacy-router up --config {path}")
+    say("next: privacy-router check" + ("" if path == DEFAULT_CONFIG else f" {path}"))
 
 
 def check(

@@ -7,38 +7,31 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from privacy_router.cli import apply as applying
 from privacy_router.cli import daemon as daemons
-from privacy_router.cli.in_force import config_in_force, has_other_text
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
-from privacy_router.cli.output import complaints, out, print_json, say
+from privacy_router.cli.output import complaints, print_json, say
 from privacy_router.config import ConfigError, PrivacyRouterConfig, load_document
 from privacy_router.errors import (
     ExitCode,
     PrivacyRouterError,
-    RemoteServiceError,
     StorageError,
 )
-from privacy_router.node.file_note import FileNote, FileState
 from privacy_router.node.paths import NodePaths
-from privacy_router.plan.chain import WARP_NAMESPACE, WARP_TUNNEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from privacy_router.daemon.service import Order
     from privacy_router.node.lock import NodeLock
-    from privacy_router.node.machine import Machine
-    from privacy_router.node.status import NodeStatus
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +48,7 @@ def up(
     ] = False,
     wait: Annotated[
         float,
-        typer.Option(min=0, help="With --detach: seconds to wait for the chain to answer."),
+        typer.Option(min=0, help="Seconds to wait for packets to pass; 0 for not at all."),
     ] = 10.0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
@@ -81,19 +74,32 @@ def up(
     if not detach:
         from privacy_router.daemon.service import serve
 
-        serve(lock, order, lambda: _report(config_file, started, 0.0))
+        serve(lock, order, lambda: _report_beside(config_file, started, wait))
         return
     _detach(lock, order, paths.controller_log)
     _report(config_file, started, wait)
 
 
 def _report(config_file: Path, started: float, wait: float) -> None:
-    """Say that it is done, and with `wait` see that the chain answers."""
+    """Say that it is done, and with `wait` see that packets pass; "up" is what they do."""
     config = load_document(config_file).plugins.privacy_router
-    what = "the machine is as declared" if config is None else "the node is up"
-    say(f"[green]✓[/] {what} ({time.monotonic() - started:.1f} s)")
+    say(f"[green]✓[/] the machine is as declared ({time.monotonic() - started:.1f} s)")
     if config is not None and wait:
-        _await_chain(config, wait)
+        from privacy_router.cli.awaiting import await_traffic
+
+        await_traffic(config, NodePaths.from_environment(), wait)
+
+
+def _report_beside(config_file: Path, started: float, wait: float) -> None:
+    """The same, in the process that keeps the node, which has more to do than to wait."""
+
+    def work() -> None:
+        try:
+            _report(config_file, started, wait)
+        except PrivacyRouterError as error:
+            say(f"[yellow]{escape(error.message)}[/]\n[bold]remedy:[/] {escape(error.remedy)}")
+
+    threading.Thread(target=work, name="awaiting traffic", daemon=True).start()
 
 
 def _detach(lock: NodeLock, order: Order, log_file: Path) -> None:
@@ -152,41 +158,6 @@ def _redirect(log_file: Path) -> None:
     os.close(null)
 
 
-def _await_chain(config: PrivacyRouterConfig, patience_s: float) -> None:
-    from privacy_router.node import machine as machines
-    from privacy_router.node.probe import chain_answers
-
-    machine = machines.inspect(config, NodePaths.from_environment())
-    deadline = time.monotonic() + patience_s
-    while not chain_answers(config, machine.wireguard):
-        if time.monotonic() > deadline:
-            raise _no_answer(config, machine)
-        time.sleep(0.02)
-    say("[green]✓[/] the chain answers")
-
-
-_WHERE_TO_LOOK: Final = {
-    "warp": "see that this network lets UDP to WARP's endpoint out; it is the last column of"
-    f" `ip netns exec {WARP_NAMESPACE} wg show {WARP_TUNNEL} endpoints`",
-    "xray": "the XRay server on the VPS runs with what `privacy-router vps export` prints",
-}
-
-
-def _no_answer(config: PrivacyRouterConfig, machine: Machine) -> RemoteServiceError:
-    """What to say of a chain that does not answer: which hop it is, as far as that is known."""
-    from privacy_router.node.health_reading import fault_in, read_health
-    from privacy_router.node.lock import controller_pid
-
-    told = read_health(config, machine, controller_pid(machine.paths), may_ask=True)
-    hop, reason = fault_in(told) or ("", "the far end of the chain does not answer")
-    return RemoteServiceError(
-        (f"{hop}: " if hop else "") + f"{reason}; the node stays up and closed: nothing leaves it"
-        " until the chain works",
-        remedy=_WHERE_TO_LOOK.get(hop, "privacy-router status shows which hop it is"),
-        retryable=True,
-    )
-
-
 def down(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """Take the node down and leave the machine as it was found. Keys and clients are kept.
 
@@ -241,36 +212,18 @@ def status(
 
     Exit code 8 when the node is not entirely up, or nothing proves that it is.
     """
-    from privacy_router.cli.status_view import show
+    from privacy_router.cli import status_look
+    from privacy_router.cli.subject import subject_of
     from privacy_router.node.machine import require_root
-    from privacy_router.node.status import read_status
 
     require_root()
-
-    def read() -> NodeStatus:
-        return _with_note(read_status(config_in_force(config_file), probe=probe), config_file)
-
+    subject = subject_of(config_file)
     if watch:
-        _watch(lambda: show(read()))
-    found = read()
-    if as_json:
+        status_look.watch(lambda: subject_of(config_file), probe=probe)
+    elif as_json:
+        found = status_look.look(subject, probe=probe)
         print_json(found.as_dict())
     else:
-        show(found)
+        found = status_look.look_and_show(subject, probe=probe)
     if not found.ok:
         raise SystemExit(ExitCode.CHECK_FAILED)
-
-
-def _with_note(found: NodeStatus, config_file: Path) -> NodeStatus:
-    """The same, which says also that the file differs when the controller has not looked at it."""
-    if found.controller_pid is None or found.file is not None or not has_other_text(config_file):
-        return found
-    note = FileNote(str(config_file), FileState.CHANGED, time.time())
-    return replace(found, file=note)
-
-
-def _watch(draw: Callable[[], None]) -> None:
-    while True:
-        out.clear()
-        draw()
-        time.sleep(1)

@@ -13,6 +13,8 @@ from privacy_router.node.file_note import FileState
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.console import RenderableType
+
     from privacy_router.node.file_note import FileNote
     from privacy_router.node.status import ClientStatus, HopStatus, NodeStatus
 
@@ -23,8 +25,51 @@ _UNITS = ("kB", "MB", "GB", "TB")
 
 def show(status: NodeStatus) -> None:
     """Print the status."""
-    colour = _COLOURS[status.state]
-    line = Text.assemble(("●", colour), f" node {status.state}")
+    for part in parts(status):
+        out.print(part)
+
+
+def parts(status: NodeStatus, *, asking: bool = False) -> Iterator[RenderableType]:
+    """What a status says, from top to bottom; `asking`: whether packets pass is being asked."""
+    line = _headline(status)
+    if asking:
+        line.append(", asking whether packets pass …", style="dim")
+    yield line
+    if status.state == "down":
+        for text, style in _why_down(status):
+            yield Text(f"  {text}", style=style)
+        return
+    yield Text(f"  {_settings(status)}", style="dim")
+    yield _hops(status)
+    if status.clients:
+        yield _clients(status.clients)
+    if status.probed:
+        yield _sites(status)
+    for text, style in _remarks(status):
+        yield Text(f"  {text}", style=style)
+
+
+def outcome(before: NodeStatus, now: NodeStatus) -> Iterator[RenderableType]:
+    """What asking has found, for a reader who has read what was known before."""
+    yield _headline(now)
+    known = {hop.name: hop for hop in before.hops}
+    for hop in now.hops:
+        old = known.get(hop.name)
+        if old is None or (old.state, old.detail) != (hop.state, hop.detail):
+            text, style = _remark(hop)
+            yield Text(f"  {text}", style=style)
+    took = [f"{hop.name} {hop.rtt_ms:.0f} ms" for hop in now.hops if hop.rtt_ms is not None]
+    if took:
+        yield f"round trips: {', '.join(took)}"
+    if now.probed:
+        yield _sites(now)
+    for reason in now.trouble:
+        if reason not in before.trouble:
+            yield Text(f"  {reason}", style="red")
+
+
+def _headline(status: NodeStatus) -> Text:
+    line = Text.assemble(("●", _COLOURS[status.state]), f" node {status.state}")
     if status.controller_pid is not None:
         line.append(f", controller process {status.controller_pid}", style="dim")
     elif status.state != "down":
@@ -32,18 +77,30 @@ def show(status: NodeStatus) -> None:
             ", no controller keeps watch and repairs (privacy-router up)",
             style="red",
         )
-    out.print(line)
-    if status.state == "down":
-        for text, style in _why_down(status):
-            out.print(Text(f"  {text}", style=style))
-        return
-    out.print(_hops(status.hops))
-    if status.clients:
-        out.print(_clients(status.clients))
-    if status.probed:
-        out.print(f"sites see {status.exit_ip or 'nothing: no request came back'}")
-    for text, style in _remarks(status):
-        out.print(Text(f"  {text}", style=style))
+    return line
+
+
+def _settings(status: NodeStatus) -> str:
+    level = f"obfuscation level {status.obfuscation_level}"
+    return f"{level}, as {status.document} says" if status.document else level
+
+
+def _sites(status: NodeStatus) -> str:
+    seen = [address for address in (status.exit_ipv4, status.exit_ipv6) if address]
+    if not seen:
+        return "sites see nothing: no answer comes back through the chain"
+    words = f"sites see {' and '.join(seen)}"
+    if len(seen) == 1:
+        words += f", and no request by IPv{6 if status.exit_ipv4 else 4} came back"
+    return f"{words}; Cloudflare: warp={status.warp_trace}" if status.warp_trace else words
+
+
+def _remark(hop: HopStatus) -> tuple[str, str]:
+    """A hop's state in words, and what was seen of it."""
+    seen = hop.health.get("evidence", "")
+    words = f"{hop.name} is {hop.state}" + (f": {hop.detail}" if hop.detail else "")
+    style = "dim" if hop.state in ("up", "quiet") else _COLOURS[hop.state]
+    return f"{words} ({seen})" if seen else words, style
 
 
 def _why_down(status: NodeStatus) -> Iterator[tuple[str, str]]:
@@ -67,8 +124,8 @@ def _remarks(status: NodeStatus) -> Iterator[tuple[str, str]]:
     if status.listen_port is not None:
         yield f"clients come in by UDP port {status.listen_port}", "dim"
     for hop in status.hops:
-        if hop.health.get("evidence"):
-            yield f"{hop.name}: {hop.health['evidence']}", "dim"
+        if hop.detail or hop.health.get("evidence"):
+            yield _remark(hop)
     for reason in status.trouble:
         yield reason, "red"
     for remark in status.firewalls:
@@ -88,20 +145,20 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _hops(hops: list[HopStatus]) -> Table:
-    table = _table("HOP", "STATE", "PORT", "IN", "OUT", "HANDSHAKE", "RTT")
-    for hop in hops:
-        state = Text(hop.state, style=_COLOURS[hop.state])
-        if hop.detail:
-            state.append(f" ({hop.detail})")
+def _hops(status: NodeStatus) -> Table:
+    asked = ["RTT"] if status.probed else []
+    table = _table("HOP", "STATE", "IN", "OUT", "IN/S", "OUT/S", "HANDSHAKE", *asked)
+    for hop in status.hops:
+        rtt = "–" if hop.rtt_ms is None else f"{hop.rtt_ms:.0f} ms"
         table.add_row(
             hop.name,
-            state,
-            hop.port,
+            Text(hop.state, style=_COLOURS[hop.state]),
             in_bytes(hop.rx_bytes),
             in_bytes(hop.tx_bytes),
+            in_bytes(hop.rx_rate),
+            in_bytes(hop.tx_rate),
             "–" if hop.name == "xray" else age(hop.handshake_age_s),
-            "–" if hop.rtt_ms is None else f"{hop.rtt_ms:.0f} ms",
+            *([rtt] if asked else []),
         )
     return table
 

@@ -14,6 +14,7 @@ from privacy_router.host.rtnetlink import ask, decode_attributes, open_socket
 from privacy_router.json_input import JsonError, read_json_untrusted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 Ruleset = list[dict[str, Any]]
@@ -28,6 +29,9 @@ NETLINK_NETFILTER: Final = 12
 _GET_TABLE: Final = (10 << 8) | 1
 _HEADER_BYTES: Final = 4  # struct nfgenmsg, which begins with the family
 _NAME, _FLAGS = 1, 2  # NFTA_TABLE_…
+# A set that a meter made, and the statement that adds to it, as libnftables 1.1 lists them.
+_COUNTING: Final = frozenset({"family", "table", "name", "type", "size", "flags"})
+_ADDS: Final = frozenset({"op", "elem", "set", "stmt"})
 _FAMILIES: Final = {1: OUR_FAMILY, 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 
 
@@ -136,7 +140,8 @@ def read(namespace: Path | None, table: str) -> Ruleset:
         return _objects(_run(f"list table inet {table}"))
 
     found = run_in(namespace, listing)
-    return [_plain(_as_given(entry)) for entry in found if not _is_table_itself(entry)]
+    entries = with_meters([_plain(entry) for entry in found if not _is_table_itself(entry)])
+    return [_as_given(entry) for entry in entries]
 
 
 def _as_given(entry: dict[str, Any]) -> dict[str, Any]:
@@ -157,6 +162,44 @@ def read_any(table: Table) -> Ruleset:
     """
     identity = {"family": table.family, "name": table.name}
     return _objects(_run(json.dumps({"nftables": [{"list": {"table": identity}}]})))
+
+
+def with_meters(objects: Ruleset) -> Ruleset:
+    """Meters in the form that `apply` takes, which all versions of libnftables read.
+
+    From 1.1 on (Debian 13) a listing has each as a set of its own, with the senders of now, and a
+    statement that adds to it. Only what is of that form is changed: of a set that has anything else
+    to it nothing is left out.
+    """
+    sets = {item["set"].get("name"): item["set"] for item in objects if "set" in item}
+    counting = {name: one for name, one in sets.items() if _counts(one)}
+    added: set[str] = set()
+
+    def meter(expression: Any) -> Any:
+        adds = expression.get("set") if isinstance(expression, dict) else None
+        if not isinstance(adds, dict) or adds.keys() != _ADDS or adds["op"] != "add":
+            return expression
+        name, statements = str(adds["set"]).removeprefix("@"), adds["stmt"]
+        if name not in counting or not isinstance(statements, list) or len(statements) != 1:
+            return expression
+        added.add(name)
+        size = counting[name]["size"]
+        return {"meter": {"name": name, "size": size, "key": adds["elem"], "stmt": statements[0]}}
+
+    found = [_rewritten(item, meter) for item in objects]
+    return [item for item in found if item.get("set", {}).get("name") not in added]
+
+
+def _counts(one: dict[str, Any]) -> bool:
+    """Whether a set is as a meter makes it, whatever is in it at the moment."""
+    return one.keys() - {"elem"} == _COUNTING and one["flags"] == ["dynamic"]
+
+
+def _rewritten(item: dict[str, Any], rewrite: Callable[[Any], Any]) -> dict[str, Any]:
+    if "rule" not in item:
+        return item
+    rule = item["rule"]
+    return {"rule": {**rule, "expr": [rewrite(one) for one in rule.get("expr", [])]}}
 
 
 def _is_table_itself(entry: dict[str, Any]) -> bool:

@@ -77,7 +77,8 @@ def _ended() -> ApplyError:
 
 @dataclass
 class Controller:
-    """Keeps one node; `reload` gives the desired state anew when keys or clients have changed.
+    """Keeps one node; `reload` gives the desired state anew when clients have changed,
+    `endpoint_again` when another address was chosen for WARP's endpoint.
 
     `on_pass` is told what each pass of keeping it so has changed, `trouble` says why the last one
     failed, and `flows` is there while it runs. A look that fails, by any exception, is a failed
@@ -87,6 +88,7 @@ class Controller:
     desired: DesiredState
     machine: Machine
     reload: Callable[[], DesiredState]
+    endpoint_again: Callable[[], DesiredState] | None = None
     on_pass: Callable[[list[Change]], None] | None = None
     trouble: str = ""
     flows: FlowEngine | None = None
@@ -105,7 +107,7 @@ class Controller:
     def __post_init__(self) -> None:
         """What a watch that ended did not see is looked for by a pass."""
         self._supervisor = Supervisor(self._hear)
-        self._endpoint = EndpointWatch(lambda: self.desired, self.machine, self._adopt)
+        self._endpoint = EndpointWatch(lambda: self.desired, self.machine, self._adopt_endpoint)
         self.health = HealthWatch(
             self.machine, lambda: self.desired.pipeline.config, self.complaints
         )
@@ -222,15 +224,16 @@ class Controller:
         for one in _waiting(asked):
             one.set_exception(_ended())
 
-    async def _adopt(self) -> None:
-        """Make the node what the state directory says now. Raises what a pass fails with."""
-        await self._reload()
+    async def _adopt_endpoint(self) -> None:
+        """Have WARP's tunnel lead where the state directory says now. Raises what a pass fails
+        with."""
+        await self._take(self.endpoint_again or self.reload)
         await self.repair()
 
-    async def _reload(self) -> None:
+    async def _take(self, read: Callable[[], DesiredState]) -> None:
         before = self.desired
         try:
-            desired = await in_thread(self.reload)
+            desired = await in_thread(read)
             if self.desired is before:  # else another was given meanwhile
                 self.replace(desired)
         except Exception as error:
@@ -239,7 +242,7 @@ class Controller:
     async def _keep(self, engine: FlowEngine, network: NetworkWatch) -> None:
         loop = asyncio.get_running_loop()
         delay_s = _RETRY_FIRST_S
-        await self._reload()  # clients may have come since `desired` was worked out
+        await self._take(self.reload)  # clients may have come since `desired` was worked out
         while not self._stopping:
             self._wake.clear()
             try:

@@ -61,6 +61,9 @@ class Point(StrEnum):
     EXIT = "the exit's port"
 
 
+_PORTS: Final = {"gateway": Point.GATEWAY, "warp": Point.WARP, "xray": Point.XRAY}
+
+
 @dataclass(frozen=True)
 class Tap:
     """A device's counters, as its namespace sees them."""
@@ -107,12 +110,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Health:
-    """A hop's state, why, since when (monotonic), and what was seen."""
+    """A hop's state, why, since when (monotonic), and what was seen; bytes a second that its bridge
+    port took in and gave out of late."""
 
     state: State
     reason: str
     since_s: float
     evidence: str
+    rx_rate: float = 0.0
+    tx_rate: float = 0.0
 
 
 @dataclass
@@ -272,7 +278,9 @@ class Evidence:
         known = self._told.get(hop)
         if known is None or known[0] != state:
             known = self._told[hop] = (state, now_s)
-        return Health(state, reason, known[1], self._seen(hop, now_s))
+        counted = self._counted(_WINDOW_S)
+        rates = (0.0, 0.0) if counted is None else counted.rates(hop)
+        return Health(state, reason, known[1], self._seen(hop, now_s), *rates)
 
     def _state(self, hop: str, fault: tuple[str, str] | None, now_s: float) -> tuple[State, str]:
         if fault is not None and fault[0] == hop:
@@ -390,6 +398,11 @@ class _Counted:
             if sent >= _SEVERAL:
                 return ("warp", "the bridge hands nothing on to it")
         return None
+
+    def rates(self, hop: str) -> tuple[float, float]:
+        """Bytes a second that the hop's bridge port took in and gave out, as the hop sees them."""
+        tap = self.tap(_PORTS[hop])
+        return (tap.rx_bytes / self.seconds, tap.tx_bytes / self.seconds)
 
     def through(self, hop: str) -> tuple[int, int]:
         """Packets that the hop took from the side of the clients, and that came back to it."""

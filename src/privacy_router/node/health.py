@@ -307,12 +307,14 @@ class HealthWatch:
 
 
 def as_row(health: Health, now_s: float) -> dict[str, Any]:
-    """For scripts; `since` in seconds since 1970."""
+    """For scripts; `since` in seconds since 1970, rates in bytes a second."""
     return {
         "state": str(health.state),
         "reason": health.reason,
         "since": round(time.time() - (now_s - health.since_s), 1),
         "evidence": health.evidence,
+        "rx_rate": round(health.rx_rate),
+        "tx_rate": round(health.tx_rate),
     }
 
 
@@ -351,6 +353,8 @@ def told_untrusted(data: bytes, pid: int, now_s: float) -> Told | None:
                 "reason": str(row["reason"]),
                 "since": float(row["since"]),
                 "evidence": str(row["evidence"]),
+                "rx_rate": float(row.get("rx_rate", 0)),
+                "tx_rate": float(row.get("tx_rate", 0)),
             }
             for hop, row in found["hops"].items()
         }

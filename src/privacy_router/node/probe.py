@@ -5,36 +5,48 @@ Every question leaves from inside a hop namespace: it takes the clients' own way
 
 from __future__ import annotations
 
+import http.client
+import socket
+import ssl
 import time
 from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 import dns.exception
 import dns.message
 import dns.query
 import dns.rdatatype
-import httpx
 
 from privacy_router.errors import RemoteServiceError
 from privacy_router.host import namespaces
-from privacy_router.host.netlink import Netlink
+from privacy_router.host.netlink_library import NetlinkError
+from privacy_router.node.question import stream_through_xray, tunnel_address
 from privacy_router.plan import chain as chains
-from privacy_router.plan.chain import WARP_TUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from urllib.parse import SplitResult
 
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.host.wireguard import WireGuardBackend
     from privacy_router.plan.chain import Station
 
-_TIMEOUT_S = 3.0
-_QUICK_TIMEOUT_S = 1.0
-_DNS_TIMEOUT_S = 2.0
-_DNS_PORT = 53
+    Address = IPv4Address | IPv6Address
+    Connect = Callable[[Address, int], socket.socket]
+    Resolve = Callable[[dns.message.Message], dns.message.Message]
+
+Family = Literal[4, 6]
+_TIMEOUT_S: Final = 3.0
+_DNS_TIMEOUT_S: Final = 2.0
+_DNS_PORT: Final = 53
+_PORTS: Final = {"https": 443, "http": 80}
+_ANSWER_LIMIT_BYTES: Final = 4096
+_FAILURES: Final = (
+    *(OSError, NetlinkError, ValueError),
+    *(http.client.HTTPException, dns.exception.DNSException),
+)
 
 
 @dataclass(frozen=True)
@@ -46,103 +58,111 @@ class Trace:
     rtt_ms: float
 
 
-def chain_answers(config: PrivacyRouterConfig, wireguard: WireGuardBackend) -> bool:
-    """Whether a request through the whole chain comes back, at once or within a second."""
-    station = chains.build(config).warp
-    if station is not None:
-        device = wireguard.read(WARP_TUNNEL, namespaces.path_of(f"{station.namespace}"))
-        if device is None or not any(peer.last_handshake for peer in device.peers):
-            return False  # whatever is sent now is lost, and its repetition comes late
-    try:
-        exit_trace(config, _QUICK_TIMEOUT_S)
-    except RemoteServiceError:
-        return False
-    return True
+def exit_trace(config: PrivacyRouterConfig, family: Family) -> Trace:
+    """The trace page as a client would see it that asks by IPv4 or IPv6. Raises
+    RemoteServiceError."""
+    station = chains.build(config).xray
+    if station is None:
+        return warp_trace(config, family)
+
+    def connect(address: Address, port: int) -> socket.socket:
+        return stream_through_xray(config, station, address, port, _TIMEOUT_S)
+
+    def resolve(question: dns.message.Message) -> dns.message.Message:
+        with connect(config.xray.dns[0], _DNS_PORT) as stream:
+            stream.setblocking(False)  # dnspython waits by itself
+            return dns.query.tcp(question, "", timeout=_DNS_TIMEOUT_S, sock=stream)
+
+    return _traced(config, station, family, resolve, connect)
 
 
-def exit_trace(config: PrivacyRouterConfig, timeout_s: float = _TIMEOUT_S) -> Trace:
-    """The trace page as a client would see it. Raises RemoteServiceError."""
-    chain = chains.build(config)
-    if chain.xray is not None:
-        return _through_xray(config, chain.xray, timeout_s)
-    return warp_trace(config, timeout_s)
-
-
-def warp_trace(config: PrivacyRouterConfig, timeout_s: float = _TIMEOUT_S) -> Trace:
+def warp_trace(config: PrivacyRouterConfig, family: Family = 4) -> Trace:
     """The trace page as seen from the WARP hop. Raises RemoteServiceError."""
     station = chains.build(config).warp
     if station is None:
         raise RemoteServiceError("there is no WARP hop in this chain")
     path = namespaces.path_of(f"{station.namespace}")
+
+    def connect(address: Address, port: int) -> socket.socket:
+        own = tunnel_address(path, address.version)
+        return socket.create_connection((str(address), port), _TIMEOUT_S, (own, 0))
+
+    def resolve(question: dns.message.Message) -> dns.message.Message:
+        server = config.xray.dns[0]
+        own = tunnel_address(path, server.version)
+        return dns.query.udp(question, str(server), _DNS_TIMEOUT_S, _DNS_PORT, own)
+
+    return _traced(config, station, family, resolve, connect)
+
+
+def _traced(
+    config: PrivacyRouterConfig,
+    station: Station,
+    family: Family,
+    resolve: Resolve,
+    connect: Connect,
+) -> Trace:
+    """Ask the trace page from within a hop's namespace. The node's own resolver learns nothing."""
     url = urlsplit(config.warp.trace_url)
-    host = url.hostname or ""
+    path: Path = namespaces.path_of(f"{station.namespace}")
 
     def work() -> Trace:
-        own = _tunnel_address(path)
-        address = _resolve(host, str(config.xray.dns[0]), own)
-        literal = f"[{address}]" if ":" in address else address
-        target = url._replace(netloc=literal + (f":{url.port}" if url.port else "")).geturl()
-        transport = httpx.HTTPTransport(local_address=own, trust_env=True)
-        with httpx.Client(transport=transport, timeout=timeout_s) as client:
-            return _ask(client, target, {"Host": host}, {"sni_hostname": host})
+        address = _address(url.hostname or "", family, resolve)
+        started_s = time.monotonic()
+        with connect(address, url.port or _PORTS[url.scheme]) as stream:
+            text = _page(stream, url)
+        return trace_untrusted(text, (time.monotonic() - started_s) * 1000)
 
-    return _guarded(lambda: namespaces.run_in(path, work))
-
-
-def _through_xray(config: PrivacyRouterConfig, station: Station, timeout_s: float) -> Trace:
-    path = namespaces.path_of(f"{station.namespace}")
-    proxy = f"socks5://{station.v4.ip}:{config.xray.socks_port}"
-
-    def work() -> Trace:
-        with httpx.Client(proxy=proxy, timeout=timeout_s, trust_env=True) as client:
-            return _ask(client, config.warp.trace_url, {}, {})
-
-    return _guarded(lambda: namespaces.run_in(path, work))
-
-
-def _guarded(work: Callable[[], Trace]) -> Trace:
     try:
-        return work()
-    except (httpx.HTTPError, dns.exception.DNSException, OSError, ValueError) as error:
+        return namespaces.run_in(path, work)
+    except _FAILURES as error:
         raise RemoteServiceError(
             f"the trace page did not answer ({type(error).__name__})", retryable=True
         ) from error
 
 
-def _ask(
-    client: httpx.Client, url: str, headers: dict[str, str], extensions: dict[str, str]
-) -> Trace:
-    started = time.monotonic()
-    answer = client.get(url, headers=headers, extensions=extensions)
-    answer.raise_for_status()
-    rtt_ms = (time.monotonic() - started) * 1000
-    fields = dict(line.split("=", 1) for line in answer.text.splitlines() if "=" in line)
+def _address(host: str, family: Family, resolve: Resolve) -> Address:
+    """The host's address of that family. Raises ValueError where it has none, and what asking for
+    it does."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return _looked_up(host, family, resolve)
+    if address.version != family:
+        raise ValueError(f"{host} is no IPv{family} address")
+    return address
+
+
+def _looked_up(host: str, family: Family, resolve: Resolve) -> Address:
+    kind = dns.rdatatype.A if family == 4 else dns.rdatatype.AAAA
+    answer = resolve(dns.message.make_query(host, kind))
+    for record in answer.answer:
+        if record.rdtype == kind:
+            return ip_address(str(next(iter(record))))
+    raise ValueError(f"{host} has no IPv{family} address")
+
+
+def _page(stream: socket.socket, url: SplitResult) -> str:
+    """The page at that URL; `stream` leads to its server."""
+    host = url.hostname or ""
+    if url.scheme == "https":
+        stream = ssl.create_default_context().wrap_socket(stream, server_hostname=host)
+    with stream:
+        client = http.client.HTTPConnection(host, url.port, timeout=_TIMEOUT_S)
+        client.sock = stream
+        client.request("GET", url.path or "/", headers={"Connection": "close"})
+        answer = client.getresponse()
+        if answer.status != http.client.OK:
+            raise ValueError(f"status {answer.status}")
+        return answer.read(_ANSWER_LIMIT_BYTES).decode("utf-8", "replace")
+
+
+def trace_untrusted(text: str, rtt_ms: float) -> Trace:
+    """What a trace page says: a key and a value each line. Raises ValueError."""
+    fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    warp = fields.get("warp", "off")
     return Trace(
         address=str(ip_address(fields.get("ip", ""))),
-        warp=fields.get("warp", "off"),
+        warp=warp if warp in ("on", "plus") else "off",
         rtt_ms=round(rtt_ms, 1),
     )
-
-
-def _tunnel_address(namespace: Path) -> str:
-    """The WARP tunnel's own IPv4 address; packets from it are routed into the tunnel."""
-    with Netlink(namespace) as netlink:
-        addresses = netlink.addresses(WARP_TUNNEL)
-    found = [str(address.ip) for address in addresses if address.version == 4]
-    if not found:
-        raise ValueError("the WARP tunnel has no IPv4 address")
-    return found[0]
-
-
-def _resolve(host: str, server: str, own: str) -> str:
-    """The host's IPv4 address, asked through the tunnel: the node's own resolver learns nothing."""
-    try:
-        return str(ip_address(host))
-    except ValueError:
-        pass
-    question = dns.message.make_query(host, "A")
-    answer = dns.query.udp(question, server, timeout=_DNS_TIMEOUT_S, port=_DNS_PORT, source=own)
-    for record in answer.answer:
-        if record.rdtype == dns.rdatatype.A:
-            return str(next(iter(record)))
-    raise ValueError(f"{host} has no IPv4 address")

@@ -43,6 +43,7 @@ _DNS_PORT: Final = 53
 _SOCKS_HELLO: Final = b"\x05\x01\x00"
 _SOCKS_AGREED: Final = b"\x05\x00"
 _SOCKS_CONNECT: Final = b"\x05\x01\x00"
+_SOCKS_SUCCEEDED: Final = 0
 _SOCKS_BOUND_BYTES: Final = {1: 6, 4: 18}
 _ANSWER_LIMIT_BYTES: Final = 4096
 _FAILURES = (OSError, NetlinkError)
@@ -117,16 +118,47 @@ def _through_xray(config: PrivacyRouterConfig, station: Station) -> None:
     path = namespaces.path_of(f"{station.namespace}")
 
     def work() -> None:
-        own = (str(station.v4.ip), config.xray.socks_port)
-        try:
-            stream = socket.create_connection(own, _LOCAL_PATIENCE_S)
-        except OSError as error:
-            raise _NoAnswerError(_NO_XRAY) from error
-        with stream:
-            _greet(stream)
+        with _to_xray(config, station) as stream:
             _ask_stream(stream, resolver, question)
 
     _in(path, work, _NO_XRAY)
+
+
+def stream_through_xray(
+    config: PrivacyRouterConfig,
+    station: Station,
+    address: IPv4Address | IPv6Address,
+    port: int,
+    timeout_s: float,
+) -> socket.socket:
+    """A TCP connection to the outside by XRay, as a client's would go; to be called in the hop's
+    namespace. Raises OSError."""
+    try:
+        stream = _to_xray(config, station)
+    except _NoAnswerError as error:
+        raise ConnectionRefusedError(error.message) from error
+    try:
+        stream.settimeout(timeout_s)
+        _connect(stream, address, port)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def _to_xray(config: PrivacyRouterConfig, station: Station) -> socket.socket:
+    """A connection to XRay's SOCKS port, which has agreed to take a request."""
+    own = (str(station.v4.ip), config.xray.socks_port)
+    try:
+        stream = socket.create_connection(own, _LOCAL_PATIENCE_S)
+    except OSError as error:
+        raise _NoAnswerError(_NO_XRAY) from error
+    try:
+        _greet(stream)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
 
 
 def _greet(stream: socket.socket) -> None:
@@ -139,19 +171,24 @@ def _greet(stream: socket.socket) -> None:
         raise _NoAnswerError(_NO_XRAY)
 
 
+def _connect(stream: socket.socket, address: IPv4Address | IPv6Address, port: int) -> None:
+    """RFC 1928, sections 4 and 6. Raises OSError."""
+    kind = b"\x01" if address.version == 4 else b"\x04"
+    stream.sendall(_SOCKS_CONNECT + kind + address.packed + port.to_bytes(2, "big"))
+    head = _exactly(stream, 4)
+    if head[1] != _SOCKS_SUCCEEDED:
+        raise ConnectionRefusedError("XRay does not connect there")
+    _exactly(stream, _SOCKS_BOUND_BYTES.get(head[3], 0))
+
+
 def _ask_stream(
     stream: socket.socket, resolver: IPv4Address | IPv6Address, question: bytes
 ) -> None:
     """RFC 1928, then RFC 7766; the whole within the patience."""
     deadline_s = time.monotonic() + PATIENCE_S
     stream.settimeout(PATIENCE_S)
-    kind = b"\x01" if resolver.version == 4 else b"\x04"
     try:
-        stream.sendall(
-            _SOCKS_CONNECT + kind + resolver.packed + _DNS_PORT.to_bytes(2, "big"),
-        )
-        head = _exactly(stream, 4)
-        _exactly(stream, _SOCKS_BOUND_BYTES.get(head[3], 0))
+        _connect(stream, resolver, _DNS_PORT)
         stream.settimeout(max(deadline_s - time.monotonic(), 0.1))
         stream.sendall(len(question).to_bytes(2, "big") + question)
         size = int.from_bytes(_exactly(stream, 2), "big")

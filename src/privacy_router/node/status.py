@@ -7,10 +7,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from privacy_router.errors import RemoteServiceError
 from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.ping import echo_rtt_ms
 from privacy_router.host.uapi import UapiError, format_endpoint
 from privacy_router.node import clients, host_firewall, ownership
 from privacy_router.node import machine as machines
@@ -18,14 +16,16 @@ from privacy_router.node.controller import make_engine
 from privacy_router.node.converge import observe_all
 from privacy_router.node.evidence import State
 from privacy_router.node.file_note import FileNote, read_note
+from privacy_router.node.health import read_told
 from privacy_router.node.health_reading import NOT_UP, read_health
 from privacy_router.node.inspection import read_flows
 from privacy_router.node.lock import controller_pid
+from privacy_router.node.outside import NOT_ASKED, UNANSWERED, ask_outside
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.supervision import words
 from privacy_router.plan import chain as chains
-from privacy_router.plan.chain import GATEWAY_NAMESPACE, GATEWAY_TUNNEL, WARP_TUNNEL
+from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.plan.compile import XRAY_PROCESS, plan_node
 from privacy_router.plan.state import Kind
 
@@ -37,12 +37,11 @@ if TYPE_CHECKING:
     from privacy_router.host.uapi import DeviceStatus
     from privacy_router.node.health import Told
     from privacy_router.node.machine import Machine
-    from privacy_router.node.probe import Trace
+    from privacy_router.node.outside import Outside
     from privacy_router.plan.chain import Chain, Station
+    from privacy_router.plan.keys import PlanningKeys
     from privacy_router.plan.state import Change
 
-_HANDSHAKE_FRESH_S = 180.0
-_PING_TIMEOUT_S = 1.0
 _UNKNOWN = {"state": str(State.QUIET), "reason": "", "since": 0.0, "evidence": ""}
 T = TypeVar("T")
 _PROCESS_OF = {"gateway": GATEWAY_TUNNEL, "warp": WARP_TUNNEL, "xray": XRAY_PROCESS}
@@ -50,7 +49,8 @@ _PROCESS_OF = {"gateway": GATEWAY_TUNNEL, "warp": WARP_TUNNEL, "xray": XRAY_PROC
 
 @dataclass(frozen=True)
 class HopStatus:
-    """One hop. Bytes are those of its bridge port, as the hop sees them.
+    """One hop. Bytes are those of its bridge port, as the hop sees them, and `rx_rate` and
+    `tx_rate` bytes a second within the last two seconds or so.
 
     `state` is `up` when it has proved within the last seconds that it passes packets, `quiet` when
     nothing says so nor the contrary, else `degraded` or `down`, with `detail` as the reason.
@@ -68,6 +68,20 @@ class HopStatus:
     rtt_ms: float | None
     flows: list[str]
     health: dict[str, Any] = field(default_factory=dict)
+    rx_rate: float = 0.0
+    tx_rate: float = 0.0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The document that the controller keeps: the file's name, "" where it has none, and that the
+    file by now is another, where the controller has not looked at it yet."""
+
+    document: str = ""
+    differing: FileNote | None = None
+
+
+NOT_TOLD = Kept()
 
 
 @dataclass(frozen=True)
@@ -90,7 +104,9 @@ class NodeStatus:
     that may be in the way, `listen_port` is the UDP port that clients dial.
 
     It is `ok` when all is as configured, a controller keeps it so, and packets have passed the
-    whole chain within the last seconds; `quiet` when only the last is not known.
+    whole chain within the last seconds; `quiet` when only the last is not known. `exit_ipv4` and
+    `exit_ipv6` are the addresses that sites see, `exit_ip` the first of them, and `document` the
+    file that the controller keeps, where it has a name.
     """
 
     ok: bool
@@ -108,17 +124,38 @@ class NodeStatus:
     firewalls: list[str] = field(default_factory=list)
     listen_port: int | None = None
     file: FileNote | None = None
+    exit_ipv4: str | None = None
+    exit_ipv6: str | None = None
+    obfuscation_level: int = 0
+    document: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For scripts."""
         return asdict(self)
 
 
-def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
-    """Read everything now; with `probe`, ask the outside as well.
+@dataclass(frozen=True)
+class Local:
+    """What the machine says by itself, read at one moment; `trouble` is what could not be read."""
 
-    What cannot be read is in `trouble`, and the node is `degraded`. Raises PrivilegeError,
-    MissingPrerequisiteError, StorageError.
+    config: PrivacyRouterConfig
+    machine: Machine
+    chain: Chain
+    keys: PlanningKeys
+    changes: list[Change]
+    left_out: dict[str, str]
+    processes: dict[str, int]
+    is_there: bool
+    controller_pid: int | None
+    devices: dict[str, DeviceStatus]
+    flows: list[dict[str, Any]]
+    trouble: tuple[str, ...]
+
+
+def read_local(config: PrivacyRouterConfig) -> Local:
+    """Read the machine, and ask nothing through the chain.
+
+    Raises PrivilegeError, MissingPrerequisiteError, StorageError.
     """
     paths = NodePaths.from_environment()
     machine = machines.inspect(config, paths)
@@ -128,43 +165,87 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
     trouble: list[str] = []
     looked = _or_trouble(lambda: asyncio.run(_changes(desired, machine)), "the node", trouble)
     found, left_out = looked or ([], {})
-    changes = [change for change in found if not desired.unknown(change.key)]
-    unknown = sorted(set(keys.stand_ins.values()))
     running = {process.name: process.pid for process in processes.running(machine.owner)}
-    up = ownership.is_there(machine)
-    pid = controller_pid(paths)
-    devices = _or_trouble(lambda: _devices(machine, chain), "the tunnels", trouble) or {}
-    told = read_health(config, machine, pid, may_ask=probe) if up else NOT_UP
-    trouble += told.troubles
-    probes = _Probes(config, chain, devices, asked=probe and up, proven=told.proven)
-    rows = _or_trouble(lambda: asyncio.run(read_flows(config)), "the flows", trouble) if up else []
-    hops = _or_trouble(
-        lambda: [
-            _hop(station, changes, probes, devices, rows or [], told.hops)
-            for station in chain.stations
-            if station.hop != "exit"
-        ],
-        "the hops",
-        trouble,
+    is_there = ownership.is_there(machine)
+    devices = _or_trouble(lambda: _devices(machine, chain), "the tunnels", trouble)
+    flows: list[dict[str, Any]] | None = None
+    if is_there:
+        flows = _or_trouble(lambda: asyncio.run(read_flows(config)), "the flows", trouble)
+    return Local(
+        config=config,
+        machine=machine,
+        chain=chain,
+        keys=keys,
+        changes=[change for change in found if not desired.unknown(change.key)],
+        left_out=left_out,
+        processes=running,
+        is_there=is_there,
+        controller_pid=controller_pid(paths),
+        devices=devices or {},
+        flows=flows or [],
+        trouble=tuple(trouble),
     )
-    whole = pid is not None and not (changes or unknown or trouble)
-    state = _state(hops or [], told, up=up, whole=whole)
+
+
+def told_of(local: Local) -> Told:
+    """What the controller found last, without asking the chain anything."""
+    told = read_told(local.machine.paths.health, local.controller_pid) if local.is_there else None
+    return told or NOT_UP
+
+
+def ask_chain(local: Local, *, may_ask: bool) -> Told:
+    """What the controller found, and with `may_ask`, where nothing proves the chain, what a
+    question through it finds: up to three seconds."""
+    if not local.is_there:
+        return NOT_UP
+    return read_health(local.config, local.machine, local.controller_pid, may_ask=may_ask)
+
+
+def ask_sites(local: Local, told: Told) -> Outside:
+    """Which addresses sites see; a chain that passes nothing is not asked in vain."""
+    if not local.is_there:
+        return NOT_ASKED
+    return ask_outside(local.config, local.devices.get("gateway")) if told.proven else UNANSWERED
+
+
+def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
+    """Read everything now; with `probe`, ask the outside as well.
+
+    What cannot be read is in `trouble`, and the node is `degraded`. Raises PrivilegeError,
+    MissingPrerequisiteError, StorageError.
+    """
+    local = read_local(config)
+    told = ask_chain(local, may_ask=probe)
+    return status_of(local, told, ask_sites(local, told) if probe else NOT_ASKED)
+
+
+def status_of(local: Local, told: Told, outside: Outside, kept: Kept = NOT_TOLD) -> NodeStatus:
+    """All of it put together."""
+    trouble = [*local.trouble, *told.troubles]
+    hops = _or_trouble(lambda: _hops(local, told, outside), "the hops", trouble) or []
+    unknown = sorted(set(local.keys.stand_ins.values()))
+    whole = local.controller_pid is not None and not (local.changes or unknown or trouble)
+    state = _state(hops, told, up=local.is_there, whole=whole)
     return NodeStatus(
         ok=state == "up",
         state=state,
-        controller_pid=pid,
-        probed=probes.asked,
-        hops=hops or [],
-        clients=_clients(keys.clients, devices.get("gateway")),
-        exit_ip=probes.exit.address if probes.exit else None,
-        warp_trace=probes.warp.warp if probes.warp else None,
-        processes=running,
-        pending=[*unknown, *_pending(changes)] if up else [],
-        left_out=left_out,
-        trouble=trouble if up else [],
-        listen_port=config.wireguard.listen_port if chain.gateway else None,
-        firewalls=host_firewall.remarks(config, chain) if up else [],
-        file=read_note(paths.file_note, pid),
+        controller_pid=local.controller_pid,
+        probed=outside.asked,
+        hops=hops,
+        clients=_clients(local.keys.clients, local.devices.get("gateway")),
+        exit_ip=outside.exit.address if outside.exit else None,
+        warp_trace=outside.warp.warp if outside.warp else None,
+        processes=local.processes,
+        pending=[*unknown, *_pending(local.changes)] if local.is_there else [],
+        left_out=local.left_out,
+        trouble=trouble if local.is_there else [],
+        exit_ipv4=outside.exit_v4.address if outside.exit_v4 else None,
+        exit_ipv6=outside.exit_v6.address if outside.exit_v6 else None,
+        obfuscation_level=local.config.openflow.obfuscation_level,
+        document=kept.document,
+        listen_port=local.config.wireguard.listen_port if local.chain.gateway else None,
+        firewalls=host_firewall.remarks(local.config, local.chain) if local.is_there else [],
+        file=read_note(local.machine.paths.file_note, local.controller_pid) or kept.differing,
     )
 
 
@@ -174,6 +255,14 @@ def read_clients(config: PrivacyRouterConfig) -> list[ClientStatus]:
     paths = NodePaths.from_environment()
     devices = _devices(machines.inspect(config, paths), chains.build(config))
     return _clients(clients.load(config, paths), devices.get("gateway"))
+
+
+def _hops(local: Local, told: Told, outside: Outside) -> list[HopStatus]:
+    return [
+        _hop(station, local.changes, outside, local.devices, local.flows, told.hops)
+        for station in local.chain.stations
+        if station.hop != "exit"
+    ]
 
 
 def _state(hops: list[HopStatus], told: Told, *, up: bool, whole: bool) -> str:
@@ -208,9 +297,8 @@ def glance(
     """
     chain = chains.build(config)
     devices = _devices(machine, chain)
-    probes = _Probes(config, chain, devices, asked=False, proven=False)
     stations = [station for station in chain.stations if station.hop != "exit"]
-    hops = [_hop(station, changes, probes, devices, [], health) for station in stations]
+    hops = [_hop(station, changes, NOT_ASKED, devices, [], health) for station in stations]
     return hops, _clients(known, devices.get("gateway"))
 
 
@@ -220,68 +308,6 @@ async def _changes(desired: Any, machine: Machine) -> tuple[list[Change], dict[s
         return await observe_all(desired, machine, engine), dict(engine.mesh.left_out)
     finally:
         await engine.close()
-
-
-class _Probes:
-    """What the outside answered; None where it was not asked or said nothing."""
-
-    def __init__(
-        self,
-        config: PrivacyRouterConfig,
-        chain: Chain,
-        devices: dict[str, DeviceStatus],
-        *,
-        asked: bool,
-        proven: bool,
-    ) -> None:
-        self.asked = asked
-        self.warp: Trace | None = None
-        self.exit: Trace | None = None
-        self.client_rtt_ms: float | None = None
-        if asked and proven:  # else it would be waited for in vain
-            self._ask(config, chain, devices)
-
-    def _ask(
-        self, config: PrivacyRouterConfig, chain: Chain, devices: dict[str, DeviceStatus]
-    ) -> None:
-        # a controller that nobody asks for this has no need of HTTP and DNS in its memory
-        from privacy_router.node.probe import exit_trace, warp_trace
-
-        self.warp = _try(lambda: warp_trace(config)) if chain.warp else None
-        self.exit = _try(lambda: exit_trace(config))
-        self.client_rtt_ms = _client_rtt_ms(devices.get("gateway"))
-
-    def rtt_ms(self, hop: str) -> float | None:
-        """How long an answer takes from the hop's far side: a client, Cloudflare, a web site."""
-        if hop == "gateway":
-            return self.client_rtt_ms
-        trace = {"warp": self.warp, "xray": self.exit}.get(hop)
-        return trace.rtt_ms if trace is not None else None
-
-
-def _client_rtt_ms(device: DeviceStatus | None) -> float | None:
-    """A ping of the client that was there last; some devices do not answer."""
-    fresh = [
-        peer
-        for peer in (device.peers if device is not None else ())
-        if time.time() - peer.last_handshake < _HANDSHAKE_FRESH_S
-    ]
-    if not fresh:
-        return None
-    last = max(fresh, key=lambda peer: peer.last_handshake)
-    address = next((str(n.network_address) for n in last.allowed_ips if n.version == 4), None)
-    if address is None:
-        return None
-    namespace = namespaces.path_of(GATEWAY_NAMESPACE)
-    rtt_ms = namespaces.run_in(namespace, lambda: echo_rtt_ms(address, _PING_TIMEOUT_S))
-    return None if rtt_ms is None else round(rtt_ms, 1)
-
-
-def _try(ask: Callable[[], Trace]) -> Trace | None:
-    try:
-        return ask()
-    except RemoteServiceError:
-        return None
 
 
 def _devices(machine: Machine, chain: Chain) -> dict[str, DeviceStatus]:
@@ -304,16 +330,17 @@ def _devices(machine: Machine, chain: Chain) -> dict[str, DeviceStatus]:
 def _hop(
     station: Station,
     changes: list[Change],
-    probes: _Probes,
+    outside: Outside,
     devices: dict[str, DeviceStatus],
     flows: list[dict[str, Any]],
     told: Mapping[str, dict[str, Any]],
 ) -> HopStatus:
     different = _difference(station, changes)
     health = dict(told.get(station.hop, _UNKNOWN))
-    if station.hop == "gateway" and probes.client_rtt_ms is not None:
+    if station.hop == "gateway" and outside.client_rtt_ms is not None:
         health |= {"state": str(State.UP), "reason": "", "evidence": "a client answers"}
     rx_bytes, tx_bytes = _counters(station)
+    rates = {name: float(health.pop(name, 0.0)) for name in ("rx_rate", "tx_rate")}
     handshakes = [p.last_handshake for p in _peers(devices.get(station.hop)) if p.last_handshake]
     age_s = round(time.time() - max(handshakes), 1) if handshakes else None
     return HopStatus(
@@ -324,13 +351,14 @@ def _hop(
         rx_bytes=rx_bytes,
         tx_bytes=tx_bytes,
         handshake_age_s=age_s,
-        rtt_ms=probes.rtt_ms(station.hop),
+        rtt_ms=outside.rtt_ms(station.hop),
         flows=[
             f"{row['match']} → {row['actions']}"
             for row in flows
             if row["table"] == "privacy" and f"in_port={station.port}" in row["match"]
         ],
         health=health,
+        **rates,
     )
 
 

@@ -35,6 +35,11 @@ class WarpTunnel:
     keepalive_s: int | None = None
     preshared_key: str | None = field(default=None, repr=False)
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The keys of both ends, by which a tunnel is that tunnel, wherever its peer is."""
+        return self.private_key, self.peer_public_key
+
 
 @dataclass(frozen=True)
 class KeySet:

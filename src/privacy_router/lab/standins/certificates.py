@@ -77,6 +77,7 @@ class Authority:
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey
     ) -> x509.CertificateBuilder:
+        # Both identifiers are asked for by RFC 5280, 4.2.1.1 and 4.2.1.2, and by Python from 3.13.
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -85,6 +86,11 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(self._now - _CLOCK_SKEW)
             .not_valid_after(self._now + _VALID_FOR)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
         )
 
 

@@ -20,7 +20,7 @@ from privacy_router.engine.model import Change, Desired, Observed, ResourceKey, 
 from privacy_router.engine.plugin import EVERYTHING, Plugin, Trust
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.threads import NODE, context_of, in_thread
-from privacy_router.node import clients, lifecycle, ownership
+from privacy_router.node import clients, lifecycle, ownership, warp
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import Controller, make_engine
 from privacy_router.node.flows import FlowError
@@ -50,6 +50,7 @@ _STOP_S: Final = 30.0
 _NOT_READ: Final = "not read again, and the node keeps those that it has"
 _KEYS: Final = "keys and clients were"
 _CLIENTS: Final = "clients were"
+_ENDPOINT: Final = "the address of WARP's endpoint was"
 
 
 @dataclass(frozen=True)
@@ -324,7 +325,9 @@ class PrivacyRouterPlugin(Plugin):
         self._unread.clear()
 
     async def _start(self, intent: Intent, *, patient: bool) -> None:
-        controller = Controller(intent.state, intent.machine, self._clients_again)
+        controller = Controller(
+            intent.state, intent.machine, self._clients_again, self._endpoint_again
+        )
         self._kept, self.controller = intent, controller
         await in_thread(note_files, self._paths)
         ready = asyncio.Event()
@@ -377,6 +380,10 @@ class PrivacyRouterPlugin(Plugin):
         """The same with the keys that the node has."""
         return self._read(_CLIENTS, self._with_clients)
 
+    def _endpoint_again(self) -> DesiredState:
+        """The same with the address of WARP's endpoint that was chosen last."""
+        return self._read(_ENDPOINT, self._with_endpoint)
+
     def _read(self, what: str, read: Callable[[Intent], Intent]) -> DesiredState:
         kept = self._kept
         if kept is None:
@@ -395,6 +402,15 @@ class PrivacyRouterPlugin(Plugin):
         """That node with the clients that are registered now."""
         known = clients.load_fitting(intent.config, self._paths, known=bool(intent.keys.clients))
         keys = replace(intent.keys, clients=known)
+        return self._compiled(intent.config, intent.machine, keys, self.added_flows.all())
+
+    def _with_endpoint(self, intent: Intent) -> Intent:
+        """That node with WARP's peer where it was found now; of a profile that is another one by
+        now nothing is taken."""
+        tunnel, found = intent.keys.warp, warp.read_tunnel(intent.config, self._paths)
+        if tunnel is None or tunnel.ends != found.ends:
+            return intent
+        keys = replace(intent.keys, warp=replace(tunnel, endpoint=found.endpoint))
         return self._compiled(intent.config, intent.machine, keys, self.added_flows.all())
 
     def _ended(self, task: asyncio.Task[None]) -> None:
