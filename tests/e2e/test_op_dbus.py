@@ -363,7 +363,8 @@ def test_ctrl_c_leaves_a_run_to_the_daemon_and_says_so(site: Lab) -> None:
     assert command(site, "checkpoint", "create", "good").returncode == 0
     empty = document(site)
     site["node"].write(Path(empty), b'{"version": 1, "plugins": {}}')
-    run = ("privacy-router", "apply", empty)
+    # what a shell starts in the background is started with SIGINT ignored, and so are these tests
+    run = ("env", "--default-signal=INT", "privacy-router", "apply", empty)
     with (
         interrupting(site) as interrupt,
         site["node"].popen(run, env=ENV, stderr=subprocess.PIPE) as process,
