@@ -70,7 +70,7 @@ check: ## ruff, mypy --strict and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-chain bench-openflow bench-engine ## all benchmarks, against their peers; adds rows to build/bench.json (root)
+bench: bench-chain bench-openflow bench-engine ## all benchmarks, against their peers; rows go to build/bench.json; BENCH_SHORT=1: each runs for seconds, judges and stores nothing (root)
 
 bench-chain: ## the chain against one built by hand (root)
 	@$(BOOTSTRAP) bench
@@ -89,7 +89,7 @@ bench-ports: ## how long one container among 10,000 waits for its flows, and a d
 
 fuzz: ## feed OpenFlow damaged messages for FUZZ_SECONDS (60); needs atheris, and says how to get it
 	@$(BOOTSTRAP) test-unit
-	$(BIN)/python fuzz/openflow.py
+	$(BIN)/python fuzz/openflow_messages.py
 
 storm: ## FAULTS (1000) random faults under load for SECONDS, from SEED: leaks, time to heal (root)
 	@$(BOOTSTRAP) test-e2e

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extent import extent
 from results import Row, publish
 
 from privacy_router.hops.warp.profile import parse_profile_untrusted
@@ -33,9 +34,9 @@ HERE = Path(__file__).parent
 STATE = Path("/var/lib/privacy-router")
 KEYS = STATE  # of the lab, gone with it
 RUN = "/run/by-hand"
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
-IPERF_S = int(os.environ.get("BENCH_IPERF_S", "5"))
-IDLE_S = 20
+ROUNDS = extent(5, short=1, variable="BENCH_ROUNDS")
+IPERF_S = extent(5, short=1, variable="BENCH_IPERF_S")
+IDLE_S = extent(20, short=1)
 UP_LIMIT_S = 3.0
 UP_RATIO = 1.5
 THROUGHPUT_RATIO = 1 / 0.95

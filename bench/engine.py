@@ -21,17 +21,22 @@ import time
 from pathlib import Path
 from typing import Any
 
+from extent import extent
 from results import Row, publish
 
 from privacy_router.lab import stage
+from privacy_router.lab.hosts import NODE_CONFIG
 from privacy_router.node.lock import controller_pid
 from privacy_router.node.paths import NodePaths
 
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "20"))
-TRIALS = int(os.environ.get("BENCH_CRASHES", "1000"))
+ROUNDS = extent(20, short=1, variable="BENCH_ROUNDS")
+TRIALS = extent(1000, short=3, variable="BENCH_CRASHES")
 ADDRESSES = 180  # with the 122 items of the node: 302 resources
+READS = extent(2000, short=20)
+CLIENTS = extent(100, short=2)
+IDLE_S = extent(20, short=1)
 BUS = "unix:path=/run/bench-bus"
-LAB = "bench-engine"
+LAB = f"bench-engine{os.getpid()}"
 PATIENCE_S = 30.0
 ROOT = Path(__file__).parent.parent
 CONFIG = """<busconfig>
@@ -58,7 +63,7 @@ def start(lab: stage.Lab) -> None:
         raise SystemExit("the node does not come up")
     node.run(("kill", str(controller_pid(paths))))
     wait(lambda: controller_pid(paths) is None)
-    service = ("op-dbus", "run", "--apply", "--config", str(stage.NODE_CONFIG))
+    service = ("op-dbus", "run", "--apply", "--config", str(NODE_CONFIG))
     node.spawn("op-dbus", ("env", f"PRIVACY_ROUTER_BUS={BUS}", *service))
     names = ("busctl", f"--address={BUS}", "list", "--acquired")
     wait(lambda: "org.opdbus" in node.run(names).stdout)
@@ -74,7 +79,7 @@ def wait(condition: Any) -> None:
 
 def documents(lab: stage.Lab) -> tuple[str, str]:
     """The node with many addresses, and with one more."""
-    whole = json.loads(lab["node"].file(stage.NODE_CONFIG).read_text())
+    whole = json.loads(lab["node"].file(NODE_CONFIG).read_text())
     paths = []
     for count in (ADDRESSES, ADDRESSES + 1):
         addresses = [f"198.18.7.{number}/32" for number in range(count)]
@@ -92,7 +97,8 @@ def measure() -> dict[str, Any]:
         start(lab)
         client = Path("/run/lab/engine_client.py")
         lab["node"].write(client, (ROOT / "bench" / "engine_client.py").read_bytes())
-        command = ("python", str(client), *documents(lab), str(ROUNDS))
+        counts = map(str, (ROUNDS, READS, CLIENTS, IDLE_S))
+        command = ("python", str(client), *documents(lab), *counts)
         result = lab["node"].run(command, 300.0, env={"PRIVACY_ROUTER_BUS": BUS})
         if result.returncode != 0:
             raise SystemExit(result.stderr)
@@ -129,8 +135,8 @@ def main() -> None:
             row("apply_nochange_writes", found["no_change_writes"], "bytes", 0, ROUNDS),
             row("apply_one_change_rows", found["one_change_rows"], "changes", 1),
             row("apply_one_change", found["one_change_s"] * 1000, "ms", 1000),
-            row("property_read_p50", found["read_s"] * 1000, "ms", 1, 2000),
-            row("hundred_clients", found["clients_s"], "s", 2, 2000),
+            row("property_read_p50", found["read_s"] * 1000, "ms", 1, READS),
+            row("hundred_clients", found["clients_s"], "s", 2, READS),
             row("op_dbus_resident", found["resident_mb"], "MiB", 80),
             row("op_dbus_idle", found["idle_percent"], "%", 1),
             row("crash_points", crashes(), "left between", 0, TRIALS),

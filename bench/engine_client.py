@@ -1,6 +1,6 @@
 """Runs inside the lab's node, on its bus, and prints one line of JSON: how quickly op-dbus answers.
 
-engine_client.py DOCUMENT CHANGED ROUNDS
+engine_client.py DOCUMENT CHANGED ROUNDS READS CLIENTS IDLE_S
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ from dbus_fast import Message, MessageType
 from dbus_fast.aio import MessageBus
 
 BUS = os.environ["PRIVACY_ROUTER_BUS"]
-READS = 2000
-CLIENTS = 100
 READS_EACH = 20
-IDLE_S = 20.0
 STATE = Path("/var/lib/privacy-router")
 
 
@@ -79,7 +76,8 @@ async def one_client() -> None:
     bus.disconnect()
 
 
-async def main(document: str, changed: str, rounds: int, pid: int) -> None:
+async def main(document: str, changed: str, counts: list[int], pid: int) -> None:
+    rounds, reads, clients, idle_s = counts
     bus = await MessageBus(bus_address=BUS).connect()
     await apply(bus, document)
     (resources,) = await call(bus, "org.opdbus.Manager", "Query", "s", "")
@@ -95,19 +93,19 @@ async def main(document: str, changed: str, rounds: int, pid: int) -> None:
     await apply(bus, document)
 
     times = []
-    for _ in range(READS):
+    for _ in range(reads):
         began = time.perf_counter()
         await read(bus)
         times.append(time.perf_counter() - began)
     found["read_s"] = statistics.median(times)
 
     began = time.perf_counter()
-    await asyncio.gather(*(one_client() for _ in range(CLIENTS)))
+    await asyncio.gather(*(one_client() for _ in range(clients)))
     found["clients_s"] = time.perf_counter() - began
 
     await asyncio.sleep(3)  # what the calls above have set off is over by then
     began_s, cpu_s = time.perf_counter(), used_s(pid)
-    await asyncio.sleep(IDLE_S)
+    await asyncio.sleep(idle_s)
     found["idle_percent"] = (used_s(pid) - cpu_s) / (time.perf_counter() - began_s) * 100
     found["resident_mb"] = resident_mb(pid)
     print(json.dumps(found))
@@ -117,7 +115,7 @@ asyncio.run(
     main(
         Path(sys.argv[1]).read_text(),
         Path(sys.argv[2]).read_text(),
-        int(sys.argv[3]),
+        [int(word) for word in sys.argv[3:]],
         int(Path("/run/privacy-router/controller.lock").read_text()),
     )
 )

@@ -6,7 +6,6 @@ The switch is an ovs-vswitchd with the userspace datapath in a network namespace
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import statistics
 import subprocess
@@ -16,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extent import extent
 from results import Row, publish
 from switch import Switch
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 HERE = Path(__file__).parent
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
-FLOWS = 100_000
+ROUNDS = extent(5, short=1, variable="BENCH_ROUNDS")
+FLOWS = extent(100_000, short=1000)
 ENCODED = 20_000
 ENCODE_ROUNDS = 3 * ROUNDS  # short ones, so that a busy moment of the machine counts for little
 TIMEOUT_S = 120.0

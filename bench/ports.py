@@ -15,39 +15,38 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
+from extent import extent
 from results import Row, publish
+from switch import Switch
 
-from openflow import Switch
 from privacy_router.config import parse_document
 from privacy_router.node.engine import FlowEngine
 from privacy_router.openflow import FlowEvent, FlowEventKind, FlowMod, FlowModCommand, MonitorFlag
 from privacy_router.openflow.channel import connect_unix
 from privacy_router.ovsdb.client import OvsDatabase
-from privacy_router.ovsdb.watch import watch
+from privacy_router.ovsdb.watch import BridgeWatch
 from privacy_router.pipeline.allocation import layer_of
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.plan import chain as chains
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, MutableMapping
 
     from privacy_router.ovsdb.watch import BridgeChange
 
-PORTS = int(os.environ.get("BENCH_PORTS", "10000"))
-ROUNDS = int(os.environ.get("BENCH_PORT_ROUNDS", "100"))
-DRIFT_FLOWS = 10_000
+PORTS = extent(10_000, short=20, variable="BENCH_PORTS")
+ROUNDS = extent(100, short=3, variable="BENCH_PORT_ROUNDS")
+DRIFT_FLOWS = extent(10_000, short=200)
 FLOWS_A_PORT = 27
 FIRST_ID = 1000
 PORT_LIMIT_MS = 50.0
@@ -126,7 +125,7 @@ class Events:
         self.changed = asyncio.Event()
         self.loop = asyncio.get_running_loop()
 
-    def __call__(self, _logger: Any, _name: str, event: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, _logger: Any, _name: str, event: MutableMapping[str, Any]) -> NoReturn:
         if event["event"] == "port has its flows":
             self.times[event["port"]] = time.perf_counter()
             self.loop.call_soon_threadsafe(self.changed.set)
@@ -182,18 +181,16 @@ async def keeping(switch: Switch) -> AsyncIterator[tuple[FlowEngine, Sightings]]
         f" {len(engine.mesh.ports):,} containers: compiled in {compiled - started:.1f} s, compared"
         f" and installed in {installed - compiled:.1f} s"
     )
-    stop = threading.Event()
     sightings = Sightings(engine)
-    thread = watch(database_socket, "br0", sightings, stop)
+    watch = BridgeWatch(database_socket, "br0", sightings)
     task = asyncio.create_task(engine.run())
     try:
         yield engine, sightings
     finally:
-        stop.set()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await engine.close()
-        await asyncio.to_thread(thread.join, 5)
+        await asyncio.to_thread(watch.end)
 
 
 async def port_times_ms(switch: Switch, containers: Containers) -> list[float]:
@@ -211,7 +208,7 @@ async def port_times_ms(switch: Switch, containers: Containers) -> list[float]:
 
 
 async def drift_times_ms(switch: Switch, _: Containers) -> list[float]:
-    """One flow after the other deleted by somebody else."""
+    """One flow after the other deleted by another program."""
     structlog.configure(processors=[Events()])
     times: list[float] = []
     async with keeping(switch), await connect_unix(switch.mgmt, PATIENCE_S) as other:

@@ -6,12 +6,12 @@ import inspect
 
 import pytest
 
-from privacy_router.cli import daemon
+from privacy_router.cli import daemon, machine
 from privacy_router.cli.resource_view import Row, words
 from privacy_router.daemon.bus.naming import DENIED, error_name
 from privacy_router.engine import errors
 from privacy_router.errors import ExitCode, MissingPrerequisiteError, PrivacyRouterError
-from privacy_router.host.dbus import BusGoneError, DBusCallError
+from privacy_router.host.dbus import BusGoneError, DBusCallError, Signal
 
 NAMED = [
     one
@@ -68,3 +68,25 @@ def test_a_row_is_the_same_from_either_side() -> None:
 )
 def test_values_in_words(value: object, shown: str) -> None:
     assert words(value) == shown
+
+
+def test_the_monitor_says_what_was_put_right_in_words() -> None:
+    one = Signal(
+        "/org/opdbus",
+        "org.opdbus.Manager",
+        "Repaired",
+        (
+            [
+                ("change", "route", "a"),
+            ],
+        ),
+    )
+    assert machine._words(one) == "put right: change route a"
+    rows = [("add", "flow", f"f{number}") for number in range(300)]
+    many = Signal("/org/opdbus", "org.opdbus.Manager", "Repaired", (rows,))
+    assert machine._words(many) == (
+        "put right: add flow f0, add flow f1, add flow f2, add flow f3 and 296 more"
+    )
+    drifted = [("add", "net", "address", f"a{number}", {}) for number in range(6)]
+    drift = Signal("/org/opdbus", "org.opdbus.Manager", "Drift", ("net", drifted, True))
+    assert machine._words(drift).endswith("add address a3 and 2 more: put right")

@@ -27,8 +27,8 @@ def run(encoding: str, *argv: str) -> str:
 @pytest.mark.parametrize(
     "command",
     [
-        ("check", str(EXAMPLE)),
-        ("check", str(EXAMPLE), "--json"),
+        ("check", "--only-file", str(EXAMPLE)),
+        ("check", "--only-file", str(EXAMPLE), "--json"),
         ("schema",),
         ("--help",),
         ("lab", "demo", "--help"),
@@ -69,7 +69,10 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     name = bytes(tmp_path / "node") + b"\xff.json"
     Path(name.decode(errors="surrogateescape")).write_bytes(EXAMPLE.read_bytes())
     shown = subprocess.run(
-        (*COMMAND, "check", name), env={"PATH": "/usr/bin"}, capture_output=True, check=False
+        (*COMMAND, "check", "--only-file", name),
+        env={"PATH": "/usr/bin"},
+        capture_output=True,
+        check=False,
     )
     assert shown.returncode == 0, shown.stderr
     assert b"is a valid configuration" in shown.stdout

@@ -25,7 +25,7 @@ def flows(*arguments: str, config: Path = SEED) -> subprocess.CompletedProcess[s
         env={"PATH": "/usr/bin:/bin", "PRIVACY_ROUTER_CONFIG": str(config)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

@@ -379,10 +379,31 @@ CROSS_CASES = [
         "xray.enabled is true",
     ),
     (
-        [put("xray.vps_address", "10.101.0.9"), put("vps.xray_server", None)],
+        [
+            put("wireguard.client_subnet", "198.18.9.0/24"),
+            put("xray.vps_address", "198.18.9.9"),
+            put("vps.xray_server", None),
+        ],
         "xray.vps_address",
-        "outside of wireguard.client_subnet (10.101.0.0/24)",
+        "outside of wireguard.client_subnet (198.18.9.0/24)",
     ),
+    (
+        [put("xray.vps_address", "192.168.178.9"), put("vps.xray_server", None)],
+        "xray.vps_address",
+        "dialled through WARP, which leads nothing to 192.168.0.0/16",
+    ),
+    (
+        [put("wireguard.dns", ["9.9.9.9", "192.168.178.53"])],
+        "wireguard.dns[1]",
+        "asked through the chain, and the VPS leads nothing to 192.168.0.0/16",
+    ),
+    ([put("wireguard.dns", ["fd00::53"])], "wireguard.dns[0]", "leads nothing to fc00::/7"),
+    (
+        [put("wireguard.dns", ["::ffff:10.0.0.53"])],
+        "wireguard.dns[0]",
+        "leads nothing to 10.0.0.0/8",
+    ),
+    ([put("xray.dns", ["100.64.0.1"])], "xray.dns[0]", "leads nothing to 100.64.0.0/10"),
     ([put("xray.tproxy_port", 1080)], "xray.tproxy_port", "another port than xray.socks_port"),
     (
         [

@@ -285,13 +285,12 @@ def read_or_refuse(text: str) -> None:
 
 
 @given(st.text(max_size=60) | json_values.map(json.dumps))
-@settings(deadline=None)
 def test_any_text_is_read_or_refused(text: str) -> None:
     read_or_refuse(text)
 
 
 @given(st.lists(st.tuples(st.sampled_from(places(SEED)), json_values), min_size=1, max_size=3))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_the_seed_with_anything_anywhere_is_read_or_refused(
     changes: list[tuple[tuple[str | int, ...], Any]],
 ) -> None:

@@ -43,7 +43,7 @@ def test_a_package_of_it_runs_where_it_is_unpacked(tmp_path: Path) -> None:
     Path(f"{destdir}{prefix}").rename(prefix)
     version = run(prefix / "bin/op-dbus", "--version").strip()
     assert run(prefix / "bin/privacy-router", "--version") == f"privacy-router {version}\n"
-    run(prefix / "bin/privacy-router", "check", ROOT / "examples/machine.json")
+    run(prefix / "bin/privacy-router", "check", "--only-file", ROOT / "examples/machine.json")
     run(prefix / "bin/python", "-P", "-c", LOAD_ALL)
 
 

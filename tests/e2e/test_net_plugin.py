@@ -212,6 +212,13 @@ async def test_what_cannot_be_is_refused(machine: NetMachine, data: Any, words: 
     assert words in (await refused(machine, data)).message
 
 
+async def test_another_name_of_a_device_is_told_by_its_first(machine: NetMachine) -> None:
+    machine.ip("link", "property", "add", "dev", "eth0", "altname", "enp3s0")
+    error = await refused(machine, {"interfaces": {"enp3s0": {"up": True}}})
+    assert "no network device enp3s0" in error.message
+    assert "another name of eth0: write eth0" in error.remedy
+
+
 async def test_a_port_that_the_switch_cannot_make_fails_and_goes_back(
     machine: NetMachine,
 ) -> None:

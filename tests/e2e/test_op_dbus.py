@@ -211,6 +211,10 @@ def test_rolled_back_by_hand(site: Lab) -> None:
 def test_checkpoints_lead_back(site: Lab) -> None:
     say(site, "apply", document(site, net=net(HERE)))
     assert command(site, "checkpoint", "create", "good").returncode == 0
+    again = command(site, "checkpoint", "create", "good")
+    assert again.returncode == ExitCode.CONFLICT
+    assert "--replace" in again.stderr
+    assert command(site, "checkpoint", "create", "good", "--replace").returncode == 0
     say(site, "apply", document(site, net=net(THERE)))
     names = [one["name"] for one in say(site, "checkpoint", "list")]
     assert names[1] == "good"

@@ -33,7 +33,7 @@ class Time:
 async def until(condition: Callable[[], object]) -> None:
     import asyncio
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 

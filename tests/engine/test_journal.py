@@ -97,7 +97,8 @@ def test_no_flipped_byte_is_taken_for_what_was_written(tmp_path: Path) -> None:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(st.binary(max_size=200), st.integers(0, 60_000))
 def test_no_garbage_in_it_is_more_than_one_error(

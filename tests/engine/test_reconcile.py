@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from file_plugin import FilePlugin, machine, make_engine
+from structlog.testing import capture_logs
 
 from privacy_router.engine import backoff, reconcile
 from privacy_router.engine.backoff import Backoff
@@ -56,7 +57,7 @@ async def kept(root: Path, **sections: Any) -> AsyncIterator[tuple[Engine, Recon
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -77,6 +78,35 @@ async def test_drift_is_put_right_and_told(tmp_path: Path) -> None:
         await until(lambda: ears.drifts)
         assert machine(tmp_path) == {"one/a": "1"}
         assert ears.drifts == [("one", ["change a"], True)]
+
+
+MANY = {f"f{number}": {"text": "1"} for number in range(40)}
+
+
+async def test_a_start_is_no_repair_and_many_repairs_are_one_line(tmp_path: Path) -> None:
+    """A machine that has just started has nothing of what is declared."""
+    async with kept(tmp_path, one=MANY) as (engine, _, ears):
+        ears.keepers = None
+        keeper = Reconciler(engine, ears).keepers["one"]  # as one that has just begun
+
+        def lose_all() -> None:
+            for file in (tmp_path / "one").iterdir():
+                file.unlink()
+
+        with capture_logs() as log:
+            lose_all()
+            await keeper.look()
+            assert log.pop() == {
+                "event": "made as declared",
+                "log_level": "info",
+                "plugin": "one",
+                "changes": 40,
+            }
+            lose_all()
+            await keeper.look()
+        (line,) = log
+        assert (line["event"], line["log_level"], line["changes"]) == ("repaired", "warning", 40)
+        assert line["what"].endswith(" and 37 more")
 
 
 async def test_what_is_only_observed_is_told_once_and_left(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from privacy_router.host.inotify import watching
 
 
 async def told(queue: asyncio.Queue[Path]) -> Path:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await queue.get()
 
 

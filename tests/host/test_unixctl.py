@@ -113,7 +113,7 @@ def test_a_daemon_that_keeps_silent_is_not_waited_for(daemon: Daemon, pieces: li
     before = time.monotonic()
     with pytest.raises(UnixctlError, match="did not answer version") as caught:
         unixctl.call(daemon.path, "version", timeout_s=0.1)
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 30  # without a limit: for ever
     assert caught.value.retryable
     assert caught.value.remedy
 

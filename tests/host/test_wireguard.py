@@ -61,7 +61,7 @@ def test_one_that_answers_byte_by_byte_is_not_waited_for_longer(
             waited_s = time.monotonic() - begun
             ended.set()
             server.join()
-    assert waited_s < 1
+    assert waited_s < 30  # without a limit: for ever
 
 
 def test_a_device_without_a_process_is_none(directory: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,6 +66,20 @@ def test_the_configuration_fits_the_register_and_its_private_key_is_not_kept(
     assert fields["PresharedKey"] == new.client.preshared_key
     assert fields["Endpoint"] == "192.0.2.1:51820"
     assert fields["PrivateKey"] not in paths.clients.read_text()
+
+
+def test_a_guessed_private_address_is_told_and_a_name_is_not(
+    paths: NodePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind NAT the node's own address is not the one that clients dial."""
+    monkeypatch.setattr(clients, "_own_address", lambda: ip_address("192.168.178.20"))
+    guessed = add(paths, "phone", config_with(endpoint=None))
+    assert "Endpoint = 192.168.178.20:51820" in guessed.configuration
+    assert "private" in guessed.remark
+    assert "forward UDP port 51820" in guessed.remark
+    named = add(paths, "tablet", config_with(endpoint="vpn.example.com"))
+    assert "Endpoint = vpn.example.com:51820" in named.configuration
+    assert named.remark == ""
 
 
 def test_a_removed_number_is_given_again_and_the_others_stay(paths: NodePaths) -> None:

@@ -125,12 +125,12 @@ async def test_an_outage_is_told_when_it_begins_and_when_it_ends(
         while not told or told[-1].get("xray") != state:
             await asyncio.sleep(0.01)
 
-    await asyncio.wait_for(until("down"), 10)
+    await asyncio.wait_for(until("down"), 30)
     report = json.loads(script.machine.paths.health.read_bytes())
     assert report["troubles"] == ["odd"]
     assert report["hops"]["xray"]["reason"] == "silent"
     script.answer = Answer(0.0, proven=("warp", "xray"))
-    await asyncio.wait_for(until("up"), 10)
+    await asyncio.wait_for(until("up"), 30)
     assert watch.is_proven
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -116,7 +116,7 @@ class Node:
 def process(tmp_path: Path) -> Iterator[Process]:
     started = processes.start(ProcessSpec("sleeper", ("sleep", "60")), OWNER, tmp_path / "log")
     try:
-        deadline = time.monotonic() + 5  # its environment is there a little later than itself
+        deadline = time.monotonic() + 30  # its environment is there a little later than itself
         while started not in processes.running(OWNER):
             assert time.monotonic() < deadline
         yield started
@@ -166,7 +166,7 @@ def test_one_that_does_not_go_on_is_ended(process: Process) -> None:
         send(process, signal.SIGSTOP)
         await_stopped(process)
         watch._wake_up({process})
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while process in processes.running(OWNER):
         assert time.monotonic() < deadline
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
     from pathlib import Path
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from privacy_router.plan.state import DesiredState
 
 NAMES = ("ovsdb-server", "ovs-vswitchd", "wgcf", "xray")
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 @dataclass

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from privacy_router.plan.state import DesiredState
 
 DEFECTS = [AttributeError("no such row"), AssertionError(), RecursionError("deep"), KeyError("x")]
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 async def until(condition: Callable[[], bool]) -> None:

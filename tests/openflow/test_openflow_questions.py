@@ -121,7 +121,7 @@ QUESTIONS: dict[str, tuple[Ask, Message, Message, object]] = {
 
 @pytest.fixture
 async def channel(switch: FakeSwitch) -> AsyncIterator[Channel]:
-    async with await connect_unix(switch.path, timeout_s=2.0) as channel:
+    async with await connect_unix(switch.path, timeout_s=30.0) as channel:
         yield channel
 
 

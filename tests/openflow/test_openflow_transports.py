@@ -154,6 +154,9 @@ class CallingSwitch:
         self._writer.close()
 
 
+PATIENCE_S = 30.0  # for what comes, however busy the machine is
+
+
 async def call(listening: Listening, tls: ssl.SSLContext | None = None) -> CallingSwitch:
     (address,) = listening.addresses
     if isinstance(address, str):
@@ -162,7 +165,7 @@ async def call(listening: Listening, tls: ssl.SSLContext | None = None) -> Calli
 
 
 async def barrier_over(listening: Listening, tls: ssl.SSLContext | None = None) -> None:
-    async with listening, asyncio.timeout(5):
+    async with listening, asyncio.timeout(PATIENCE_S):
         switch = await call(listening, tls)
         switch.greet()
         async with await listening.accept() as channel:
@@ -172,23 +175,23 @@ async def barrier_over(listening: Listening, tls: ssl.SSLContext | None = None) 
 
 
 async def test_a_switch_calls_over_tcp() -> None:
-    await barrier_over(await serve_tcp(port=0, timeout_s=2.0))
+    await barrier_over(await serve_tcp(port=0, timeout_s=PATIENCE_S))
 
 
 async def test_a_switch_calls_over_tls(certificate: Path) -> None:
-    listening = await serve_tcp(port=0, timeout_s=2.0, tls=server_side(certificate))
+    listening = await serve_tcp(port=0, timeout_s=PATIENCE_S, tls=server_side(certificate))
     await barrier_over(listening, trusting(certificate))
 
 
 async def test_a_switch_calls_over_a_socket_that_is_ours_alone(tmp_path: Path) -> None:
     path = tmp_path / "controller.sock"
-    listening = await serve_unix(path, 2.0)
+    listening = await serve_unix(path, PATIENCE_S)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     await barrier_over(listening)
 
 
 async def test_who_does_not_greet_is_let_go() -> None:
-    async with await serve_tcp(port=0, timeout_s=0.3) as listening, asyncio.timeout(5):
+    async with await serve_tcp(port=0, timeout_s=1.0) as listening, asyncio.timeout(PATIENCE_S):
         silent, polite = await call(listening), await call(listening)
         polite.greet()
         channel = await listening.accept()
@@ -200,7 +203,10 @@ async def test_who_does_not_greet_is_let_go() -> None:
 
 
 async def test_a_switch_that_left_before_it_was_accepted_is_passed_over() -> None:
-    async with await serve_tcp(port=0, timeout_s=2.0) as listening, asyncio.timeout(5):
+    async with (
+        await serve_tcp(port=0, timeout_s=PATIENCE_S) as listening,
+        asyncio.timeout(PATIENCE_S),
+    ):
         hasty = await call(listening)
         hasty.greet()
         await hasty.hello()
@@ -213,7 +219,10 @@ async def test_a_switch_that_left_before_it_was_accepted_is_passed_over() -> Non
 
 
 async def test_a_crowd_that_does_not_greet_is_bounded() -> None:
-    async with await serve_tcp(port=0, timeout_s=2.0) as listening, asyncio.timeout(5):
+    async with (
+        await serve_tcp(port=0, timeout_s=PATIENCE_S) as listening,
+        asyncio.timeout(PATIENCE_S),
+    ):
         crowd = [await call(listening) for _ in range(64)]
         one_more = await call(listening)
         await one_more.ended()
@@ -222,8 +231,8 @@ async def test_a_crowd_that_does_not_greet_is_bounded() -> None:
 
 
 async def test_closing_lets_those_go_that_wait(tmp_path: Path) -> None:
-    async with asyncio.timeout(5):
-        listening = await serve_unix(tmp_path / "controller.sock", 2.0)
+    async with asyncio.timeout(PATIENCE_S):
+        listening = await serve_unix(tmp_path / "controller.sock", PATIENCE_S)
         greeted, silent = await call(listening), await call(listening)
         greeted.greet()
         await greeted.hello()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from database_server import Answer
 
 TIMEOUT_S = 0.3
-AT_MOST_S = 5.0  # a busy machine; without limits it was never
+AT_MOST_S = 30.0  # a busy machine; without limits it was never
 NO_ROWS: dict[str, Any] = {}
 
 
@@ -39,7 +39,7 @@ def without_end(piece: bytes = b"x" * 65536) -> Iterator[bytes]:
 
 def dripping() -> Iterator[bytes]:
     yield b'{"id":0,"error":null,"result":"'
-    for _ in range(1000):
+    while True:
         time.sleep(0.01)  # the attacker's, not the test's
         yield b"}"
 
@@ -270,13 +270,13 @@ def test_documents_may_not_be_deep_or_long() -> None:
 def test_a_long_document_costs_its_length() -> None:
     """In pieces of one byte; every byte looked at again would take minutes."""
     text = b'{"a":"' + b'\\"}{' * 50_000 + b'"}'
-    began = time.monotonic()
+    began = time.process_time()
     documents = Documents(len(text))
     found = [one for byte in text for one in documents.feed_untrusted(bytes([byte]))]
     assert len(found) == 1
-    assert time.monotonic() - began < AT_MOST_S
+    assert time.process_time() - began < 5
 
 
 def test_the_schema_is_that_of_the_database(socket_path: Path) -> None:
     with Server(socket_path, honest(NO_ROWS)):
-        assert fetch_schema(socket_path, TIMEOUT_S) == SCHEMA
+        assert fetch_schema(socket_path, AT_MOST_S) == SCHEMA

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from compiled_pipelines import MESH, SEED_SECTIONS, compiled
+from compiled_pipelines import HOP_SETS, MESH, SEED_SECTIONS, compiled
 
 from privacy_router.ovsdb.model import PortRow
 from privacy_router.pipeline.mesh import Mesh
@@ -61,6 +61,17 @@ def test_what_is_no_container_or_not_enough_is_left_out_with_a_reason(
 def test_the_nodes_own_ports_are_none_of_the_meshs(name: str) -> None:
     mesh = Mesh(CONFIG)
     assert mesh.put(row(name), None) == set()
+    assert (mesh.ports, mesh.left_out) == ({}, {})
+
+
+@pytest.mark.parametrize("now", HOP_SETS)
+@pytest.mark.parametrize("before", HOP_SETS)
+def test_a_hops_port_is_no_stranger_and_no_container_in_any_chain(before: str, now: str) -> None:
+    """While the chain changes the bridge has ports of hops that the new chain is without, and
+    without WARP it has the host's exit."""
+    mesh = Mesh(compiled(**HOP_SETS[now], **MESH).config)
+    for station in compiled(**HOP_SETS[before], **MESH).chain.stations:
+        assert mesh.put(row(station.port, ours=True), None) == set()
     assert (mesh.ports, mesh.left_out) == ({}, {})
 
 

@@ -83,7 +83,8 @@ async def apply(plugin: PcideclPlugin, desired: Desired) -> Value:
     [
         ("3:0.0", IDS, "the address of a PCI device"),
         (ADDRESS.upper() + "x", IDS, "the address of a PCI device"),
-        (ADDRESS, IDS | {"vendor": "8086"}, "four hexadecimal digits after 0x"),
+        (ADDRESS, IDS | {"vendor": "808"}, "four hexadecimal digits such as 8086"),
+        (ADDRESS, IDS | {"vendor": "0x08086"}, "four hexadecimal digits such as 8086"),
         (ADDRESS, {"vendor": "0x8086"}, "device"),
         (ADDRESS, IDS | {"driver": "../vfio"}, "the name of a driver"),
         (ADDRESS, IDS | {"driver": "igb", "driver_override": "none"}, "the same name"),
@@ -96,6 +97,15 @@ def test_mistakes_are_named(address: str, item: dict[str, Any], words: str) -> N
     with pytest.raises(ConfigError) as caught:
         parse_document(json.dumps({"version": 1, "plugins": plugins}), "the document", None)
     assert words in str(caught.value)
+
+
+def test_ids_are_taken_as_lspci_prints_them() -> None:
+    plugins = {"pcidecl": {"devices": {ADDRESS: {"vendor": "8086", "device": "0X10D3"}}}}
+    document = json.dumps({"version": 1, "plugins": plugins})
+    found = parse_document(document, "the document", None).plugins.pcidecl
+    assert found is not None
+    (device,) = found.devices.values()
+    assert (device.vendor, device.device) == ("0x8086", "0x10d3")
 
 
 @pytest.mark.parametrize(

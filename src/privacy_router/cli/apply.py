@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from privacy_router.cli import daemon as daemons
 from privacy_router.cli.completing import checkpoint_names
+from privacy_router.cli.obstacle_view import show_obstacles
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import err, out, print_json, say
 from privacy_router.cli.resource_view import Row, show
@@ -22,6 +23,7 @@ from privacy_router.node.paths import NodePaths
 if TYPE_CHECKING:
     from privacy_router.cli.daemon import Daemon
     from privacy_router.host.dbus import Signal
+    from privacy_router.node.obstacles import Obstacle
 
 ConfirmWithin = Annotated[
     float,
@@ -44,10 +46,18 @@ def register(app: typer.Typer) -> None:
     app.command()(rollback)
 
 
-def plan(config_file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+def plan(
+    path: Annotated[
+        Path | None, typer.Argument(help="The document, in place of --config.", metavar="[FILE]")
+    ] = None,
+    config_file: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+    whole: Annotated[bool, typer.Option("--all", help="A line for each change.")] = False,
+) -> None:
     """Show what applying the document would change on this machine, and change nothing."""
     from privacy_router.node.machine import require_root
 
+    config_file = path or config_file
     if daemons.is_there():
         load_document(config_file)
         text, base = _document(config_file)
@@ -57,7 +67,15 @@ def plan(config_file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> N
         require_root()
         load_document(config_file)
         rows = asyncio.run(_plan_here(config_file))
-    _print(rows, as_json, "nothing to change")
+    _print_plan(rows, _obstacles(config_file), as_json, whole)
+
+
+def _obstacles(config_file: Path) -> list[Obstacle]:
+    """What would stop `up`, whatever the plan is."""
+    from privacy_router.node.obstacles import obstacles
+
+    config = load_document(config_file).plugins.privacy_router
+    return [] if config is None else obstacles(config, NodePaths.from_environment())
 
 
 async def _plan_here(config_file: Path) -> list[Row]:
@@ -103,7 +121,7 @@ def apply(
     confirm: for changes that may cut off the very connection by which you make them.
     """
     if dry_run:
-        plan(path, as_json)
+        plan(path, as_json=as_json)
         return
     load_document(path)
     text, base = _document(path)
@@ -187,11 +205,14 @@ def _document(path: Path) -> tuple[str, str]:
     return read_text(path), str(path.absolute().parent)
 
 
-def _print(rows: list[Row], as_json: bool, nothing: str) -> None:
+def _print_plan(rows: list[Row], found: list[Obstacle], as_json: bool, whole: bool) -> None:
     if as_json:
-        print_json({"changes": [row.as_dict() for row in rows]})
+        obstacles = [obstacle.as_json() for obstacle in found]
+        print_json({"changes": [row.as_dict() for row in rows], "obstacles": obstacles})
     else:
-        show(rows, nothing=nothing)
+        hint = "" if whole else "privacy-router plan --all shows each"
+        show(rows, nothing="nothing to change", hint=hint)
+        show_obstacles(found)
 
 
 def _report(number: int, rows: list[Row], as_json: bool, confirm_within: float) -> None:
@@ -200,7 +221,8 @@ def _report(number: int, rows: list[Row], as_json: bool, confirm_within: float) 
         changes = [row.as_dict() for row in rows]
         print_json({"run": number, "confirm_within_s": waits, "changes": changes})
         return
-    show(rows, nothing="nothing to change")
+    hint = f"privacy-router runs --json shows each, as run {number}"
+    show(rows, nothing="nothing to change", hint=hint)
     if number:
         out.print(f"[green]✓[/] run {number}" + ("" if waits else " stands"))
     if waits:

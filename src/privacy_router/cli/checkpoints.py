@@ -14,6 +14,7 @@ from privacy_router.cli.machine import when
 from privacy_router.cli.options import AsJson
 from privacy_router.cli.output import out, print_json, say
 from privacy_router.cli.resource_view import Row, resource_line, show
+from privacy_router.errors import ConflictError
 
 app = typer.Typer(help="States of the machine to come back to.", no_args_is_help=True)
 
@@ -43,9 +44,24 @@ def list_all(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def create(name: Name) -> None:
-    """Keep the present under a name, in place of an older one of that name."""
-    daemons.with_daemon(lambda daemon: daemon.call("MakeCheckpoint", "s", name))
+def create(
+    name: Name,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="In place of an older one of that name.")
+    ] = False,
+) -> None:
+    """Keep the present under a name."""
+
+    async def work(daemon: daemons.Daemon) -> None:
+        (known,) = await daemon.call("ListCheckpoints")
+        if not replace and name in (one[0] for one in known):
+            raise ConflictError(
+                f"there is a checkpoint named {name} already",
+                remedy="choose another name, or replace it with --replace",
+            )
+        await daemon.call("MakeCheckpoint", "s", name)
+
+    daemons.with_daemon(work)
     say(f"[green]✓[/] kept as {name}")
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.markup import escape
@@ -16,7 +18,7 @@ from privacy_router.cli.in_force import config_in_force
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import out, print_json, say
 from privacy_router.config import PrivacyRouterConfig
-from privacy_router.errors import ConflictError
+from privacy_router.errors import FAILURES, ConflictError
 from privacy_router.hops.gateway import Client
 from privacy_router.host.files import write_private
 from privacy_router.host.wireguard import public_key_of
@@ -27,6 +29,9 @@ from privacy_router.node.paths import NodePaths
 from privacy_router.node.secrets import gateway_key
 
 app = typer.Typer(help="Client devices: add one, scan the code, done.", no_args_is_help=True)
+
+_TUNNEL_FILE: Final = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}\.conf")
+"""What wg-quick(8) takes; Linux allows an interface's name 15 bytes."""
 
 Name = Annotated[str, typer.Argument(help="The client's name, such as phone.")]
 Known = Annotated[str, typer.Argument(help="The client's name.", autocompletion=client_names)]
@@ -57,7 +62,7 @@ def add(
     new = _register(config, paths, name, conf, png)
     told = tell_of_clients(paths)
     if as_json:
-        print_json(_public(new.client) | {"configuration": new.configuration})
+        print_json(_public(new.client) | {"configuration": new.configuration, "remark": new.remark})
     elif conf is None and png is None:
         out.print(escape(new.configuration), soft_wrap=True)
         _show_qr(new.configuration)
@@ -66,6 +71,19 @@ def add(
             say(f"wrote {path}")
     say(f"added {name} ({new.client.v4}, {new.client.v6})")
     say("the gateway knows it now" if told else "the node is down: it takes effect with `up`")
+    for remark in _remarks(new, conf):
+        say(f"[yellow]note:[/] {escape(remark)}")
+
+
+def _remarks(new: clients.NewClient, conf: Path | None) -> Iterator[str]:
+    """What keeps the configuration from working where it is taken to."""
+    if new.remark:
+        yield new.remark
+    if conf is not None and not _TUNNEL_FILE.fullmatch(conf.name):
+        yield (
+            f"{conf.name} is no file name that wg-quick, NetworkManager and the apps take: it names"
+            " the tunnel, so rename it to one of up to 15 letters, digits, _ = + . - and then .conf"
+        )
 
 
 def _register(
@@ -90,18 +108,36 @@ def _register(
 
 @app.command("list")
 def list_clients(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
-    """List the clients."""
+    """List the clients; one that was online within two minutes had a handshake since then."""
+    from privacy_router.cli.status_view import age
+
     require_root()
-    known = clients.load(config_in_force(config_file), NodePaths.from_environment())
+    config = config_in_force(config_file)
+    known = clients.load(config, NodePaths.from_environment())
+    seen = _handshake_ages(config)
     if as_json:
-        print_json([_public(client) for client in known])
+        ages = [{"handshake_age_s": seen.get(client.name)} for client in known]
+        print_json([_public(client) | more for client, more in zip(known, ages, strict=True)])
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("NAME", "IPV4", "IPV6", "ADDED"):
+    for heading in ("NAME", "IPV4", "IPV6", "ADDED", "HANDSHAKE"):
         table.add_column(heading)
     for client in known:
-        table.add_row(client.name, str(client.v4), str(client.v6), client.created)
+        last = age(seen.get(client.name))
+        table.add_row(client.name, str(client.v4), str(client.v6), client.created, last)
     out.print(table if known else "no clients yet: privacy-router client add phone")
+
+
+def _handshake_ages(config: PrivacyRouterConfig) -> dict[str, float | None]:
+    """When each client had its last handshake, as the gateway tells; the list is shown also where
+    the gateway cannot be asked."""
+    from privacy_router.node.status import read_clients
+
+    try:
+        return {one.name: one.handshake_age_s for one in read_clients(config)}
+    except FAILURES as error:
+        say(f"[yellow]note:[/] the gateway cannot be asked: {escape(str(error))}")
+        return {}
 
 
 @app.command()
@@ -149,6 +185,15 @@ def _show_qr(text: str) -> None:
     import segno
 
     buffer = io.StringIO()
-    segno.make(text, error="l", micro=False).terminal(buffer, compact=can_encode("▀▄█"))
+    code = segno.make(text, error="l", micro=False)
+    is_compact = can_encode("▀▄█")
+    code.terminal(buffer, compact=is_compact)
     out.file.write(buffer.getvalue())
     out.file.flush()
+    side = code.symbol_size()[0]
+    columns, rows = (side, -(-side // 2)) if is_compact else (2 * side, side)
+    if out.is_terminal and (columns > out.width or rows > out.height):
+        say(
+            f"[yellow]note:[/] the code takes {columns} columns and {rows} lines, and this terminal"
+            f" has {out.width} and {out.height}: enlarge it, or use --png FILE or --conf FILE"
+        )

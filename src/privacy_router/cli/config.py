@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from privacy_router.cli.obstacle_view import show_obstacles
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson
 from privacy_router.cli.output import err, out, print_json, say
-from privacy_router.config import ConfigError, Problem, load_document, notes
+from privacy_router.config import (
+    ConfigError,
+    PrivacyRouterConfig,
+    Problem,
+    load_document,
+    notes,
+)
 from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError
+from privacy_router.node.paths import NodePaths
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.notation import FlowRefusedError
 from privacy_router.pipeline.rivals import PipelineError
@@ -67,9 +75,22 @@ def check(
     path: Annotated[
         Path, typer.Argument(help="The configuration file.", envvar="PRIVACY_ROUTER_CONFIG")
     ] = DEFAULT_CONFIG,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The same, as other commands take it.")
+    ] = None,
     as_json: AsJson = False,
+    only_file: Annotated[
+        bool, typer.Option("--only-file", help="Judge the file, and not what this machine lacks.")
+    ] = False,
 ) -> None:
-    """Validate a configuration; every problem at once, exit code 2 if there is one."""
+    """Validate a configuration, and look for all that would stop `up` on this machine.
+
+    Every problem at once: exit code 2 for those of the file, 8 where only the machine or a file
+    that it names is not ready.
+    """
+    from privacy_router.node.obstacles import obstacles, sees_all
+
+    path = config_file or path
     try:
         config = load_document(path).plugins.privacy_router
         if config is not None:
@@ -77,12 +98,23 @@ def check(
     except (ConfigError, FlowRefusedError, PipelineError) as error:
         if not as_json:
             raise
-        print_json({"ok": False, "problems": _problems(error), "notes": []})
+        print_json({"ok": False, "problems": _problems(error), "notes": [], "obstacles": []})
         raise SystemExit(ExitCode.INVALID_CONFIG) from None
     remarks = [] if config is None else [*notes(config), *_profile_notes(config)]
+    found = [] if config is None or only_file else obstacles(config, NodePaths.from_environment())
     if as_json:
-        print_json({"ok": True, "problems": [], "notes": remarks})
-        return
+        listed = [obstacle.as_json() for obstacle in found]
+        print_json({"ok": not found, "problems": [], "notes": remarks, "obstacles": listed})
+    else:
+        _show_valid(path, config, remarks)
+        show_obstacles(found)
+        if config is not None and not only_file and not sees_all():
+            say("[yellow]note:[/] only root sees all that would stop `up` on this machine")
+    if found:
+        raise SystemExit(ExitCode.CHECK_FAILED)
+
+
+def _show_valid(path: Path, config: PrivacyRouterConfig | None, remarks: list[str]) -> None:
     out.print(f"[green]✓[/] {escape(str(path))} is a valid configuration")
     if config is not None:
         out.print(f"  chain: clients → {' → '.join(config.chain_hops)} → Internet")

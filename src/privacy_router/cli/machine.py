@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from privacy_router.cli.daemon import Daemon
     from privacy_router.host.dbus import Signal
 
+_LISTED_MOST: Final = 4
 _COLOURS: Final = {
     "kept": "green",
     "idle": "dim",
@@ -152,12 +153,21 @@ def _print_signal(signal: Signal, as_json: bool) -> None:
     out.print(f"[dim]{now:%H:%M:%S}[/] {signal.member:<12} {escape(printable(_words(signal)))}")
 
 
+def _listed(words: list[str]) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(words) - _LISTED_MOST} more" if len(words) > _LISTED_MOST else ""
+    return ", ".join(words[:_LISTED_MOST]) + more
+
+
 def _words(signal: Signal) -> str:
     match signal.member:
         case "Drift":
             plugin, rows, repaired = signal.body
-            what = ", ".join(f"{verb} {kind} {name}" for verb, _, kind, name, _ in rows)
+            what = _listed([f"{verb} {kind} {name}" for verb, _, kind, name, _ in rows])
             return f"{plugin}: {what}: {'put right' if repaired else 'left as it is'}"
+        case "Repaired":
+            (rows,) = signal.body
+            return f"put right: {_listed([f'{verb} {kind} {name}' for verb, kind, name in rows])}"
         case "Progress":
             number, phase, plugin, done, total, text = signal.body
             return f"run {number} {done}/{total} {phase} {plugin} {text}".rstrip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from privacy_router.engine.model import Change
 
 _OBSERVE_ONLY: Final = "observe-only"
+_NODE: Final = "privacy_router"  # what changes for the node name as their maker
+_SHOWN_MOST: Final = 20
 
 
 @dataclass(frozen=True)
@@ -57,30 +60,58 @@ def _words_of(more: Mapping[str, Any]) -> tuple[str, str]:
     return more.get("by", ""), more.get("note", "")
 
 
-def show(rows: Iterable[Row], *, nothing: str) -> None:
-    """A line a change, and how many."""
-    count = made = 0
-    for row in rows:
-        out.print(_line(row))
-        count += 1
-        made += row.mode != _OBSERVE_ONLY
-    if not count:
+def show(rows: Sequence[Row], *, nothing: str, hint: str = "") -> None:
+    """A line a change, and how many. With a `hint`, which says how to see the rest, a line for each
+    hop in the place of many changes of the node."""
+    if not rows:
         out.print(f"[green]✓[/] {nothing}")
         return
-    only = f", {count - made} only reported" if made < count else ""
-    out.print(f"{made} change(s){only}")
+    of_node = [row for row in rows if row.by == _NODE]
+    summed_up = of_node if hint and len(of_node) > _SHOWN_MOST else []
+    for row in rows:
+        if not summed_up or row.by != _NODE:
+            out.print(_line(row))
+    for line in summary(summed_up):
+        out.print(line)
+    made = sum(row.mode != _OBSERVE_ONLY for row in rows)
+    only = f", {len(rows) - made} only reported" if made < len(rows) else ""
+    out.print(f"{made} change(s){only}" + (f"; {hint}" if summed_up else ""))
+
+
+def summary(rows: Iterable[Row]) -> list[Text]:
+    """A line for each place of the node (a hop's namespace, the bridge): what is done to how many
+    of each kind, in the order of the changes, and what is not known of it."""
+    places: dict[str, dict[str, Counter[str]]] = {}
+    notes: dict[str, dict[str, None]] = {}
+    for row in rows:
+        place = printable(row.name.partition("/")[0])
+        places.setdefault(place, {}).setdefault(row.verb, Counter())[row.kind] += 1
+        if row.note:
+            notes.setdefault(place, {})[row.note] = None
+    return [_summed(place, verbs, notes.get(place, {})) for place, verbs in places.items()]
+
+
+def _summed(place: str, verbs: Mapping[str, Counter[str]], notes: Iterable[str]) -> Text:
+    line = Text(f"{place:<12}")
+    for verb, kinds in verbs.items():
+        sign, colour = SIGNS[verb]
+        parts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        line.append(f" {sign} {parts}", style=colour)
+    for note in notes:
+        line.append(f"  {printable(note)}", style="yellow")
+    return line
 
 
 def _line(row: Row) -> Text:
     sign, colour = SIGNS[row.verb]
     flow = row.after or row.before if row.kind == "flow" else None
-    match = flow["match"] if isinstance(flow, dict) else ""
-    name = printable(row.name.removesuffix(match))  # the end of a flow's name is its match
-    line = Text(f"{sign} {row.plugin:<10} {row.kind:<14} {name}", style=colour)
+    # the end of a flow's name is its match, with the numbers of ports where the value has names
+    name = " ".join(row.name.split(" ", 2)[:2]) if isinstance(flow, dict) else row.name
+    line = Text(f"{sign} {row.plugin:<10} {row.kind:<14} {printable(name)}", style=colour)
     if row.verb == "change":
         line.append(f"  ({_change(row.before, row.after)})", style="dim")
     elif isinstance(flow, dict):
-        line.append(f"{match} → {flow['actions']}", style="dim")
+        line.append(f" {printable(flow['match'])} → {printable(flow['actions'])}", style="dim")
     if row.note:
         line.append(f"  {printable(row.note)}", style="yellow")
     if row.mode == _OBSERVE_ONLY:

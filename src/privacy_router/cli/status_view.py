@@ -64,11 +64,15 @@ def _of_file(note: FileNote) -> Iterator[tuple[str, str]]:
 
 def _remarks(status: NodeStatus) -> Iterator[tuple[str, str]]:
     """What was seen of each hop, then what is amiss, each with its style."""
+    if status.listen_port is not None:
+        yield f"clients come in by UDP port {status.listen_port}", "dim"
     for hop in status.hops:
         if hop.health.get("evidence"):
             yield f"{hop.name}: {hop.health['evidence']}", "dim"
     for reason in status.trouble:
         yield reason, "red"
+    for remark in status.firewalls:
+        yield remark, "yellow"
     if status.file is not None:
         yield from _of_file(status.file)
     for difference in status.pending:
@@ -96,7 +100,7 @@ def _hops(hops: list[HopStatus]) -> Table:
             hop.port,
             in_bytes(hop.rx_bytes),
             in_bytes(hop.tx_bytes),
-            "–" if hop.name == "xray" else _age(hop.handshake_age_s),
+            "–" if hop.name == "xray" else age(hop.handshake_age_s),
             "–" if hop.rtt_ms is None else f"{hop.rtt_ms:.0f} ms",
         )
     return table
@@ -110,7 +114,7 @@ def _clients(clients: list[ClientStatus]) -> Table:
             client.endpoint or "–",
             in_bytes(client.rx_bytes),
             in_bytes(client.tx_bytes),
-            _age(client.handshake_age_s),
+            age(client.handshake_age_s),
         )
     return table
 
@@ -126,7 +130,8 @@ def in_bytes(count: float) -> str:
     return f"{count / 1000:.1f} {_UNITS[-1]}"
 
 
-def _age(seconds: float | None) -> str:
+def age(seconds: float | None) -> str:
+    """How long ago, for people."""
     if seconds is None:
         return "never"
     return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} min ago"

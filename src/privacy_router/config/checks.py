@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from privacy_router.config import flow_checks, hop_checks, socket_checks, subnet_checks
+from privacy_router.config import (
+    flow_checks,
+    hop_checks,
+    server_checks,
+    socket_checks,
+    subnet_checks,
+)
 from privacy_router.config.subnet_checks import check_host
 
 if TYPE_CHECKING:
@@ -17,6 +23,7 @@ __all__ = ["RULES", "check", "check_host"]
 
 RULES = (
     *hop_checks.RULES,
+    *server_checks.RULES,
     *socket_checks.RULES,
     *flow_checks.RULES,
     *subnet_checks.RULES,

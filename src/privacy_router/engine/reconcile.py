@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 _SETTLE_S: Final = 0.1
 _FULL_PASS_S: Final = 60.0
+_TOLD_MOST: Final = 3
 _RETRY_FIRST_S: Final = 1.0
 _RETRY_MOST_S: Final = 60.0
 
@@ -55,6 +56,7 @@ class Keeper:
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._watched: Desired | None = None
+        self._begun = False  # whether what is watched was found, or made, as declared once
         self.trouble = ""
         self.drift: tuple[float, Sequence[Change]] = (0.0, ())
         self.deviations: Sequence[Change] = ()
@@ -64,6 +66,7 @@ class Keeper:
         desired = self._engine.kept.get(self.plugin.name)
         if desired != self._watched:
             self._watched = desired
+            self._begun = False
             self._changed.set()
             self._wake.set()
 
@@ -139,6 +142,7 @@ class Keeper:
         due = [c for c in found if c.mode is Mode.ENFORCE and self._backoff.ready(c.key, now_s)]
         if due:
             await self._repair(desired, due)
+        self._begun = True
 
     async def _differences(self, desired: Desired) -> Sequence[Change]:
         call = self.plugin.observe(desired)
@@ -164,15 +168,26 @@ class Keeper:
         self._tell_repaired(due)
 
     def _tell_repaired(self, due: Sequence[Change]) -> None:
+        if not self._begun:  # a machine that has just started is not one that was changed
+            _log.info("made as declared", plugin=self.plugin.name, changes=len(due))
+        elif len(due) > _TOLD_MOST:
+            what = ", ".join(str(change.key) for change in due[:_TOLD_MOST])
+            more = f"{what} and {len(due) - _TOLD_MOST} more"
+            _log.warning("repaired", plugin=self.plugin.name, changes=len(due), what=more)
+        else:
+            self._tell_each(due)
         for change in due:
-            was, now = for_everybody(change.before), for_everybody(change.after)
-            _log.warning("repaired", resource=str(change.key), was=was, now=now)
             if self._backoff.contended(change.key):
                 _log.error(
                     "somebody keeps changing this; it is put right ever more slowly",
                     resource=str(change.key),
                 )
         self._listener.drifted(self.plugin.name, due, True)
+
+    def _tell_each(self, due: Sequence[Change]) -> None:
+        for change in due:
+            was, now = for_everybody(change.before), for_everybody(change.after)
+            _log.warning("repaired", resource=str(change.key), was=was, now=now)
 
     def _note_deviations(self, found: Sequence[Change]) -> None:
         if found and found != self.deviations:

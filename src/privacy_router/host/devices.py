@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 from privacy_router.host.rtnetlink import Message, Verb, decode_attributes, u32
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _ADDRESS, _NAME, _MTU, _BELOW, _MASTER, _LINKINFO, _ELSEWHERE = 1, 3, 4, 5, 10, 18, 37  # IFLA_…
+_PROPERTIES, _OTHER_NAME = 52, 53  # IFLA_PROP_LIST, IFLA_ALT_IFNAME
 _INFO_KIND: Final = 1
 _UP: Final = 0x1
 _PROMISCUOUS: Final = 0x100
@@ -22,7 +23,7 @@ _ETHERNET: Final = 1  # ARPHRD_ETHER
 @dataclass(frozen=True)
 class Device:
     """A network device; `master` is the one that it is a port of, and `below` the one that it was
-    made on: a VLAN's, a macvlan's."""
+    made on: a VLAN's, a macvlan's. `other_names` are its alternative ones (ip-link(8), altname)."""
 
     name: str
     index: int
@@ -34,6 +35,7 @@ class Device:
     master: str | None
     below: str | None
     is_ethernet: bool
+    other_names: tuple[str, ...] = ()
 
 
 def read_device(message: Message, names: Mapping[int, str]) -> Device:
@@ -54,7 +56,14 @@ def read_device(message: Message, names: Mapping[int, str]) -> Device:
         master=names.get(message.number(_MASTER) or 0),
         below=names.get(message.number(_BELOW) or 0) if is_on_it else None,
         is_ethernet=hardware == _ETHERNET,
+        other_names=tuple(_other_names(message.get(_PROPERTIES) or b"")),
     )
+
+
+def _other_names(properties: bytes) -> Iterator[str]:
+    for kind, value in decode_attributes(properties):
+        if kind == _OTHER_NAME:
+            yield value.rstrip(b"\0").decode(errors="surrogateescape")
 
 
 def name_in(message: Message) -> str:

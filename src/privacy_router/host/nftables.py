@@ -149,6 +149,16 @@ def _as_given(entry: dict[str, Any]) -> dict[str, Any]:
     return {"set": {**entry["set"], "flags": [flag for flag in flags if flag != "dynamic"]}}
 
 
+def read_any(table: Table) -> Ruleset:
+    """The chains and rules of any program's table, of the namespace that the calling thread is in.
+
+    Of rules that iptables made there is only what libnftables can show. Raises NftablesError, also
+    for a table that is gone.
+    """
+    identity = {"family": table.family, "name": table.name}
+    return _objects(_run(json.dumps({"nftables": [{"list": {"table": identity}}]})))
+
+
 def _is_table_itself(entry: dict[str, Any]) -> bool:
     """What a listing begins with; one that was made of a table's flags is kept."""
     return "metainfo" in entry or entry.get("table", {}).keys() >= {"name"}

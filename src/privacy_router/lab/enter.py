@@ -2,7 +2,8 @@
 
     python -m privacy_router.lab.enter PID TICKS [--detach LOG] -- COMMAND…
 
-It ends as the command does (128 + signal where a signal ended it). With --detach it prints the
+It ends as the command does (128 + signal where a signal ended it), and after it: KILL_COMMAND
+kills the command, and this program ends when that has. With --detach it prints the
 command's process id as the machine sees it and ends; the command goes on without it and writes to
 LOG, a path inside the host.
 """
@@ -22,6 +23,12 @@ from privacy_router.host.libc import CloneFlag
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 GONE = 125
+KILL_COMMAND = signal.SIGUSR1
+_FORWARDED: dict[int, signal.Signals] = {
+    signal.SIGTERM: signal.SIGTERM,
+    signal.SIGHUP: signal.SIGHUP,
+    KILL_COMMAND: signal.SIGKILL,
+}
 _CREDENTIALS = struct.Struct("3i")
 _KINDS = {
     "net": CloneFlag.NEWNET,
@@ -63,8 +70,10 @@ def main(arguments: list[str]) -> int:
     if log is not None:
         print(_leave_behind(argv, log))
         return 0
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # until `_wait` knows to whom
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         libc.die_with_parent(signal.SIGKILL)
         _become(argv)
     return _wait(child)
@@ -129,8 +138,9 @@ def _detach(log: str) -> None:
 def _wait(child: int) -> int:
     # the terminal sends SIGINT to the command as well: it decides what that means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: os.kill(child, received))
+    for number in _FORWARDED:
+        signal.signal(number, lambda received, _: os.kill(child, _FORWARDED[received]))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code

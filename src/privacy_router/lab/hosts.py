@@ -32,6 +32,14 @@ _KILL_TIMEOUT_MS = 5000
 _DEFAULT_TIMEOUT_S = 30.0
 
 
+class HostCommand(subprocess.Popen[bytes]):
+    """A command inside a host, held by a program outside that ends when it does."""
+
+    def kill(self) -> None:
+        """Kill the command itself: once this has been waited for, the command is gone too."""
+        self.send_signal(enter.KILL_COMMAND)
+
+
 class LabError(PrivacyRouterError):
     """The lab could not be built, or a host of it does not do what it is there for."""
 
@@ -94,13 +102,13 @@ class LabHost:
         stdin: int | IO[bytes] | None = subprocess.DEVNULL,
         stdout: int | IO[bytes] | None = None,
         stderr: int | IO[bytes] | None = None,
-    ) -> subprocess.Popen[bytes]:
+    ) -> HostCommand:
         """Start a command inside the host; it is killed when the returned process is.
 
         The exit code is the command's own, 128 + n after signal n, 125 when the host has ended.
         """
         environment = {**self.environment, **(env or {})}
-        return subprocess.Popen(
+        return HostCommand(
             self.command(argv), env=environment, stdin=stdin, stdout=stdout, stderr=stderr
         )
 

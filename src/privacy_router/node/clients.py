@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError, StorageError
 from privacy_router.hops.gateway import Client, ClientSettings, render_client
+from privacy_router.hops.reachability import endpoint_remark
 from privacy_router.host.files import make_directory, read_bounded, write_private
-from privacy_router.host.uapi import format_endpoint
 from privacy_router.host.wireguard import generate_private_key, public_key_of
 from privacy_router.json_input import JsonError, read_json_untrusted
 from privacy_router.node.made import is_there, note_made
@@ -53,10 +53,12 @@ class ClientNameError(PrivacyRouterError):
 
 @dataclass(frozen=True)
 class NewClient:
-    """A client that was just added, and the only copy of its configuration."""
+    """A client that was just added, and the only copy of its configuration; `remark` says when the
+    address in it cannot be dialled from everywhere, and what to do."""
 
     client: Client
     configuration: str
+    remark: str = ""
 
 
 def load(
@@ -140,9 +142,10 @@ def add(
             f"{name!r} cannot be a client's name",
             remedy="use up to 32 letters, digits, dots, dashes and underscores",
         )
+    port, host = config.wireguard.listen_port, config.wireguard.endpoint or str(_own_address())
     settings = ClientSettings(
         gateway_public_key=gateway_public_key,
-        endpoint=_endpoint(config),
+        endpoint=_with_port(host, port),
         dns=tuple(str(server) for server in config.wireguard.dns),
         mtu_bytes=client_mtu_bytes(config),
     )
@@ -166,7 +169,8 @@ def add(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         _store(paths, (*known, client))
-    return NewClient(client, render_client(client, private_key, settings))
+    configuration = render_client(client, private_key, settings)
+    return NewClient(client, configuration, endpoint_remark(host, port))
 
 
 def remove(config: PrivacyRouterConfig, paths: NodePaths, name: str) -> Client:
@@ -243,11 +247,7 @@ def _locked(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _endpoint(config: PrivacyRouterConfig) -> str:
-    port = config.wireguard.listen_port
-    if config.wireguard.endpoint is None:
-        return format_endpoint((_own_address(), port))
-    host = config.wireguard.endpoint
+def _with_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -131,8 +131,8 @@ class EndpointWatch:
         _log.warning("WARP does not answer, and no other address was found", reason=error.message)
 
     def _begin_session(self) -> None:
-        """Have WireGuard call at once. While the new guard and the old one were both in force, its
-        first call was dropped, and it would repeat it after 5 s (REKEY_TIMEOUT) only."""
+        """Have WireGuard call at once. A call to the silent endpoint is under way, which it would
+        repeat after 5 s (REKEY_TIMEOUT) only."""
         peer = _peer_of(self._desired())
         if peer is not None and namespaces.exists(WARP_NAMESPACE):
             self._machine.wireguard.remove_peer(WARP_TUNNEL, _PLACE, peer.public_key)

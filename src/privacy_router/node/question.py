@@ -23,6 +23,7 @@ from privacy_router.host.netlink import Netlink
 from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.threads import in_thread
 from privacy_router.node.evidence import Answer
+from privacy_router.node.host_firewall import forwarding_suspects
 from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import WARP_TUNNEL
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.plan.chain import Station
+    from privacy_router.plan.chain import Chain, Station
 
 PATIENCE_S: Final = 2.0
 _LOCAL_PATIENCE_S: Final = 1.0
@@ -65,8 +66,10 @@ async def ask(config: PrivacyRouterConfig, note_packet: Callable[[], None]) -> A
         if not failure:
             proven = tuple(hop for hop in ("warp", "xray") if getattr(chain, hop) is not None)
             return Answer(at_s, None, "", proven)
-        if chain.warp is None or failure == _NO_XRAY:
+        if failure == _NO_XRAY:
             return Answer(at_s, "xray", failure)
+        if chain.warp is None:
+            return Answer(at_s, "xray", await in_thread(_suspecting, chain, failure))
         failure_of_warp = await through_warp
     finally:
         through_warp.cancel()
@@ -74,6 +77,12 @@ async def ask(config: PrivacyRouterConfig, note_packet: Callable[[], None]) -> A
     if failure_of_warp:
         return Answer(at_s, "warp", failure_of_warp)
     return Answer(at_s, "xray", failure, ("warp",))
+
+
+def _suspecting(chain: Chain, failure: str) -> str:
+    """The same, which does not blame the VPS alone where the host may drop what it is sent."""
+    suspects = forwarding_suspects(chain)
+    return f"{failure}, or the host's firewall ({suspects}) drops it" if suspects else failure
 
 
 async def _through_warp(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.config import ConfigError, check_host
@@ -18,6 +19,7 @@ from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import GATEWAY_TUNNEL, SWITCH_NAMESPACE, TUNNELS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from privacy_router.config import PrivacyRouterConfig
@@ -29,15 +31,25 @@ _CONNECT_S: Final = 1.0
 def require_room(config: PrivacyRouterConfig, machine: Machine) -> None:
     """Raise ConfigError or ConflictError when another program, or the machine itself, has what the
     node takes: networks, names, the gateway's port. Touches nothing."""
+    for look in looks_for_room(config, machine):
+        look()
+
+
+def looks_for_room(config: PrivacyRouterConfig, machine: Machine) -> Iterator[Callable[[], None]]:
+    """The parts of `require_room`, so that all that is in the way can be told at once."""
+    yield partial(_require_networks, config)
+    yield partial(_require_namespaces, config, machine)
+    yield partial(_require_devices, config, machine)
+    if machine.wireguard.command(GATEWAY_TUNNEL) is not None:
+        yield partial(_require_sockets, machine.owner)
+    if "gateway" in config.chain_hops and not is_there(machine):
+        yield partial(require_free_port, config.wireguard.listen_port)
+
+
+def _require_networks(config: PrivacyRouterConfig) -> None:
     problems = check_host(config, host_networks())
     if problems:
         raise ConfigError("the configuration", problems)
-    _require_namespaces(config, machine)
-    _require_devices(config, machine)
-    if machine.wireguard.command(GATEWAY_TUNNEL) is not None:
-        _require_sockets(machine.owner)
-    if "gateway" in config.chain_hops and not is_there(machine):
-        require_free_port(config.wireguard.listen_port)
 
 
 def _require_namespaces(config: PrivacyRouterConfig, machine: Machine) -> None:

@@ -12,8 +12,8 @@ from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.ping import echo_rtt_ms
 from privacy_router.host.uapi import UapiError, format_endpoint
+from privacy_router.node import clients, host_firewall, ownership
 from privacy_router.node import machine as machines
-from privacy_router.node import ownership
 from privacy_router.node.controller import make_engine
 from privacy_router.node.converge import observe_all
 from privacy_router.node.evidence import State
@@ -86,7 +86,8 @@ class NodeStatus:
     """The whole node. `probed`: the outside was asked. `pending` are differences
     from the configuration, in words, `left_out` ports of the bridge that get no flows, with the
     reason, and `trouble` what the controller cannot do, and what could not be read. `file` says why
-    the controller's file is not what it keeps, if that is so.
+    the controller's file is not what it keeps, if that is so. `firewalls` are those of the host
+    that may be in the way, `listen_port` is the UDP port that clients dial.
 
     It is `ok` when all is as configured, a controller keeps it so, and packets have passed the
     whole chain within the last seconds; `quiet` when only the last is not known.
@@ -104,6 +105,8 @@ class NodeStatus:
     pending: list[str]
     left_out: dict[str, str]
     trouble: list[str] = field(default_factory=list)
+    firewalls: list[str] = field(default_factory=list)
+    listen_port: int | None = None
     file: FileNote | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -159,8 +162,18 @@ def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
         pending=[*unknown, *_pending(changes)] if up else [],
         left_out=left_out,
         trouble=trouble if up else [],
+        listen_port=config.wireguard.listen_port if chain.gateway else None,
+        firewalls=host_firewall.remarks(config, chain) if up else [],
         file=read_note(paths.file_note, pid),
     )
+
+
+def read_clients(config: PrivacyRouterConfig) -> list[ClientStatus]:
+    """The registered clients as the gateway sees them now. Raises StorageError, PrivilegeError,
+    MissingPrerequisiteError."""
+    paths = NodePaths.from_environment()
+    devices = _devices(machines.inspect(config, paths), chains.build(config))
+    return _clients(clients.load(config, paths), devices.get("gateway"))
 
 
 def _state(hops: list[HopStatus], told: Told, *, up: bool, whole: bool) -> str:

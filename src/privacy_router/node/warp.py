@@ -97,21 +97,27 @@ def _profile(config: PrivacyRouterConfig, paths: NodePaths) -> WarpProfile:
     return load_profile(path)
 
 
-def _register(config: PrivacyRouterConfig, paths: NodePaths) -> None:
-    """Get an account from Cloudflare, or the profile of one that is kept."""
+def require_terms(config: PrivacyRouterConfig, paths: NodePaths) -> None:
+    """Raise ConflictError where an account would be asked for and the terms are not accepted."""
     from privacy_router.hops.warp.account import TERMS_URL
-    from privacy_router.hops.warp.api import ApiSettings, WarpApi
-    from privacy_router.hops.warp.registration import register_and_store, restore_profile
 
-    known = paths.warp_account.exists()
-    if not known and not config.warp.accept_terms:
+    if not paths.warp_account.exists() and not config.warp.accept_terms:
         raise ConflictError(
             "the WARP hop needs an account, and Cloudflare's terms are not accepted yet",
             remedy=f"read {TERMS_URL}, then set warp.accept_terms to true; or import a profile"
             " with warp.wgcf_config; or set warp.enabled to false",
         )
 
-    _log.info("asking Cloudflare for a WARP account", at=config.warp.api_url)
+
+def _register(config: PrivacyRouterConfig, paths: NodePaths) -> None:
+    """Get an account from Cloudflare, or the profile of one that is kept."""
+    from privacy_router.hops.warp.api import ApiSettings, WarpApi
+    from privacy_router.hops.warp.registration import register_and_store, restore_profile
+
+    require_terms(config, paths)
+    known = paths.warp_account.exists()
+    what = "the profile of the WARP account that is kept" if known else "a WARP account"
+    _log.info(f"asking Cloudflare for {what}", at=config.warp.api_url)
 
     async def ask() -> StoredTunnel:
         files = {"account_file": paths.warp_account, "profile_file": paths.warp_profile}

@@ -100,8 +100,12 @@ class Mesh:
 
 def admit(config: PrivacyRouterConfig, row: PortRow, mac: str | None) -> MeshPort | str | None:
     """The mesh port that a row is; the reason why it cannot be one; or None when it is no
-    container's at all, or not made yet."""
-    if row.name in (config.bridge_name, *config.privacy_port_names):
+    container's at all, or not made yet.
+
+    A port of ours is a hop's, also where the chain is without that hop: it is the host's exit, or
+    still there while the chain changes, and never a container's of the same number.
+    """
+    if row.ours or row.name in (config.bridge_name, *config.privacy_port_names):
         return None
     if row.name == config.netmaker.interface and config.netmaker.enabled:
         return _port(row, mac, config.mesh_gateway_address, None)

@@ -25,7 +25,7 @@ def run(*arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
         [*runner.command("")[:-1], *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
         env={**os.environ, "PATH": path},
     )

@@ -19,9 +19,9 @@ PciAddress = Annotated[
 ]
 PciId = Annotated[
     str,
-    StringConstraints(strict=True, pattern=r"^0[xX][0-9a-fA-F]{4}$"),
-    AfterValidator(str.lower),
-    kind.Expected("four hexadecimal digits after 0x, such as 0x8086 (`lspci -n`)"),
+    StringConstraints(strict=True, pattern=r"^(0[xX])?[0-9a-fA-F]{4}$"),
+    AfterValidator(lambda text: f"0x{text.lower().removeprefix('0x')}"),
+    kind.Expected("four hexadecimal digits such as 8086 (`lspci -n`) or 0x8086"),
 ]
 DriverName = Annotated[
     str,

@@ -9,6 +9,7 @@ from privacy_router.hops.warp.credentials import (
     parse_credentials_untrusted,
     render_credentials,
 )
+from privacy_router.hops.warp.file_kinds import other_kinds, undecodable
 from privacy_router.hops.warp.profile import (
     TEXT_LIMIT_CHARS,
     ProfileError,
@@ -39,14 +40,17 @@ def save_profile(path: Path, profile: WarpProfile) -> None:
 
 def load_profile(path: Path) -> WarpProfile:
     """Read a profile, ours, wgcf's or another program's. Raises StorageError, ProfileError."""
+    text = _text(path)
     try:
-        return parse_profile_untrusted(_text(path))
+        return parse_profile_untrusted(text)
     except ProfileError as error:
-        raise ProfileError(str(path), error.problems) from None
+        known = tuple(other_kinds(text))  # then what is wrong of a profile is beside the point
+        raise ProfileError(str(path), known or error.problems) from None
 
 
 def _text(path: Path) -> str:
+    data = read_bounded(path, TEXT_LIMIT_CHARS)
     try:
-        return read_bounded(path, TEXT_LIMIT_CHARS).decode()
+        return data.decode()
     except UnicodeDecodeError as error:
-        raise ProfileError(str(path), ("it is not UTF-8 text",)) from error
+        raise ProfileError(str(path), (undecodable(data),)) from error

@@ -12,6 +12,7 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
+from privacy_router.config.networks import UNREACHABLE_NETWORKS
 from privacy_router.hops.xray.server_firewall import SERVER_MARK
 
 if TYPE_CHECKING:
@@ -34,34 +35,9 @@ REFUSED = "refused"
 DNS_PORT = 53
 _LAST_PORT = 65535
 
-BLOCKED_NETWORKS: tuple[Network, ...] = (
-    IPv4Network("0.0.0.0/8"),  # of it Linux connects 0.0.0.0 to the loopback
-    IPv4Network("10.0.0.0/8"),
-    IPv4Network("100.64.0.0/10"),
-    IPv4Network("127.0.0.0/8"),
-    IPv4Network("169.254.0.0/16"),
-    IPv4Network("172.16.0.0/12"),
-    IPv4Network("192.0.0.0/24"),
-    IPv4Network("192.88.99.0/24"),
-    IPv4Network("192.168.0.0/16"),
-    IPv4Network("224.0.0.0/4"),
-    IPv4Network("240.0.0.0/4"),
-    IPv6Network("::/96"),  # among it :: and ::1, and IPv4 addresses as RFC 4291, 2.5.5.1 had them
-    IPv6Network("64:ff9b::/96"),  # IPv4 addresses behind a translator, RFC 6052
-    IPv6Network("64:ff9b:1::/48"),  # the same, RFC 8215
-    IPv6Network("100::/64"),
-    IPv6Network("2001::/32"),  # Teredo, RFC 4380: IPv4 addresses
-    IPv6Network("2002::/16"),  # 6to4, RFC 3056: IPv4 addresses
-    IPv6Network("fc00::/7"),
-    IPv6Network("fe80::/10"),
-    IPv6Network("fec0::/10"),
-    IPv6Network("ff00::/8"),
-)
+BLOCKED_NETWORKS = UNREACHABLE_NETWORKS
 """What the VPS never connects to for a client: itself, its neighbours, multicast, and IPv6
-addresses that stand for IPv4 ones (RFC 6890). ::ffff:0:0/96 is to XRay the IPv4 addresses in it.
-
-198.18.0.0/15 (RFC 2544) and 2001:db8::/32 (RFC 3849) are left out: the lab's Internet lives there.
-"""
+addresses that stand for IPv4 ones. ::ffff:0:0/96 is to XRay the IPv4 addresses in it."""
 
 _DNS_TIMEOUT_MS = 1500
 _SECOND_FAMILY_AFTER_MS = 250  # RFC 8305, section 5: the recommended connection attempt delay

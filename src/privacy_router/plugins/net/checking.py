@@ -153,7 +153,7 @@ def _check_device_for_port(machine: Machine, name: str) -> None:
     if device is None:
         raise RefusedError(
             f"the port {name}: there is no network device of that name",
-            remedy="check the name (ip link), or make the port internal",
+            remedy=f"{machine.advice_on(name)}, or make the port internal",
         )
     if device.master is not None:
         raise RefusedError(
@@ -206,7 +206,8 @@ def _check_name(proposal: Proposal, name: str, change: Change) -> None:
     if name not in proposal.devices:
         raise RefusedError(
             f"{change.key}: there is no network device {name}",
-            remedy="check the name (ip link); a bridge or an internal port may be declared",
+            remedy=f"{proposal.machine.advice_on(name)}; a bridge or an internal port may be"
+            " declared",
         )
     switch = proposal.machine.switch_of(name)
     if switch is not None and switch.node:

@@ -29,7 +29,7 @@ def _check_device(machine: Machine, name: str) -> None:
     if device is None:
         raise RefusedError(
             f"the uplink {name}: there is no network device of that name",
-            remedy="check the name (ip link)",
+            remedy=machine.advice_on(name),
         )
     if not device.is_ethernet or machine.switch_of(name) is not None:
         raise RefusedError(

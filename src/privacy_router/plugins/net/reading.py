@@ -51,6 +51,15 @@ class Machine:
     managed: Mapping[str, dhcp.Managed] = field(default_factory=dict)
     shielded: Collection[str] = ()
 
+    def advice_on(self, name: str) -> str:
+        """What to do about a name that no device has as its first."""
+        owner = next((d.name for d in self.devices.values() if name in d.other_names), None)
+        return (
+            "check the name (ip link)"
+            if owner is None
+            else (f"it is another name of {owner}: write {owner}")
+        )
+
     def of(self, device: str) -> list[AddressEntry]:
         """The addresses of a device in the kernel's order."""
         return [entry for entry in self.addresses if entry.device == device]

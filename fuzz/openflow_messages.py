@@ -6,7 +6,7 @@ atheris finds the bytes; it is no locked dependency, since it comes for few inte
     make fuzz FUZZ_SECONDS=600
 
 The corpus starts with every message of the tests and grows in build/fuzz/openflow. What went wrong
-is kept there as crash-*, and `.venv/bin/python fuzz/openflow.py FILE` does it again.
+is kept there as crash-*, and `.venv/bin/python fuzz/openflow_messages.py FILE` does it again.
 """
 
 from __future__ import annotations
