@@ -147,7 +147,7 @@ def checked_with_profile(tmp_path: Path, text: str | None) -> list[str]:
         profile.write_text(text)
     file, section = tmp_path / "config.json", {"warp": {"wgcf_config": str(profile)}}
     file.write_text(json.dumps({"version": 1, "plugins": {"privacy_router": section}}))
-    result = run("check", str(file), "--json")
+    result = run("check", str(file), "--json", "--only-file")
     assert result.returncode == 0, result.stderr
     notes: list[str] = json.loads(result.stdout)["notes"]
     return [note for note in notes if note.startswith("warp.wgcf_config")]
@@ -174,13 +174,16 @@ def test_check_names_what_of_a_profile_is_not_in_force(tmp_path: Path) -> None:
     ]
     assert KEY not in str(notes)
     file = tmp_path / "config.json"
-    assert "ListenPort: not in force; " in run("check", str(file)).stderr
+    assert "ListenPort: not in force; " in run("check", str(file), "--only-file").stderr
 
 
 @pytest.mark.parametrize("text", [None, "[Interface]"])
-def test_check_says_when_a_profile_cannot_be_looked_at(tmp_path: Path, text: str | None) -> None:
-    (note,) = checked_with_profile(tmp_path, text)
-    assert "wgcf-profile.conf" in note
+def test_check_says_once_that_a_profile_cannot_be_used(tmp_path: Path, text: str | None) -> None:
+    assert checked_with_profile(tmp_path, text) == []
+    result = run("check", str(tmp_path / "config.json"), "--json")
+    assert result.returncode == ExitCode.CHECK_FAILED
+    obstacles = json.dumps(json.loads(result.stdout)["obstacles"])
+    assert obstacles.count("wgcf-profile.conf") == 1
 
 
 @pytest.mark.parametrize("name", ["missing.json", "."])

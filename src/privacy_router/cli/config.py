@@ -123,7 +123,8 @@ def _show_valid(path: Path, config: PrivacyRouterConfig | None, remarks: list[st
 
 
 def _profile_notes(config: PrivacyRouterConfig) -> Iterator[str]:
-    """What of the imported WARP profile is not in force, or why that is not known."""
+    """What of the imported WARP profile is not in force. That it cannot be read is an obstacle to
+    `up`, and told as one."""
     from privacy_router.hops.warp.remarks import not_in_force
     from privacy_router.hops.warp.store import load_profile
 
@@ -132,8 +133,7 @@ def _profile_notes(config: PrivacyRouterConfig) -> Iterator[str]:
         return
     try:
         profile = load_profile(path)
-    except PrivacyRouterError as error:
-        yield f"warp.wgcf_config: {error.message}"
+    except PrivacyRouterError:
         return
     for key, reason in not_in_force(profile, config.warp):
         yield f"warp.wgcf_config, {key}: not in force; {reason}."
