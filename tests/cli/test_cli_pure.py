@@ -147,7 +147,7 @@ def checked_with_profile(tmp_path: Path, text: str | None) -> list[str]:
         profile.write_text(text)
     file, section = tmp_path / "config.json", {"warp": {"wgcf_config": str(profile)}}
     file.write_text(json.dumps({"version": 1, "plugins": {"privacy_router": section}}))
-    result = run("check", str(file), "--json", "--only-file")
+    result = run("check", "--only-file", str(file), "--json")
     assert result.returncode == 0, result.stderr
     notes: list[str] = json.loads(result.stdout)["notes"]
     return [note for note in notes if note.startswith("warp.wgcf_config")]

@@ -208,7 +208,7 @@ def test_clients_that_come_in_a_hurry_do_not_end_the_controller(lab: Lab) -> Non
 
 
 def test_nothing_is_pending_and_plan_agrees(lab: Lab) -> None:
-    assert ask(lab, "plan", "--json") == {"changes": []}
+    assert ask(lab, "plan", "--json") == {"changes": [], "obstacles": []}
     flows = ask(lab, "flows", "dump", "--json")
     assert flows
     assert all(row["reason"] != "not of this configuration" for row in flows)

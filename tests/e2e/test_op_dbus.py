@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from privacy_router.errors import ExitCode
 from privacy_router.lab import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from privacy_router.lab.stage import Lab
 
@@ -112,7 +113,7 @@ def test_every_plugin_of_the_seed_is_there(site: Lab) -> None:
 
 
 def test_the_plan_of_the_node_names_the_domains(site: Lab) -> None:
-    assert say(site, "plan") == {"changes": []}
+    assert say(site, "plan") == {"changes": [], "obstacles": []}
     changed = whole(site)
     changed["plugins"]["privacy_router"]["openflow"] = {"rates": {"icmp": 77}}
     site["node"].write(Path(FILE), json.dumps(changed).encode())
@@ -176,7 +177,7 @@ def test_what_fails_is_undone_whole(site: Lab) -> None:
     assert "could not make the port internal_109" in failed.stderr
     assert addresses(site) == set()
     assert say(site, "runs")[0]["phase"] == "undone"
-    await_true(lambda: say(site, "plan") == {"changes": []})
+    await_true(lambda: say(site, "plan") == {"changes": [], "obstacles": []})
     after = json.dumps([say(site, "query", name) for name in ("net", "lxc", "privacy")])
     assert after == before
 
@@ -332,19 +333,44 @@ def test_the_shell_completes_names_that_op_dbus_knows(site: Lab) -> None:
     assert completed(site, "checkpoint", "show", "nothing-begins-so") == []
 
 
+@contextmanager
+def interrupting(site: Lab) -> Iterator[Callable[[], None]]:
+    """Ctrl-C for an `apply` while the daemon is stopped, so that the run is not over by then; the
+    daemon goes on afterwards. What does it waits in the node, since entering that takes its time.
+    """
+    daemon = daemon_pid(site)
+    script = f"echo ready; read line; kill -STOP {daemon}; pkill -INT -f '[p]rivacy-router apply'"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with site["node"].popen(("sh", "-c", script), **pipes) as waiting:
+        stdin, stdout = waiting.stdin, waiting.stdout
+        assert stdin is not None
+        assert stdout is not None
+        assert stdout.readline() == b"ready\n"
+
+        def interrupt() -> None:
+            stdin.write(b"now\n")
+            stdin.close()
+
+        try:
+            yield interrupt
+        finally:
+            waiting.kill()
+            site["node"].run(("kill", "-CONT", str(daemon)))
+
+
 def test_ctrl_c_leaves_a_run_to_the_daemon_and_says_so(site: Lab) -> None:
     say(site, "apply", document(site, net=net(HERE)))
     assert command(site, "checkpoint", "create", "good").returncode == 0
     empty = document(site)
     site["node"].write(Path(empty), b'{"version": 1, "plugins": {}}')
     run = ("privacy-router", "apply", empty)
-    with site["node"].popen(run, env=ENV, stderr=subprocess.PIPE) as process:
+    with (
+        interrupting(site) as interrupt,
+        site["node"].popen(run, env=ENV, stderr=subprocess.PIPE) as process,
+    ):
         assert process.stderr is not None
-        listed = ("pgrep", "-f", "privacy-router apply")
-        await_true(lambda: site["node"].run(listed).stdout)  # before it begins, which is soon over
-        command_pids = site["node"].run(listed).stdout.split()
         assert process.stderr.readline().startswith(b"0/")
-        site["node"].run(("kill", f"-{int(signal.SIGINT)}", *command_pids))
+        interrupt()
         errors = process.stderr.read()
         assert process.wait(20) == 130
     assert b"op-dbus goes on with this" in errors

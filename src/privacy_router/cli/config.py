@@ -100,7 +100,7 @@ def check(
             raise
         print_json({"ok": False, "problems": _problems(error), "notes": [], "obstacles": []})
         raise SystemExit(ExitCode.INVALID_CONFIG) from None
-    remarks = [] if config is None else [*notes(config), *_profile_notes(config)]
+    remarks = [] if config is None else [*notes(config), *_profile_notes(config, only_file)]
     found = [] if config is None or only_file else obstacles(config, NodePaths.from_environment())
     if as_json:
         listed = [obstacle.as_json() for obstacle in found]
@@ -122,9 +122,9 @@ def _show_valid(path: Path, config: PrivacyRouterConfig | None, remarks: list[st
         err.print(f"[yellow]note:[/] {escape(remark)}")
 
 
-def _profile_notes(config: PrivacyRouterConfig) -> Iterator[str]:
-    """What of the imported WARP profile is not in force. That it cannot be read is an obstacle to
-    `up`, and told as one."""
+def _profile_notes(config: PrivacyRouterConfig, only_file: bool) -> Iterator[str]:
+    """What of the imported WARP profile is not in force; where only the file is judged also why
+    that is not known, which is an obstacle else."""
     from privacy_router.hops.warp.remarks import not_in_force
     from privacy_router.hops.warp.store import load_profile
 
@@ -133,7 +133,9 @@ def _profile_notes(config: PrivacyRouterConfig) -> Iterator[str]:
         return
     try:
         profile = load_profile(path)
-    except PrivacyRouterError:
+    except PrivacyRouterError as error:
+        if only_file:
+            yield f"warp.wgcf_config: {error.message}"
         return
     for key, reason in not_in_force(profile, config.warp):
         yield f"warp.wgcf_config, {key}: not in force; {reason}."
