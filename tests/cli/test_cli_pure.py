@@ -174,13 +174,18 @@ def test_check_names_what_of_a_profile_is_not_in_force(tmp_path: Path) -> None:
     ]
     assert KEY not in str(notes)
     file = tmp_path / "config.json"
-    assert "ListenPort: not in force; " in run("check", str(file)).stderr
+    assert "ListenPort: not in force; " in run("check", str(file), "--only-file").stderr
 
 
 @pytest.mark.parametrize("text", [None, "[Interface]"])
-def test_check_says_when_a_profile_cannot_be_looked_at(tmp_path: Path, text: str | None) -> None:
+def test_check_says_once_that_a_profile_cannot_be_used(tmp_path: Path, text: str | None) -> None:
     (note,) = checked_with_profile(tmp_path, text)
     assert "wgcf-profile.conf" in note
+    result = run("check", str(tmp_path / "config.json"), "--json")
+    assert result.returncode == ExitCode.CHECK_FAILED
+    found = json.loads(result.stdout)
+    assert json.dumps(found["obstacles"]).count("wgcf-profile.conf") == 1
+    assert "wgcf-profile.conf" not in json.dumps(found["notes"])
 
 
 @pytest.mark.parametrize("name", ["missing.json", "."])

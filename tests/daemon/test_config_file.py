@@ -246,6 +246,17 @@ async def test_it_says_what_failed_and_when_it_is_tried_next(site: Site) -> None
     running.cancel()
 
 
+async def test_what_an_operator_asks_for_is_one_try_and_leaves_the_file_new(site: Site) -> None:
+    site.port.error = GONE
+    site.write(51999)
+    with pytest.raises(PrivacyRouterError):
+        await site.file.apply()
+    assert (site.file.note, site.file._waiting) == (None, None)
+    site.port.error = None
+    assert await site.file.follow() is Standing.NEW
+    assert site.port.value == 51999
+
+
 async def test_it_is_tried_again_by_the_clock(
     site: Site, network: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from privacy_router.errors import ExitCode
 from privacy_router.lab import internet, stage
 from privacy_router.lab.birth import SCRATCH
 from privacy_router.lab.hosts import NODE_CONFIG
+from privacy_router.plan.guard import WARP_GUARD
 
 if TYPE_CHECKING:
     import subprocess
@@ -129,10 +130,9 @@ def restart(lab: Lab, *addresses: str, wait_s: int = 10) -> subprocess.Completed
     return lab["node"].run((*UP, "--wait", str(wait_s)), 60.0)
 
 
-def guards(lab: Lab) -> list[str]:
-    """The tables that say where WARP's sockets may send, with their rules for that."""
-    tables = run(lab, "nft list tables | grep -o 'privacy_router_guard_warp'").split()
-    return [run(lab, f"nft list chain inet {table} output") for table in tables]
+def guard(lab: Lab) -> str:
+    """The rules that say where WARP's sockets may send."""
+    return run(lab, f"nft list table inet {WARP_GUARD}")
 
 
 def test_a_name_that_moves_is_looked_up_again_while_the_node_runs(named_lab: Lab) -> None:
@@ -144,9 +144,8 @@ def test_a_name_that_moves_is_looked_up_again_while_the_node_runs(named_lab: Lab
         await_true(lambda: names_warp(named_lab), FOUND_WITHIN_S)
         took_s = await_true(lambda: answers(named_lab), FOUND_WITHIN_S)
         assert leads_to(named_lab) == MOVED
-    (guard,) = guards(named_lab)
-    assert f"ip daddr {MOVED} udp dport 2408 accept" in guard
-    assert HERE + " " not in guard
+    assert f"ip daddr {MOVED} udp dport 2408 accept" in guard(named_lab)
+    assert HERE + " " not in guard(named_lab)
     print(f"found after {took_s:.1f} s")
 
 

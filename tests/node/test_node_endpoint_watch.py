@@ -55,12 +55,6 @@ class Site:
         peer = PeerStatus("peer", self.endpoint, frozenset(), 25, 0.0, self.rx_bytes, 0)
         return DeviceStatus("", 0, (peer,))
 
-    def remove_peer(self, *_: object) -> None:
-        self.calls.append("remove")
-
-    def update_peer(self, _: str, __: object, peer: WireGuardPeer) -> None:
-        self.calls.append(f"call {peer.endpoint and peer.endpoint[0]}")
-
     def look_up(self, name: tuple[str, int]) -> tuple[Endpoint, ...]:
         self.calls.append(f"ask {name[0]}")
         if not self.answers:
@@ -90,12 +84,12 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Site:
     return site
 
 
-async def test_a_silent_peer_is_looked_up_and_called_where_it_is_then(site: Site) -> None:
+async def test_a_silent_peer_is_looked_up_and_followed(site: Site) -> None:
     site.answers, site.has_another = [NEW], True
     await site.passes(14)
     assert site.calls == []
     await site.passes(6)
-    assert site.calls == [f"ask {NAME}", "change 1", "adopt", "remove", f"call {NEW[0]}"]
+    assert site.calls == [f"ask {NAME}", "change 1", "adopt"]
 
 
 async def test_a_peer_that_is_heard_is_left_alone(site: Site) -> None:

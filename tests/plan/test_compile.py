@@ -342,7 +342,8 @@ def test_what_the_profile_says_of_its_tunnel_is_in_force_unless_the_configuratio
     config = make_config(xray={"vps_address": "192.0.2.9"}, warp=section)
     state = compile_node(config, own, facts)
     assert state.items[Key(Kind.DEVICE, "pr-warp", "wgcf")].mtu_bytes == mtu_bytes
-    ways_out = [r for w, _, r in of_kind(state, Kind.ROUTE) if w == "pr-xray" and r.mtu_bytes]
+    routes = [route for where, _, route in of_kind(state, Kind.ROUTE) if where == "pr-xray"]
+    ways_out = [route for route in routes if route.mtu_bytes and not route.destination.prefixlen]
     assert {route.mtu_bytes for route in ways_out} == {mtu_bytes}
     (peer,) = state.tunnels["wgcf"].peers
     assert (peer.keepalive_s, peer.preshared_key) == (keepalive_s, PROFILES_OWN["preshared_key"])

@@ -46,7 +46,7 @@ PARTS: dict[str, str] = {
     "ip -n $s -6 route show table all | grep -v -e fe80 -e ff00 | sed 's/ linkdown//' | sort; done",
     "rules": _EACH + "ip -n $s -4 rule; ip -n $s -6 rule; done",
     "neighbours": _EACH + "ip -n $s neigh show nud permanent | sort; done",
-    "firewall": "nft list ruleset; " + _EACH + "n $s nft list ruleset; done",
+    "firewall": "nft -t list ruleset; " + _EACH + "n $s nft -t list ruleset; done",
     "settings": _EACH
     + f"n $s bash -c 'cd /proc/sys/net; grep -H . {_SETTINGS} | grep -v -e tunl0 -e sit0'; done",
     "policies": _EACH + "ip -n $s xfrm policy; ip -n $s xfrm state; done",

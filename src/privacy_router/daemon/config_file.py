@@ -85,11 +85,13 @@ class ConfigFile:
     # --- applying it -----------------------------------------------------------------------------
 
     async def apply(self) -> None:
-        """Apply it, whatever became of its content before: an operator asks for it. Raises what
-        reading and applying it do."""
+        """Apply it, whatever became of its content before: an operator asks for it, and for one
+        try. Raises what reading and applying it do."""
         async with self._lock:
             source = await in_thread(source_of, self._path)
-            await self._apply(source, await self._engine.mark_of(source))
+            mark = await self._engine.mark_of(source)
+            await self._engine.apply(source)
+            await self._settle(mark, Standing.KEPT)
 
     async def follow(self, wanted: Callable[[], bool] | None = None) -> Standing:
         """Apply it if it has changed; what it was before. Raises what reading and applying it do,
@@ -102,22 +104,15 @@ class ConfigFile:
             mark = await self._engine.mark_of(source)
             standing = self._standing(source, mark, await self._ledger())
             if standing is Standing.NEW:
-                is_patient = self._known(mark).runs + 1 < RUN_TRIES
-                await self._apply(source, mark, wanted, is_patient=is_patient)
+                await self._apply(source, mark, wanted)
             else:
                 await self._settle(mark, standing)
             if standing is not Standing.NEW and self.note is not None:
                 _log.warning("the file is not applied", what=self.note.words, do=self.note.advice)
             return standing
 
-    async def _apply(
-        self,
-        source: Source,
-        mark: str,
-        wanted: Callable[[], bool] | None = None,
-        *,
-        is_patient: bool = False,
-    ) -> None:
+    async def _apply(self, source: Source, mark: str, wanted: Callable[[], bool] | None) -> None:
+        is_patient = self._known(mark).runs + 1 < RUN_TRIES
         try:
             await self._engine.apply(source, wanted=wanted, is_patient=is_patient)
         except PrivacyRouterError as error:

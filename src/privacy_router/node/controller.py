@@ -227,13 +227,13 @@ class Controller:
     async def _adopt_endpoint(self) -> None:
         """Have WARP's tunnel lead where the state directory says now. Raises what a pass fails
         with."""
-        await self._take(self.endpoint_again or self.reload)
+        await self._reload(self.endpoint_again)
         await self.repair()
 
-    async def _take(self, read: Callable[[], DesiredState]) -> None:
+    async def _reload(self, read: Callable[[], DesiredState] | None = None) -> None:
         before = self.desired
         try:
-            desired = await in_thread(read)
+            desired = await in_thread(read or self.reload)
             if self.desired is before:  # else another was given meanwhile
                 self.replace(desired)
         except Exception as error:
@@ -242,7 +242,7 @@ class Controller:
     async def _keep(self, engine: FlowEngine, network: NetworkWatch) -> None:
         loop = asyncio.get_running_loop()
         delay_s = _RETRY_FIRST_S
-        await self._take(self.reload)  # clients may have come since `desired` was worked out
+        await self._reload()  # clients may have come since `desired` was worked out
         while not self._stopping:
             self._wake.clear()
             try:

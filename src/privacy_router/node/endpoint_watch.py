@@ -111,7 +111,6 @@ class EndpointWatch:
         if is_another:
             _log.warning("WARP does not answer: another address", at=format_endpoint(silent))
             await self._adopt()
-            await in_thread(self._begin_session)
 
     async def _look_up(self, config: PrivacyRouterConfig) -> tuple[Endpoint, ...]:
         """What the name of the endpoint has now; nothing where there is no name, or that fails."""
@@ -129,14 +128,6 @@ class EndpointWatch:
     def _complain(self, error: PrivacyRouterError) -> None:
         self.trouble = f"WARP does not answer, and {error.message}"
         _log.warning("WARP does not answer, and no other address was found", reason=error.message)
-
-    def _begin_session(self) -> None:
-        """Have WireGuard call at once. A call to the silent endpoint is under way, which it would
-        repeat after 5 s (REKEY_TIMEOUT) only."""
-        peer = _peer_of(self._desired())
-        if peer is not None and namespaces.exists(WARP_NAMESPACE):
-            self._machine.wireguard.remove_peer(WARP_TUNNEL, _PLACE, peer.public_key)
-            self._machine.wireguard.update_peer(WARP_TUNNEL, _PLACE, peer)
 
 
 def _peer_of(desired: DesiredState) -> WireGuardPeer | None:
