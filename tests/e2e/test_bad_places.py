@@ -569,7 +569,7 @@ def test_without_an_answering_vps_the_node_stays_up_and_closed(site: Lab) -> Non
     traffic = ("python", "-P", "-m", "privacy_router.lab.traffic", token, "7", "50")
     with Captures(site.hosts, rules_for(site.config, token)) as captures:
         result = site["node"].run(("privacy-router", "up", "--detach", "--wait", "1"))
-        refused(result, ExitCode.REMOTE, "stays up and closed", "privacy-router vps export")
+        refused(result, ExitCode.REMOTE, "stays as it is and closed", "privacy-router vps export")
         stage.connect_client(site)
         before = status(site, "--no-probe")
         with site["client"].popen(traffic, stdout=subprocess.PIPE) as sender:

@@ -114,7 +114,7 @@ async def test_an_outage_is_told_when_it_begins_and_when_it_ends(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = Script(monkeypatch, tmp_path)
-    watch = HealthWatch(script.machine, lambda: script.config, lambda: ["odd"])
+    watch = HealthWatch(script.machine, lambda: script.config, lambda: ["odd"], lambda: False)
     told: list[dict[str, str]] = []
     watch.on_change = lambda: told.append(
         {hop: str(one.state) for hop, one in watch.health.items()}
@@ -139,6 +139,34 @@ async def test_an_outage_is_told_when_it_begins_and_when_it_ends(
     assert len(lines) == 2
     assert "xray" in lines[0]
     assert "lasted_s" in lines[1]
+
+
+async def test_a_closed_tunnel_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """XRay would wait for the lost query of the VPS' name, and all new connections with it."""
+    script = Script(monkeypatch, tmp_path)
+    asked: list[bool] = []
+    closed = [True]
+
+    async def ask(*_: Any) -> Answer:
+        asked.append(closed[0])
+        return Answer(health.time.monotonic(), proven=("warp", "xray"))
+
+    monkeypatch.setattr(health, "ask", ask)
+    watch = HealthWatch(script.machine, lambda: script.config, list, lambda: closed[0])
+    running = asyncio.create_task(watch.run())
+    report = script.machine.paths.health
+    while not report.exists():
+        await asyncio.sleep(0.01)
+    await watch.prove(0.1)
+    closed[0] = False
+    async with asyncio.timeout(30):
+        while not asked:
+            await asyncio.sleep(0.01)
+    assert asked == [False]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 # --- the question --------------------------------------------------------------------------------

@@ -109,7 +109,10 @@ class Controller:
         self._supervisor = Supervisor(self._hear)
         self._endpoint = EndpointWatch(lambda: self.desired, self.machine, self._adopt_endpoint)
         self.health = HealthWatch(
-            self.machine, lambda: self.desired.pipeline.config, self.complaints
+            self.machine,
+            lambda: self.desired.pipeline.config,
+            self.complaints,
+            lambda: self.flows is not None and self.flows.closed,
         )
 
     def complaints(self) -> list[str]:

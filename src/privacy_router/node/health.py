@@ -164,7 +164,9 @@ class _Chain:
 class HealthWatch:
     """Watches the chain of a node that is kept; `on_change` is told when a hop's state changes.
 
-    `config` gives the configuration that is kept now, `troubles` what the controller complains of.
+    `config` gives the configuration that is kept now, `troubles` what the controller complains of,
+    and `is_closed` whether the tunnel is closed. Then nothing is asked: XRay would wait for the
+    lost query of the VPS' name, and all new connections with it.
     """
 
     def __init__(
@@ -172,10 +174,12 @@ class HealthWatch:
         machine: Machine,
         config: Callable[[], PrivacyRouterConfig],
         troubles: Callable[[], Sequence[str]],
+        is_closed: Callable[[], bool],
     ) -> None:
         self._machine = machine
         self._config = config
         self._troubles = troubles
+        self._is_closed = is_closed
         self._outage: tuple[float, str] | None = None
         self._asking: asyncio.Task[Answer] | None = None
         self._answered = asyncio.Event()
@@ -251,7 +255,8 @@ class HealthWatch:
 
     def _ask_if_due(self, chain: _Chain) -> None:
         now_s = time.monotonic()
-        if self._asking is not None or not chain.evidence.is_question_due(now_s):
+        is_due = chain.evidence.is_question_due(now_s) and not self._is_closed()
+        if self._asking is not None or not is_due:
             return
         chain.evidence.note_question(now_s)
 

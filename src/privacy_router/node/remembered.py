@@ -29,6 +29,7 @@ _log = structlog.get_logger()
 # ovs-appctl: each returns once the datapath has none any more
 _FORGET_FLOWS: Final = "revalidator/purge"
 _FORGET_CONNECTIONS: Final = "dpctl/flush-conntrack"
+_DATAPATHS: Final = "dpctl/dump-dps"
 _ANSWER_S: Final = 1.0
 
 
@@ -78,6 +79,8 @@ def _forget_zones(zones: Iterable[int], machine: Machine) -> None:
     """
     try:
         socket = unixctl.switch_socket(machine.management_socket_dir)
+        if not unixctl.call(socket, _DATAPATHS, timeout_s=_ANSWER_S).strip():
+            return  # there is no bridge yet
         for zone in zones:
             unixctl.call(socket, _FORGET_CONNECTIONS, f"zone={zone}", timeout_s=_ANSWER_S)
     except unixctl.UnixctlRefusedError as error:
