@@ -103,12 +103,14 @@ class NodeLock:
         """
         directory = self._path.parent
         make_directory(directory)
+        inode = _inode_of(directory)
         heard: asyncio.Queue[Path] = asyncio.Queue()
-        with watching([directory], heard.put_nowait):
+        with watching([directory, directory.parent], heard.put_nowait):
             while True:
-                self._renew()
-                if await heard.get() == directory:
+                if inode is None or _inode_of(directory) != inode:
                     raise StorageError(f"{directory} was removed", retryable=True)
+                self._renew()
+                await heard.get()
 
     def _renew(self) -> None:
         if self._handle is None or _is_file(self._path, self._handle):
@@ -116,6 +118,13 @@ class NodeLock:
         removed, self._handle = self._handle, self._lock_file()
         os.close(removed)
         self.note_pid()
+
+
+def _inode_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _is_file(path: Path, handle: int) -> bool:
