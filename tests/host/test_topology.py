@@ -15,6 +15,7 @@ def local(address: str, device: str = "eth0") -> Route:
 
 
 CONNECTED = Route(ip_network("10.1.0.0/24"), device="eth0")
+ALONE6 = Route(ip_network("fd00::2/128"), device="eth0", metric=256)
 CONNECTED6 = Route(ip_network("fd00::/64"), device="eth0", metric=256)
 
 
@@ -25,13 +26,17 @@ CONNECTED6 = Route(ip_network("fd00::/64"), device="eth0", metric=256)
         ("fd00::2/64", {CONNECTED6, local("fd00::2")}),
         ("fd00::2/64", {CONNECTED6, local("fd00::2", "lo")}),
         ("10.1.0.2/32", {local("10.1.0.2")}),
-        ("fd00::2/128", {local("fd00::2")}),
+        ("fd00::2/128", {ALONE6, local("fd00::2")}),
     ],
 )
 def test_an_address_needs_all_of_its_routes(address: str, kernels: set[Route]) -> None:
     assert Routes(set(), kernels).follow("eth0", ip_interface(address))
     for route in kernels:
         assert not Routes({route}, kernels - {route}).follow("eth0", ip_interface(address))
+
+
+def test_the_loopback_needs_no_route_to_its_network_of_one() -> None:
+    assert Routes(set(), {local("::1", "lo")}).follow("lo", ip_interface("::1/128"))
 
 
 def test_a_route_by_another_device_does_not_count() -> None:

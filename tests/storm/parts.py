@@ -43,7 +43,8 @@ PARTS: dict[str, str] = {
     'sort_by(.ifname)|.[]|[.ifname,(.addr_info|map(.local+"/"+(.prefixlen|tostring))|sort)]\'; '
     "done",
     "routes": _EACH + "ip -n $s -4 route show table all | sed 's/ linkdown//' | sort; "
-    "ip -n $s -6 route show table all | grep -v -e fe80 -e ff00 | sed 's/ linkdown//' | sort; done",
+    "ip -n $s -6 route show table all | grep -v -e fe80 -e ff00 -e '^::1 dev lo' "
+    "| sed 's/ linkdown//' | sort; done",
     "rules": _EACH + "ip -n $s -4 rule; ip -n $s -6 rule; done",
     "neighbours": _EACH + "ip -n $s neigh show nud permanent | sort; done",
     "firewall": "nft -t list ruleset; " + _EACH + "n $s nft -t list ruleset; done",

@@ -67,12 +67,18 @@ class Routes:
 
     def follow(self, device: str, address: Interface) -> bool:
         """Whether the kernel's routes to an address and to its network are there: they can be
-        removed by themselves, and then the address is of no use."""
+        removed by themselves, and then the address is of no use.
+
+        A network of one has such a route in IPv6; not on every kernel's loopback.
+        """
         network = address.network
         alone = network.prefixlen == network.max_prefixlen
-        local = {route.destination for route in self.kernels if route.kind == "local"}
-        connected = {(route.device, route.destination) for route in self.kernels}
-        return ip_network(address.ip) in local and (alone or (device, network) in connected)
+        has_none = alone and (network.version == 4 or device == "lo")
+        local = {route for route in self.kernels if route.kind == "local"}
+        connected = self.kernels - local if alone else self.kernels
+        return ip_network(address.ip) in {route.destination for route in local} and (
+            has_none or (device, network) in {(r.device, r.destination) for r in connected}
+        )
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def is_reachable(
     there."""
     own = _sockets_of(process.name, machine)
     there = all(path.is_socket() for path in own)
-    if process.name == _SWITCH and there and not _bridge_socket(machine, bridge_name).is_socket():
+    if process.name == _SWITCH and there and not bridge_socket(machine, bridge_name).is_socket():
         there = not has_bridge()
     return there or processes.age_s(process) < _GRACE_S
 
@@ -53,7 +53,8 @@ def _sockets_of(name: str, machine: Machine) -> list[Path]:
     return [UAPI_DIR / f"{name}.sock"] if name in (GATEWAY_TUNNEL, WARP_TUNNEL) else []
 
 
-def _bridge_socket(machine: Machine, bridge_name: str) -> Path:
+def bridge_socket(machine: Machine, bridge_name: str) -> Path:
+    """Where vswitchd takes OpenFlow for the bridge, once that is there."""
     return machine.management_socket_dir / f"{bridge_name}.mgmt"
 
 
@@ -105,7 +106,7 @@ def _directories(machine: Machine, desired: DesiredState) -> dict[Path, int]:
 def _needed(desired: DesiredState, machine: Machine) -> set[Path]:
     found = {path for name in desired.processes for path in _sockets_of(name, machine)}
     if _SWITCH in desired.processes:
-        found.add(_bridge_socket(machine, desired.bridge.name))
+        found.add(bridge_socket(machine, desired.bridge.name))
     return found
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from privacy_router.host import conntrack, namespaces, unixctl
+from privacy_router.node.places import bridge_socket
 from privacy_router.pipeline.allocation import tracking_zones
 from privacy_router.pipeline.segment import hop_named, tracking_zone_between
 from privacy_router.plan.chain import EXIT_CONNECTION_MARK, WARP_NAMESPACE
@@ -29,7 +30,6 @@ _log = structlog.get_logger()
 # ovs-appctl: each returns once the datapath has none any more
 _FORGET_FLOWS: Final = "revalidator/purge"
 _FORGET_CONNECTIONS: Final = "dpctl/flush-conntrack"
-_DATAPATHS: Final = "dpctl/dump-dps"
 _ANSWER_S: Final = 1.0
 
 
@@ -51,7 +51,7 @@ def forget_connections(changes: Sequence[Change], desired: DesiredState, machine
         elif namespaces.exists(place):
             conntrack.forget(namespaces.path_of(place))
     used = {tracking_zone_between(*edge) for edge in desired.pipeline.segment.edges}
-    _forget_zones(set(tracking_zones().values()) - used, machine)
+    _forget_zones(set(tracking_zones().values()) - used, desired.bridge.name, machine)
 
 
 def forget_connections_of_xray(desired: DesiredState, machine: Machine) -> None:
@@ -67,20 +67,20 @@ def forget_connections_of_xray(desired: DesiredState, machine: Machine) -> None:
         conntrack.forget(namespaces.path_of(WARP_NAMESPACE))
     ways_out = ({"warp", "xray"}, {"xray", "exit"})
     zones = [zone for hops, zone in tracking_zones().items() if hops in ways_out]
-    _forget_zones(zones, machine)
+    _forget_zones(zones, desired.bridge.name, machine)
 
 
-def _forget_zones(zones: Iterable[int], machine: Machine) -> None:
+def _forget_zones(zones: Iterable[int], bridge_name: str, machine: Machine) -> None:
     """A switch that does not answer is passed over: one that starts has an empty memory, and one
     that hangs is started anew.
 
     The datapath is not named: Open vSwitch 3.1 takes its name for a part of the connection. Where
     the machine's own has two kinds of datapaths it refuses, and old connections time out.
     """
+    if not bridge_socket(machine, bridge_name).is_socket():
+        return  # there is no bridge, and no datapath
     try:
         socket = unixctl.switch_socket(machine.management_socket_dir)
-        if not unixctl.call(socket, _DATAPATHS, timeout_s=_ANSWER_S).strip():
-            return  # there is no bridge yet
         for zone in zones:
             unixctl.call(socket, _FORGET_CONNECTIONS, f"zone={zone}", timeout_s=_ANSWER_S)
     except unixctl.UnixctlRefusedError as error:
