@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from privacy_router.pipeline.allocation import Rate, meter_id
 from privacy_router.pipeline.tables import number_of
 from privacy_router.plan.chain import port_number
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
+PINGS = meter_id(Rate.ICMP, port_number("warp"))
 PRIVACY = number_of("privacy")
 SWITCH = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
 CONTROLLER_LOG = "/run/privacy-router/log/controller.log"
@@ -40,8 +42,9 @@ def ofctl(lab: Lab, *arguments: str) -> None:
         ("del-flows", SWITCH, f"table={PRIVACY}"),
         ("mod-flows", SWITCH, f"table={PRIVACY},in_port={port_number('warp')},actions=drop"),
         ("-O", "OpenFlow13", "del-meters", SWITCH),
+        ("mod-meter", SWITCH, f"meter={PINGS},pktps,band=type=drop,rate=1"),
     ],
-    ids=["all deleted", "one table deleted", "redirected", "meters deleted"],
+    ids=["all deleted", "one table deleted", "redirected", "meters deleted", "a rate changed"],
 )
 def test_flows_changed_by_hand_come_back(lab: Lab, damage: tuple[str, ...]) -> None:
     before = flow_count(lab)

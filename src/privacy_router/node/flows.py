@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -38,12 +39,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from privacy_router.openflow import FlowStats
+    from privacy_router.openflow import FlowStats, MeterConfig
     from privacy_router.pipeline.flow import RateLimit
 
 _log = structlog.get_logger()
 _TIMEOUT_S = 5.0
 _ASK_EVERY_S = 1.0
+_SHARE_OF_TIME = 50  # the pause between two questions, in times of what an answer takes
 _CHANGES = MonitorFlag.ADD | MonitorFlag.DELETE | MonitorFlag.MODIFY
 _EVERY_BIT = 0xFFFFFFFFFFFFFFFF
 
@@ -187,6 +189,7 @@ class FlowTable:
         await asyncio.gather(
             _until_lost(channel, _follow(channel, on_drift)),
             _until_lost(channel, _follow_switch(channel, on_drift)),
+            _until_lost(channel, _follow_meters(channel, on_drift)),
         )
         await channel.wait_closed()
         if self._channel is channel:
@@ -222,6 +225,22 @@ async def _follow_switch(channel: Channel, on_drift: Callable[[int | None], None
                 continue
             if not isinstance(message, PortStatus) or is_strange(message.port):
                 on_drift(None)
+
+
+async def _follow_meters(channel: Channel, on_drift: Callable[[int | None], None]) -> None:
+    """Ask for the meters, since no message tells that another program has changed the rate of one.
+
+    One that is deleted takes its flows with it, which the switch tells; one that is new changes
+    none of ours. With many meters it is asked less often: an answer about 30,000 takes a while.
+    """
+    known: dict[int, MeterConfig] = {}
+    while True:
+        began_s = time.monotonic()
+        now = {meter.meter_id: meter for meter in await channel.dump_meters()}
+        if any(now.get(number, meter) != meter for number, meter in known.items()):
+            on_drift(None)
+        known = now
+        await asyncio.sleep(max(_ASK_EVERY_S, _SHARE_OF_TIME * (time.monotonic() - began_s)))
 
 
 async def _follow(channel: Channel, on_drift: Callable[[int | None], None]) -> None:
