@@ -82,7 +82,10 @@ _NAMESPACE: Final = {
     "netfilter/nf_conntrack_log_invalid": "0",
     "netfilter/nf_conntrack_tcp_be_liberal": "0",
     "netfilter/nf_conntrack_tcp_loose": "1",
-    "netfilter/nf_conntrack_tcp_timeout_established": "432000",
+    # What a client leaves behind counts against it: not 120 s for a call that nothing answers, as
+    # during an outage, nor five days for a connection that it forgot (RFC 5382, REQ-5: 2 h 4 min).
+    "netfilter/nf_conntrack_tcp_timeout_established": "7440",
+    "netfilter/nf_conntrack_tcp_timeout_syn_sent": "20",
     "netfilter/nf_conntrack_udp_timeout": _UDP_KNOWN_S,
     "netfilter/nf_conntrack_udp_timeout_stream": _UDP_KNOWN_S,
 }
