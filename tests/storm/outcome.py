@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .figures import spread, table, verdict
 from .judge import Verdict
+from .shell import ShellError
 
 if TYPE_CHECKING:
     from .session import Session
@@ -88,7 +89,11 @@ class Outcome:
     def close_session(self, session: Session) -> None:
         """Take over what a lab's captures have counted, before it ends."""
         self.add_tally(session.ears.tally)
-        self.sizes.append({"before": session.sizes_before, "after": session.sizes()})
+        try:
+            after = session.sizes()
+        except ShellError:  # Ctrl-C ends the shells of a lab, too
+            after = {}
+        self.sizes.append({"before": session.sizes_before, "after": after})
 
     def add_tally(self, tally: Tally) -> None:
         """Take over what captures have counted."""

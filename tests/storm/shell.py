@@ -55,6 +55,9 @@ class Shell:
         except (ShellError, BrokenPipeError) as error:
             self.close()
             raise ShellError(f"{script[:80]}: {error}") from error
+        except KeyboardInterrupt:
+            self.close()  # what is still to come would be taken for the next answer
+            raise
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._process = self._host.popen(
