@@ -91,7 +91,7 @@ TUNNELS = {
 
 def setting(hop: str, name: str, value: str) -> Drift:
     within = f"ip netns exec pr-{hop}"
-    return Drift(f"{within} sysctl -qw {name}={value}", f"{within} sysctl {name}")
+    return Drift(f"{within} sysctl -qw {name}='{value}'", f"{within} sysctl {name}")
 
 
 SETTINGS = {
