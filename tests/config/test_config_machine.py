@@ -64,7 +64,7 @@ def test_the_nodes_own_bridge_and_ports_are_nobody_elses() -> None:
     ]
 
 
-def test_the_nodes_own_devices_are_nobody_elses_in_any_place() -> None:
+def test_the_nodes_own_devices_are_of_the_node_in_every_place() -> None:
     uplink = {"uplink": "wgcf", "ports": {"warp0": {}, "mgmt0": {}}}
     route = {"to": "203.0.113.0/24", "dev": "internal_100"}
     found = problems(

@@ -129,7 +129,7 @@ async def test_what_was_not_confirmed_is_applied_by_nothing(site: Site, again: s
     assert site.port.made == [51820, 51999, 51820]
     assert site.file.note is not None
     assert site.file.note.state is FileState.UNDONE
-    assert "nobody confirmed it in time" in site.file.note.words
+    assert "it was not confirmed in time" in site.file.note.words
 
 
 async def test_an_operator_may_try_it_again(site: Site) -> None:

@@ -1,5 +1,5 @@
-"""What is not the node's is not touched, whatever its name: before a first `up`, after a refused
-one, while the node is up, after a good one, and after a crash in the middle."""
+"""What is not the node's is not touched, also under a name of the node's: before a first `up`,
+after a refused one, while the node is up, after a good one, and after a crash in the middle."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def names_of(host: LabHost) -> set[str]:
 
 @pytest.mark.parametrize("sign", ["pr-switch", "pr-xray", "wgcf in pr-warp"])
 def test_a_crash_in_the_middle_leaves_nothing_behind(node: LabHost, sign: str) -> None:
-    """Whatever was made by then is known as the node's, and what others made meanwhile is not."""
+    """What was made by then is known as the node's, and what others made meanwhile is not."""
     before = Others.of(node)
     crash(node, sign)
     with Netlink(node.network) as netlink:

@@ -1,5 +1,5 @@
-"""What was undone stays undone, whatever reads the file next; what could not be applied is tried
-again when it can be."""
+"""What was undone stays undone, with each command that reads the file next; what could not be
+applied is tried again when it can be."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_what_was_not_confirmed_is_applied_by_nothing_but_an_apply(site: Lab) ->
     assert status(site)["file"]["state"] == "undone"
     shown = command(site, "status", "--no-probe").stdout
     assert f"{NODE_CONFIG} was undone at " in shown
-    assert "nobody confirmed it in time" in shown
+    assert "it was not confirmed in time" in shown
     assert f"try again with privacy-router apply {NODE_CONFIG}" in shown
     must(site, "apply", str(NODE_CONFIG))
     assert node(site) == (51999, 1, 2408)

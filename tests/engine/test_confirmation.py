@@ -76,7 +76,7 @@ async def test_nobody_confirms(tmp_path: Path) -> None:
     time.now_s += 61
     await until(lambda: machine(tmp_path) == {"one/a": "1"})
     await until(lambda: engine.journal.open_run() is None)
-    assert engine.journal.runs()[0].reason == "nobody confirmed it in time"
+    assert engine.journal.runs()[0].reason == "it was not confirmed in time"
     await until(lambda: engine.source == ONE)
     assert engine.confirmation.number is None
     with pytest.raises(NothingToConfirmError):

@@ -71,7 +71,7 @@ async def test_what_is_not_confirmed_is_rejected_until_it_is_asked_for(tmp_path:
     now_s += 61
     await until(lambda: engine.journal.open_run() is None)
     assert await standing(engine, B) is Standing.REJECTED
-    assert await reason(engine, B) == "undone: nobody confirmed it in time"
+    assert await reason(engine, B) == "undone: it was not confirmed in time"
     await engine.apply(B)
     assert await standing(engine, B) is Standing.KEPT
     assert not engine.journal.ledger().rejections

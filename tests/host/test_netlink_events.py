@@ -1,4 +1,4 @@
-"""Whoever stops listening to the kernel leaves no socket behind."""
+"""A listener that stops leaves no socket to the kernel behind."""
 
 from __future__ import annotations
 

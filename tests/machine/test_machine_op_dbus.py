@@ -205,8 +205,8 @@ def test_what_waits_to_be_confirmed_goes_on_waiting_in_the_next_daemon(service: 
     assert done["confirm_within_s"] == 20
     must("systemctl", "restart", SERVICE)
     assert packages.installed() == {"pr-one": "1.0"}
-    eventually(lambda: say("runs")[0]["phase"] == "undone", "nobody confirmed it", 60)
-    assert say("runs")[0]["reason"] == "nobody confirmed it in time"
+    eventually(lambda: say("runs")[0]["phase"] == "undone", "it was not confirmed", 60)
+    assert say("runs")[0]["reason"] == "it was not confirmed in time"
     assert observed() == before
 
 
@@ -250,7 +250,7 @@ def test_what_was_not_confirmed_comes_by_no_reload_and_no_restart(service: None)
     try:
         CONFIG.write_text(json.dumps({"version": 1, "plugins": {"net": WHOLE["net"]}}))
         say("apply", CONFIG, "--confirm-within", "1")
-        eventually(lambda: say("runs")[0]["phase"] == "undone", "nobody confirmed it")
+        eventually(lambda: say("runs")[0]["phase"] == "undone", "it was not confirmed")
         before = len(say("runs"))
         for verb in ("reload", "restart"):
             must("systemctl", verb, SERVICE)

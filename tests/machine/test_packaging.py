@@ -175,7 +175,7 @@ def test_uninstalling_leaves_nothing(installed: None) -> None:
 
 
 def test_uninstalling_leaves_what_is_not_the_nodes(installed: None) -> None:
-    """By whatever name: another program's device, and its network namespace."""
+    """By each of its names: another program's device, and its network namespace."""
     must("ip", "link", "add", "wgcf", "type", "bridge")
     must("ip", "netns", "add", "pr-gateway")
     try:

@@ -48,9 +48,9 @@ def test_it_says_what_failed_when_and_the_next_try_on_one_line() -> None:
 
 @pytest.mark.parametrize("state", [FileState.REFUSED, FileState.UNDONE])
 def test_it_says_what_to_do_about_what_is_not_kept(state: FileState) -> None:
-    note = FileNote("/etc/c.json", state, 1.0, "nobody confirmed it in time")
+    note = FileNote("/etc/c.json", state, 1.0, "it was not confirmed in time")
     assert f"/etc/c.json was {state} at " in note.words
-    assert "nobody confirmed it in time" in note.words
+    assert "it was not confirmed in time" in note.words
     assert "change it, or try again with privacy-router apply /etc/c.json" in note.advice
 
 

@@ -1,4 +1,4 @@
-"""What a trace page says, whoever wrote it."""
+"""What a trace page says, of any site."""
 
 from __future__ import annotations
 

@@ -350,7 +350,7 @@ def test_what_the_profile_says_of_its_tunnel_is_in_force_unless_the_configuratio
     assert state.pipeline.config.warp.keepalive_s == keepalive_s
 
 
-def test_what_nobody_says_of_the_tunnel_has_a_default(
+def test_what_is_not_said_of_the_tunnel_has_a_default(
     make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
 ) -> None:
     assert keys.warp is not None

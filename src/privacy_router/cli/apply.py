@@ -71,7 +71,7 @@ def plan(
 
 
 def _obstacles(config_file: Path) -> list[Obstacle]:
-    """What would stop `up`, whatever the plan is."""
+    """What would stop `up`, whether or not the plan has changes."""
     from privacy_router.node.obstacles import obstacles
 
     config = load_document(config_file).plugins.privacy_router

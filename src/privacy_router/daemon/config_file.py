@@ -85,8 +85,8 @@ class ConfigFile:
     # --- applying it -----------------------------------------------------------------------------
 
     async def apply(self) -> None:
-        """Apply it, whatever became of its content before: an operator asks for it, and for one
-        try. Raises what reading and applying it do."""
+        """Apply it, also if its content was rejected or undone before: an operator asks for it, and
+        for one try. Raises what reading and applying it do."""
         async with self._lock:
             source = await in_thread(source_of, self._path)
             mark = await self._engine.mark_of(source)

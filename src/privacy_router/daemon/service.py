@@ -45,7 +45,7 @@ _ARENA_MAX: Final = -8
 
 @dataclass(frozen=True)
 class Order:
-    """What a daemon is started for: `apply` the file whatever was there (`up`), or only when its
+    """What a daemon is started for: `apply` the file in any case (`up`), or only when its
     content was not considered yet (a service that starts with the machine)."""
 
     config_file: Path

@@ -301,7 +301,7 @@ class Engine:
             async with self.lock:
                 found = await in_thread(self.journal.open_run)
                 if found is not None and found.number == number and self.confirmation.number:
-                    await to_the_end(self._undo(found, "nobody confirmed it in time"))
+                    await to_the_end(self._undo(found, "it was not confirmed in time"))
         except PrivacyRouterError as error:
             _log.error("not rolled back", run=number, reason=error.message)
 

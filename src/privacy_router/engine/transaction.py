@@ -41,7 +41,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A document that is to be applied. `is_patient`: whoever asks tries it again after a failure
+    """A document that is to be applied. `is_patient`: the caller tries it again after a failure
     that may pass (`retryable`), so that such a one decides nothing."""
 
     mark: str

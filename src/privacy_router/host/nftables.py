@@ -191,7 +191,7 @@ def with_meters(objects: Ruleset) -> Ruleset:
 
 
 def _counts(one: dict[str, Any]) -> bool:
-    """Whether a set is as a meter makes it, whatever is in it at the moment."""
+    """Whether a set is as a meter makes it, with any content."""
     return one.keys() - {"elem"} == _COUNTING and one["flags"] == ["dynamic"]
 
 
@@ -215,7 +215,7 @@ def tables(namespace: Path | None, prefix: str) -> list[str]:
 
 
 def canonical(objects: Ruleset) -> str:
-    """One text for a ruleset, whatever the order of its chains and sets: what comparisons are made
+    """One text for a ruleset, with any order of its chains and sets: what comparisons are made
     on."""
     others = [item for item in objects if not item.keys() & {"chain", "rule"}]
     others.sort(key=lambda item: json.dumps(item, sort_keys=True))

@@ -178,7 +178,7 @@ def is_inside(process: Process, namespace: Path | None) -> bool:
 
 
 def tun_devices(process: Process) -> set[str]:
-    """The names of the TUN devices that the process holds, in whatever namespace these are by now
+    """The names of the TUN devices that the process holds, in any namespace
     (proc_pid_fdinfo(5); drivers/net/tun.c, tun_chr_show_fdinfo)."""
     found = set()
     try:

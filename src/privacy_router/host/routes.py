@@ -137,7 +137,7 @@ class RouteEntry:
 
     @property
     def is_onlink(self) -> bool:
-        """Whether the next router counts as on the link, whatever other routes say."""
+        """Whether the next router counts as on the link, also where other routes say otherwise."""
         return bool(int.from_bytes(self.message.fixed[8:], sys.byteorder) & _F_ONLINK)
 
     def leading(

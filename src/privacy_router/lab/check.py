@@ -63,7 +63,7 @@ def run_check(lab: Lab, pcap_dir: Path | None = None) -> Report:
 
 
 def path_mtu_bytes(config: PrivacyRouterConfig) -> int:
-    """The size up to which whatever a client sends or gets has to pass.
+    """The size up to which each packet of a client, to and fro, has to pass.
 
     XRay ends the clients' packets and sends others; without it they are those that WARP carries.
     """

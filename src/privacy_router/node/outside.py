@@ -56,7 +56,7 @@ UNANSWERED: Final = Outside(asked=True)
 
 def ask_outside(config: PrivacyRouterConfig, gateway: DeviceStatus | None) -> Outside:
     """Ask everything at once, within a few seconds. `gateway` is the clients' tunnel, as it is."""
-    # a controller that nobody asks for this has no need of HTTP and DNS in its memory
+    # a controller that is not asked for this has no need of HTTP and DNS in its memory
     from privacy_router.node.probe import exit_trace, warp_trace
 
     has_warp = "warp" in config.chain_hops

@@ -110,7 +110,7 @@ def _is_served(path: Path) -> bool:
 
 
 def require_free_port(port: int) -> None:
-    """Raise ConflictError when somebody else listens on that UDP port."""
+    """Raise ConflictError when another program listens on that UDP port."""
     for family, any_address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
         if family == socket.AF_INET6 and not socket.has_dualstack_ipv6():
             continue

@@ -1,6 +1,6 @@
 """Whether the far end of a tunnel is silent, and when to look for it elsewhere (pure).
 
-A WireGuard peer that is there answers whatever is sent to it: a handshake at once, data within ten
+A WireGuard peer that is there answers each packet: a handshake at once, data within ten
 seconds (KEEPALIVE_TIMEOUT; wireguard.com/protocol). Only keepalives stay without an answer. So more
 than keepalives sent, and nothing received, is the sign; or no session where one is kept alive.
 """

@@ -68,7 +68,7 @@ def _parts(ruleset: Ruleset, kind: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _drops_the_rest(chain: Mapping[str, Any], rules: list[Mapping[str, Any]]) -> bool:
-    """By its policy, or by a last rule that drops or rejects whatever comes to it."""
+    """By its policy, or by a last rule that drops or rejects each packet."""
     if chain.get("policy") == _CLOSED:
         return True
     own = [rule for rule in rules if rule.get("chain") == chain.get("name")]
