@@ -74,7 +74,8 @@ async def test_a_run_that_is_undone_already_is_not_taken_back_again(tmp_path: Pa
     await engine.apply(source(a="1"))
     await engine.apply(source(a="2"), confirm_within_s=60)
     await engine.roll_back("it was not confirmed in time")
-    with pytest.raises(NothingToUndoError, match="run 2 is undone already: it was not confirmed") as refusal:
+    undone = "run 2 is undone already: it was not confirmed"
+    with pytest.raises(NothingToUndoError, match=undone) as refusal:
         await checkpoints.restore()
     assert "rollback before-run-1" in refusal.value.remedy
     assert machine(tmp_path) == {"one/a": "1"}
