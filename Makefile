@@ -20,10 +20,10 @@ DESTDIR ?=
 PYTEST := $(BIN)/pytest
 UNIT_TESTS := $(PYTEST) -n 2 tests -m "not e2e and not machine"
 # Tests of one file share one lab, so a file stays on one worker.
-E2E_TESTS := $(PYTEST) -n 2 --dist loadfile tests/e2e tests/storm -m e2e
+E2E_TESTS := $(PYTEST) -n 2 --dist loadfile tests/e2e tests/plan tests/storm -m e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install uninstall demo test test-unit test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz storm docs lock clean
+.PHONY: help setup install uninstall demo test test-unit test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz storm docs goldens lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,10 @@ storm: ## FAULTS (1000) random faults under load for SECONDS, from SEED: leaks, 
 docs: ## write docs/pipeline.md and its picture anew, from the declarations of the tables
 	@$(BOOTSTRAP) check
 	$(BIN)/python docs/write_pipeline.py
+
+goldens: ## write tests/golden/node anew: what each set of hops compiles to; then read git diff
+	@$(BOOTSTRAP) test-unit
+	$(BIN)/python tests/plan/goldens.py
 
 lock: ## write requirements.lock anew (LOCK_FLAGS=--upgrade takes newer versions)
 	@$(BOOTSTRAP) lock
