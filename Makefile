@@ -105,7 +105,7 @@ docs: ## write docs/pipeline.md and its picture anew, from the declarations of t
 
 goldens: ## write tests/golden/node anew: what each set of hops compiles to; then read git diff
 	@$(BOOTSTRAP) test-unit
-	$(BIN)/python tests/plan/goldens.py
+	$(BIN)/python -m tests.plan.goldens
 
 lock: ## write requirements.lock anew (LOCK_FLAGS=--upgrade takes newer versions)
 	@$(BOOTSTRAP) lock

@@ -8,14 +8,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from net_machine import ADDRESS, ADDRESS6, NEIGHBOUR, NEIGHBOUR6
-
 from privacy_router.host.namespaces import run_in
+from tests.e2e.net_machine import ADDRESS, ADDRESS6, NEIGHBOUR, NEIGHBOUR6
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from net_machine import NetMachine
+    from tests.e2e.net_machine import NetMachine
 
 _LONGEST_GAP_S = 1.0
 _BEAT_S = 0.005

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from bus import BUS, ENV, MANAGER, await_true, busctl, on_the_bus, start_bus
 
 from privacy_router.lab import stage
+from tests.e2e.bus import BUS, ENV, MANAGER, await_true, busctl, on_the_bus, start_bus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

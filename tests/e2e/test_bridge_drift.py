@@ -10,11 +10,11 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from containers import DATABASE, events, must
 
 from privacy_router.lab import internet
 from privacy_router.lab.capture import Captures
 from privacy_router.lab.check import new_token, rules_for
+from tests.e2e.containers import DATABASE, events, must
 
 if TYPE_CHECKING:
     from privacy_router.lab.stage import Lab

@@ -12,10 +12,21 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
-from bus import BUS, ENV, MANAGER, OPENFLOW, await_true, busctl, call, on_the_bus, read, start_bus
 
 from privacy_router.lab import stage
 from privacy_router.plan.chain import port_number
+from tests.e2e.bus import (
+    BUS,
+    ENV,
+    MANAGER,
+    OPENFLOW,
+    await_true,
+    busctl,
+    call,
+    on_the_bus,
+    read,
+    start_bus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

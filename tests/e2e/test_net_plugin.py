@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from net_machine import UPLINK, dump, net_machine, plan, put, refused, said, seen
 
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Desired, enforced
@@ -14,11 +13,12 @@ from privacy_router.errors import PrivacyRouterError
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.host_bridges import HostBridges
 from privacy_router.plugins.net.errors import KernelRefusedError
+from tests.e2e.net_machine import UPLINK, dump, net_machine, plan, put, refused, said, seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from net_machine import NetMachine
+    from tests.e2e.net_machine import NetMachine
 
 pytestmark = pytest.mark.e2e
 

@@ -7,19 +7,19 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from net_conversation import hears_once
-from net_machine import NEIGHBOUR, UPLINK, dump, net_machine, plan, put, said
 
 from privacy_router.engine.document import Source
 from privacy_router.engine.engine import Engine
 from privacy_router.engine.journal import Journal
 from privacy_router.engine.model import Desired
+from tests.e2e.net_conversation import hears_once
+from tests.e2e.net_machine import NEIGHBOUR, UPLINK, dump, net_machine, plan, put, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from net_machine import NetMachine
+    from tests.e2e.net_machine import NetMachine
 
 pytestmark = pytest.mark.e2e
 BRIDGE = {

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bus import BUS, ENV, MANAGER, await_true, busctl, call, on_the_bus, read, start_bus
 
 from privacy_router.errors import ExitCode
 from privacy_router.lab import stage
+from tests.e2e.bus import BUS, ENV, MANAGER, await_true, busctl, call, on_the_bus, read, start_bus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-import containers
 import pytest
-from containers import Container, counts, flows
-from hostile import SEND_FRAMES, dropped_by, listening
 
 from privacy_router.lab import internet, stage, traffic
 from privacy_router.lab.check import new_token
+from tests.e2e import containers
+from tests.e2e.containers import Container, counts, flows
+from tests.e2e.hostile import SEND_FRAMES, dropped_by, listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

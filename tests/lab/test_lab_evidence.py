@@ -8,11 +8,11 @@ from ipaddress import ip_address, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lab_frames import ACK, SYN, ethernet, frame, ipv4, tcp, udp
 
 from privacy_router.lab import internet
 from privacy_router.lab.check import rules_for
 from privacy_router.lab.evidence import Finding, LinkEvidence, Rules
+from tests.lab.lab_frames import ACK, SYN, ethernet, frame, ipv4, tcp, udp
 
 TOKEN = b"0123456789abcdef"
 CLIENT, CLIENT6 = "198.18.1.2", "2001:db8:1::2"

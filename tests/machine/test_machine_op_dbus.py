@@ -8,9 +8,10 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import package_repository as packages
 import pytest
-from whole_node import CONFIG, ROOT, ROUTER, STATE, eventually, must, run, show
+
+from tests.machine import package_repository as packages
+from tests.machine.whole_node import CONFIG, ROOT, ROUTER, STATE, eventually, must, run, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

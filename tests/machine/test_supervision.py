@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from whole_node import (
+
+from privacy_router.errors import MissingPrerequisiteError
+from privacy_router.host import processes, units
+from privacy_router.host.confinement import Capability, Confinement
+from privacy_router.host.processes import ProcessSpec
+from privacy_router.host.units import UnitError
+from tests.machine.whole_node import (
     PROFILE,
     ROOT,
     ROUTER,
@@ -23,12 +29,6 @@ from whole_node import (
     unit_of,
     write_configuration,
 )
-
-from privacy_router.errors import MissingPrerequisiteError
-from privacy_router.host import processes, units
-from privacy_router.host.confinement import Capability, Confinement
-from privacy_router.host.processes import ProcessSpec
-from privacy_router.host.units import UnitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from systemd_units import (
+
+from privacy_router.plugins.place import Place
+from privacy_router.plugins.systemd import SystemdPlugin
+from tests.machine.systemd_units import (
     CONTROL,
     DEMO,
     ETC,
@@ -19,9 +22,6 @@ from systemd_units import (
     tree,
     write,
 )
-
-from privacy_router.plugins.place import Place
-from privacy_router.plugins.systemd import SystemdPlugin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

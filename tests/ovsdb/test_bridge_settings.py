@@ -6,12 +6,12 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from database_server import SCHEMA, Server, honest
 
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.columns import STATUS, STRUCTURE, setting_columns
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.model import BridgeRow, BridgeSpec, PortSpec, mac_of
+from tests.ovsdb.database_server import SCHEMA, Server, honest
 
 if TYPE_CHECKING:
     from pathlib import Path

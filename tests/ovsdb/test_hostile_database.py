@@ -8,7 +8,6 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from database_server import SCHEMA, Server, honest, reply
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,12 +19,13 @@ from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.host_bridges import HostBridges, HostPort
 from privacy_router.ovsdb.schema import fetch_schema
 from privacy_router.ovsdb.watch import BridgeChange, BridgeWatch
+from tests.ovsdb.database_server import SCHEMA, Server, honest, reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from database_server import Answer
+    from tests.ovsdb.database_server import Answer
 
 TIMEOUT_S = 0.3
 AT_MOST_S = 30.0  # a busy machine; without limits it was never

@@ -9,10 +9,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Any
 
-import osken
 import pytest
-from osken import constants as c
-from osken import parser as p
 
 from privacy_router.openflow import (
     Action,
@@ -64,6 +61,9 @@ from privacy_router.openflow import (
     to_controller,
 )
 from privacy_router.openflow.fields import FIELDS, Field, Form
+from tests.peers import osken
+from tests.peers.osken import constants as c
+from tests.peers.osken import parser as p
 
 if TYPE_CHECKING:
     from collections.abc import Callable

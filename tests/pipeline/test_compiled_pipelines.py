@@ -8,7 +8,6 @@ import ipaddress
 from typing import Any
 
 import pytest
-from compiled_pipelines import FUNCTIONS, HOP_SETS, MESH, SEED_SECTIONS, Compiled, compiled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +20,14 @@ from privacy_router.pipeline.packet import parse_packet, with_defaults
 from privacy_router.pipeline.rivals import PipelineError
 from privacy_router.pipeline.tables import TABLES, number_of, table_of
 from privacy_router.pipeline.walk import Dropped, Sent, Walk, own_mac, walk
+from tests.pipeline.compiled_pipelines import (
+    FUNCTIONS,
+    HOP_SETS,
+    MESH,
+    SEED_SECTIONS,
+    Compiled,
+    compiled,
+)
 
 CLIENT, SITE, VPS_ADDRESS = "10.101.0.2", "203.0.113.7", "192.0.2.9"
 CLIENT6, SITE6 = "fd70:7276:6174:1::2", "2001:db8::7"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hop_sets import HOP_SETS, config_of
 
 from privacy_router.ovsdb.model import mac_of
 from privacy_router.plan import chain as chains
@@ -17,6 +16,7 @@ from privacy_router.plan.compile import OVS_PROCESSES, compile_node
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.plan.state import HOST, DesiredState, Key, Kind, TunnelState
+from tests.plan.hop_sets import HOP_SETS, config_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,10 +7,10 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from goldens import cases, node_of, rulesets
-from nft_text import ruleset_text
 
 from privacy_router.host import namespaces, nftables
+from tests.plan.goldens import cases, node_of, rulesets
+from tests.plan.nft_text import ruleset_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

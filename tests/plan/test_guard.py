@@ -6,12 +6,11 @@ import json
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
-from hop_sets import HOP_SETS, config_of
-
 from privacy_router.pipeline.segment import tracking_zone_between
 from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import EXIT_PORT, WARP_SOCKET_MARK
 from privacy_router.plan.guard import GUARD_PREFIX, WARP_GUARD, host_guards
+from tests.plan.hop_sets import HOP_SETS, config_of
 
 if TYPE_CHECKING:
     from privacy_router.config import PrivacyRouterConfig

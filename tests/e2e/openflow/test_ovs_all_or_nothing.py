@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from private_ovs import DELETE_ALL, TCP, Ovs
 
 from privacy_router.openflow import (
     ApplyActions,
@@ -31,6 +30,7 @@ from privacy_router.openflow import (
 )
 from privacy_router.openflow.channel import connect_unix
 from privacy_router.openflow.fields import FIELDS
+from tests.e2e.openflow.private_ovs import DELETE_ALL, TCP, Ovs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

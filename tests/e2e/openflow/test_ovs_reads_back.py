@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from private_ovs import ADDRESS, ICMPV6, INSTRUCTIONS, IPV4, IPV6, TCP, UDP, Ovs
 
 from privacy_router.openflow import (
     ApplyActions,
@@ -36,6 +35,7 @@ from privacy_router.openflow import (
     format_match,
     set_field,
 )
+from tests.e2e.openflow.private_ovs import ADDRESS, ICMPV6, INSTRUCTIONS, IPV4, IPV6, TCP, UDP, Ovs
 
 if TYPE_CHECKING:
     from privacy_router.openflow.channel import Channel

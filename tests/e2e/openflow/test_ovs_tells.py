@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from private_ovs import INSTRUCTIONS, TCP, Ovs
 
 from privacy_router.openflow import (
     ApplyActions,
@@ -43,6 +42,7 @@ from privacy_router.openflow.constants import (
 from privacy_router.openflow.monitor import CancelMonitor, FlowEvent, OwnChange
 from privacy_router.openflow.multipart import MultipartReply, table_features_request
 from privacy_router.openflow.onf import FlowEventKind, MonitorFlag
+from tests.e2e.openflow.private_ovs import INSTRUCTIONS, TCP, Ovs
 
 if TYPE_CHECKING:
     from privacy_router.openflow.channel import Channel
