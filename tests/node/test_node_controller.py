@@ -13,7 +13,7 @@ from privacy_router.node.controller import Controller
 if TYPE_CHECKING:
     from privacy_router.node.engine import FlowEngine
     from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.plan.desired import DesiredState
 
 
 async def test_who_waits_for_a_pass_is_told_that_none_comes() -> None:

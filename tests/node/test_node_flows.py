@@ -18,11 +18,11 @@ from privacy_router.openflow import (
     MeterCommand,
     MeterConfig,
 )
-from privacy_router.ovsdb.model import PortRow
 from privacy_router.pipeline.allocation import port_of
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.flow import RateLimit
 from privacy_router.plan import chain as chains
+from privacy_router.values.bridges import PortRow
 
 FUNCTION = {"function": "db", "target_socket": "internal_200", "match_fields": {"tcp_dst": 8080}}
 

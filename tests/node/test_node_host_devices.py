@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from privacy_router.host.processes import Process
-from privacy_router.host.topology import Link
 from privacy_router.node import host_devices
-from privacy_router.ovsdb.model import BridgeRow, PortRow, mac_of
+from privacy_router.values.bridges import BridgeRow, PortRow, mac_of
+from privacy_router.values.network import Link
 
 if TYPE_CHECKING:
     from privacy_router.node.machine import Machine

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from privacy_router.host import processes
-from privacy_router.host.processes import Process, ProcessSpec
 from privacy_router.node import liveness
 from privacy_router.node.liveness import Liveness, SilenceError, ask_database, greet_socks
+from privacy_router.values.processes import ProcessSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from privacy_router.host.processes import Process
     from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.plan.desired import DesiredState
 
 OWNER = "test-of-liveness"
 

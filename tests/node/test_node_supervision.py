@@ -15,8 +15,8 @@ from privacy_router.errors import FAILURES, MachineError, PrivacyRouterError
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.nftables import NftablesError
-from privacy_router.host.uapi import UapiError
 from privacy_router.host.units import UnitError
+from privacy_router.host.wireguard_uapi import UapiError
 from privacy_router.node.controller import Controller
 from privacy_router.node.supervision import Supervisor
 from privacy_router.ovsdb import watch as watches
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from privacy_router.node.engine import FlowEngine
     from privacy_router.node.machine import Machine
     from privacy_router.node.network_watch import NetworkWatch
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.plan.desired import DesiredState
 
 DEFECTS = [AttributeError("no such row"), AssertionError(), RecursionError("deep"), KeyError("x")]
 PATIENCE_S = 30.0

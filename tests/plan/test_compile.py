@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hop_sets import HOP_SETS, config_of
 
-from privacy_router.ovsdb.model import mac_of
 from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import EXIT_PORT, SWITCH_NAMESPACE
 from privacy_router.plan.compile import OVS_PROCESSES, compile_node
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
-from privacy_router.plan.state import HOST, DesiredState, Key, Kind, TunnelState
+from privacy_router.values.bridges import mac_of
+from privacy_router.values.items import HOST, Key, Kind, TunnelState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from privacy_router.config import PrivacyRouterConfig
+    from privacy_router.plan.desired import DesiredState
     from privacy_router.plan.keys import NodeFacts, NodeKeys
 
 

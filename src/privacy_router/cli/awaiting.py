@@ -11,7 +11,7 @@ from rich.markup import escape
 from privacy_router.cli.output import say
 from privacy_router.errors import RemoteServiceError
 from privacy_router.host import namespaces
-from privacy_router.host.uapi import UapiError
+from privacy_router.host.wireguard_uapi import UapiError
 from privacy_router.node import machine as machines
 from privacy_router.node.health import read_told
 from privacy_router.node.lock import controller_pid

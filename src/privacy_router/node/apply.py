@@ -31,14 +31,15 @@ from privacy_router.plan.chain import XRAY_NAMESPACE
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
 from privacy_router.plan.settings import is_everywhere
 from privacy_router.plan.stages import is_guard
-from privacy_router.plan.state import HOST, Change, Device, Key, Kind
+from privacy_router.values import rulesets
+from privacy_router.values.items import HOST, Change, Device, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.plan.desired import DesiredState
 
 _OVS_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 _FIRST, _REMOVAL, _LAST = -2, -1, max(Kind) + 1
@@ -214,7 +215,7 @@ class Applier:
         elif change.after is None:
             nftables.delete(self._path(change), change.key.name)
         else:
-            nftables.apply(self._path(change), change.key.name, nftables.parse(change.after))
+            nftables.apply(self._path(change), change.key.name, rulesets.parse(change.after))
 
     def _rule(self, change: Change) -> None:
         netlink = self._netlink(self._path(change))

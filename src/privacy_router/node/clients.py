@@ -19,7 +19,6 @@ from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError, S
 from privacy_router.hops.gateway import Client, ClientSettings, render_client
 from privacy_router.hops.reachability import endpoint_remark
 from privacy_router.host.files import make_directory, read_bounded, write_private
-from privacy_router.host.wireguard import generate_private_key, public_key_of
 from privacy_router.json_input import JsonError, read_json_untrusted
 from privacy_router.node.made import is_there, note_made
 from privacy_router.plan.chain import (
@@ -28,6 +27,7 @@ from privacy_router.plan.chain import (
     client_addresses,
     client_mtu_bytes,
 )
+from privacy_router.values.wireguard import generate_private_key, public_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -31,14 +31,15 @@ from privacy_router.node.tunnels import EndpointMemory
 from privacy_router.node.unheard_watch import UnheardWatch
 from privacy_router.ovsdb.watch import BridgeWatch
 from privacy_router.plan.chain import GATEWAY_NAMESPACE, NAMESPACES
-from privacy_router.plan.state import HOST, summary
+from privacy_router.values.items import HOST, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from privacy_router.node.machine import Machine
     from privacy_router.ovsdb.watch import BridgeChange
-    from privacy_router.plan.state import Change, DesiredState, NodeState
+    from privacy_router.plan.desired import DesiredState, NodeState
+    from privacy_router.values.items import Change
 
 _log = structlog.get_logger()
 

@@ -20,14 +20,15 @@ from privacy_router.node.apply import Applier, ApplyError
 from privacy_router.node.observe import observe
 from privacy_router.plan.compile import OVS_PROCESSES
 from privacy_router.plan.stages import Stages, in_stages
-from privacy_router.plan.state import Kind, diff
+from privacy_router.values.items import Kind, diff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from privacy_router.node.engine import FlowEngine
     from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import Change, DesiredState, NodeState
+    from privacy_router.plan.desired import DesiredState, NodeState
+    from privacy_router.values.items import Change
 
 _log = structlog.get_logger()
 

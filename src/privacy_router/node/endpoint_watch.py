@@ -17,7 +17,7 @@ from privacy_router.host import namespaces
 from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.reach import has_way_to
 from privacy_router.host.threads import Lane, by_lane, in_thread
-from privacy_router.host.uapi import format_endpoint
+from privacy_router.host.wireguard_uapi import format_endpoint
 from privacy_router.node import warp
 from privacy_router.node.silence import Heard, Search, Silence
 from privacy_router.node.warp_endpoint import look_up
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.host.uapi import Endpoint, WireGuardPeer
     from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.wireguard import Endpoint, WireGuardPeer
 
 _log = structlog.get_logger()
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from privacy_router.node.flow_changes import Changes
     from privacy_router.openflow import FlowMod, FlowStats
-    from privacy_router.ovsdb.model import PortRow
     from privacy_router.pipeline.compile import Pipeline
     from privacy_router.pipeline.flow import Flow, RateLimit
+    from privacy_router.values.bridges import PortRow
 
 _BASE = ""
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.host.uapi import DeviceStatus
+    from privacy_router.host.wireguard_uapi import DeviceStatus
     from privacy_router.node.evidence import Answer, Health
     from privacy_router.node.machine import Machine
 

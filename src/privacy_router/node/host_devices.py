@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from privacy_router.host import processes
 from privacy_router.node.observe import read_bridge
-from privacy_router.ovsdb.model import mac_of
+from privacy_router.values.bridges import mac_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from privacy_router.host.topology import Link
     from privacy_router.node.machine import Machine
+    from privacy_router.values.network import Link
 
 TUN: Final = "tun"
 _OVS_PORT: Final = "openvswitch"

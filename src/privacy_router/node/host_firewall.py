@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.host.nftables import Ruleset
     from privacy_router.plan.chain import Chain
+    from privacy_router.values.rulesets import Ruleset
 
 _log = structlog.get_logger()
 _LEGACY: Final = (Path("/proc/net/ip_tables_names"), Path("/proc/net/ip6_tables_names"))

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from privacy_router.node.machine import Machine
     from privacy_router.pipeline.flow import Program
     from privacy_router.pipeline.mesh import MeshPort
-    from privacy_router.plan.state import Change, NodeState
+    from privacy_router.plan.desired import NodeState
+    from privacy_router.values.items import Change
 
 
 @dataclass(frozen=True)

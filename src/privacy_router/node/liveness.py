@@ -23,7 +23,7 @@ from privacy_router.errors import PrivacyRouterError
 from privacy_router.host import processes, unixctl
 from privacy_router.host.namespaces import run_in
 from privacy_router.host.threads import in_thread
-from privacy_router.host.uapi import UapiError
+from privacy_router.host.wireguard_uapi import UapiError
 from privacy_router.plan import chain as chains
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from privacy_router.host.processes import Process
     from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.plan.desired import DesiredState
 
 _log = structlog.get_logger()
 

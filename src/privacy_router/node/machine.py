@@ -32,9 +32,9 @@ from privacy_router.plan.keys import NodeFacts
 
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.host.topology import Network
     from privacy_router.host.wireguard import WireGuardBackend
     from privacy_router.node.paths import NodePaths
+    from privacy_router.values.network import Network
 
 _log = structlog.get_logger()
 _SYSTEM_OVS_SOCKET = Path("/run/openvswitch/db.sock")

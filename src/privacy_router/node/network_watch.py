@@ -21,7 +21,7 @@ from privacy_router.host.netlink_events import (
 )
 from privacy_router.plan.chain import SWITCH_NAMESPACE
 from privacy_router.plan.firewall import TABLE
-from privacy_router.plan.state import HOST
+from privacy_router.values.items import HOST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection

@@ -18,15 +18,16 @@ from privacy_router.plan.chain import NAMESPACES, SWITCH_NAMESPACE
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.plan.namespace import route_name, rule_name
-from privacy_router.plan.state import HOST, Device, Key, Kind
+from privacy_router.values import rulesets
+from privacy_router.values.items import HOST, Device, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from privacy_router.host.topology import Link, Routes
     from privacy_router.node.machine import Machine
-    from privacy_router.ovsdb.model import BridgeRow
-    from privacy_router.plan.state import NodeState
+    from privacy_router.plan.desired import NodeState
+    from privacy_router.values.bridges import BridgeRow
+    from privacy_router.values.network import Link, Routes
 
 _log = structlog.get_logger()
 
@@ -75,7 +76,7 @@ def _namespace(name: str, desired: NodeState, owner: str) -> Items:
     items: Items = {key: True, **observe_place(name, desired)}
     ruleset = nftables.read(path, TABLE)
     if ruleset:
-        items[Key(Kind.FIREWALL, name, TABLE)] = nftables.canonical(ruleset)
+        items[Key(Kind.FIREWALL, name, TABLE)] = rulesets.canonical(ruleset)
     with Netlink(path) as netlink:
         items.update(_devices(name, netlink.links(), desired))
         routes = netlink.routes()
@@ -92,7 +93,7 @@ def _host(desired: NodeState, machine: Machine) -> Items:
     for table in (TABLE, *nftables.tables(None, GUARD_PREFIX)):
         ruleset = nftables.read(None, table)
         if ruleset:
-            items[Key(Kind.FIREWALL, HOST, table)] = nftables.canonical(ruleset)
+            items[Key(Kind.FIREWALL, HOST, table)] = rulesets.canonical(ruleset)
     if not any(key.where == HOST and key.kind is Kind.DEVICE for key in desired.items):
         return items
     with Netlink() as netlink:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.host.uapi import DeviceStatus
+    from privacy_router.host.wireguard_uapi import DeviceStatus
     from privacy_router.node.probe import Trace
 
     T = TypeVar("T")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from privacy_router.host.processes import Process
     from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.plan.desired import DesiredState
 
 _GRACE_S: Final = 2.0  # so long a process that was just started may take to open its sockets
 _PUBLIC_MODE: Final = 0o755

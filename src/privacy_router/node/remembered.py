@@ -17,13 +17,14 @@ from privacy_router.pipeline.allocation import tracking_zones
 from privacy_router.pipeline.segment import hop_named, tracking_zone_between
 from privacy_router.plan.chain import EXIT_CONNECTION_MARK, WARP_NAMESPACE
 from privacy_router.plan.stages import places_to_forget
-from privacy_router.plan.state import HOST
+from privacy_router.values.items import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import Change, DesiredState
+    from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.items import Change
 
 _log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.uapi import UapiError, format_endpoint
+from privacy_router.host.wireguard_uapi import UapiError, format_endpoint
 from privacy_router.node import clients, host_firewall, ownership
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import make_engine
@@ -27,20 +27,20 @@ from privacy_router.node.supervision import words
 from privacy_router.plan import chain as chains
 from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.plan.compile import XRAY_PROCESS, plan_node
-from privacy_router.plan.state import Kind
+from privacy_router.values.items import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.hops.gateway import Client
-    from privacy_router.host.uapi import DeviceStatus
+    from privacy_router.host.wireguard_uapi import DeviceStatus
     from privacy_router.node.health import Told
     from privacy_router.node.machine import Machine
     from privacy_router.node.outside import Outside
     from privacy_router.plan.chain import Chain, Station
     from privacy_router.plan.keys import PlanningKeys
-    from privacy_router.plan.state import Change
+    from privacy_router.values.items import Change
 
 _UNKNOWN = {"state": str(State.QUIET), "reason": "", "since": 0.0, "evidence": ""}
 T = TypeVar("T")

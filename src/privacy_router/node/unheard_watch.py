@@ -18,14 +18,14 @@ from privacy_router.node.unheard import (
     observe_tunnels,
     read_settings_here,
 )
-from privacy_router.plan.state import HOST, Kind
+from privacy_router.values.items import HOST, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from privacy_router.host.device_settings import Snapshot
     from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.plan.desired import DesiredState
 
 _log = structlog.get_logger()
 

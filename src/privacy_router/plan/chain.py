@@ -14,14 +14,14 @@ from ipaddress import (
 from typing import TYPE_CHECKING
 
 from privacy_router.config import reserved
-from privacy_router.ovsdb.model import mac_of
 from privacy_router.pipeline.allocation import FIRST_HOP_PORT
+from privacy_router.values.bridges import mac_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.host.topology import Address, Interface
+    from privacy_router.values.network import Address, Interface
 
 NAMESPACE_PREFIX = "pr-"
 GATEWAY_NAMESPACE = f"{NAMESPACE_PREFIX}gateway"

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.host.nftables import Ruleset
-    from privacy_router.host.topology import Address
-    from privacy_router.host.uapi import Endpoint
     from privacy_router.plan.chain import Chain
     from privacy_router.plan.firewall import Expression
+    from privacy_router.values.network import Address
+    from privacy_router.values.rulesets import Ruleset
+    from privacy_router.values.wireguard import Endpoint
 
 GUARD_PREFIX = f"{firewall.TABLE}_guard_"
 WARP_GUARD = f"{GUARD_PREFIX}warp"

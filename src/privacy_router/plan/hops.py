@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from privacy_router.hops.xray.settings import dns_tproxy_port
-from privacy_router.host.topology import FAMILY, Neighbour, Route, Rule
 from privacy_router.plan import firewall
 from privacy_router.plan.chain import (
     GATEWAY_TUNNEL,
@@ -20,13 +19,15 @@ from privacy_router.plan.namespace import (
     anywhere,
     networks_of,
 )
-from privacy_router.plan.state import HOST
+from privacy_router.values.items import HOST
+from privacy_router.values.network import FAMILY, Neighbour, Route, Rule
 
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.plan.chain import Chain, Station
-    from privacy_router.plan.keys import NodeFacts, WarpTunnel
+    from privacy_router.plan.keys import NodeFacts
     from privacy_router.plan.namespace import Items
+    from privacy_router.values.wireguard import WarpTunnel
 
 TO_CLIENTS = 101
 FROM_CLIENTS = 102

@@ -16,7 +16,7 @@ from privacy_router.plan.chain import EXIT_PORT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from privacy_router.host.nftables import Ruleset
+    from privacy_router.values.rulesets import Ruleset
 
 _CLOSED: Final = "drop"
 _REFUSING: Final = frozenset({"drop", "reject"})

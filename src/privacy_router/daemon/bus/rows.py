@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from privacy_router.node.flow_changes import Counted
     from privacy_router.pipeline.mesh import Mesh
-    from privacy_router.plan.state import Change
+    from privacy_router.values.items import Change
 
     Names = Mapping[int, str]
 

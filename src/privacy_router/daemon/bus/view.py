@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from privacy_router.hops.gateway import Client
     from privacy_router.node.controller import Controller
     from privacy_router.node.engine import FlowEngine
-    from privacy_router.plan.state import Change
     from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
+    from privacy_router.values.items import Change
 
 _log = structlog.get_logger()
 _FRESH_S = 2.0

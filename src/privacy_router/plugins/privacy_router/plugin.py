@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from privacy_router.node.engine import FlowEngine
     from privacy_router.node.machine import Machine
     from privacy_router.node.paths import NodePaths
+    from privacy_router.plan.desired import DesiredState, PlannedState
     from privacy_router.plan.keys import NodeKeys
-    from privacy_router.plan.state import Change as ItemChange
-    from privacy_router.plan.state import DesiredState, PlannedState
+    from privacy_router.values.items import Change as ItemChange
 
 _log = structlog.get_logger()
 _STOP_S: Final = 30.0
