@@ -13,7 +13,7 @@ from privacy_router.values.items import Change, Key, Kind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
 
 GATEWAY, WARP = "pr-gateway", "pr-warp"
@@ -42,7 +42,7 @@ class Recorder:
         self.made: list[Key] = []
         self._failing = failing
         machine: Any = None
-        self.applier = Applier(cast("DesiredState", Nothing()), cast("Machine", machine))
+        self.applier = Applier(cast("DesiredState", Nothing()), cast("NodeHost", machine))
         for name in STEPS.values():
             setattr(self.applier, name, self._step)
 

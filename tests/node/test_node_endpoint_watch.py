@@ -18,7 +18,7 @@ from privacy_router.values.wireguard import WireGuardConfig, WireGuardPeer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
     from privacy_router.values.wireguard import Endpoint
 
@@ -39,7 +39,7 @@ class Site:
         self.answers: list[Endpoint] = []
         self.has_another = False
         machine = SimpleNamespace(paths=None, wireguard=self)
-        self.watch = EndpointWatch(self.desired, cast("Machine", machine), self.adopt)
+        self.watch = EndpointWatch(self.desired, cast("NodeHost", machine), self.adopt)
 
     def desired(self) -> DesiredState:
         peer = WireGuardPeer("peer", (), self.endpoint, keepalive_s=25)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.host.processes import Process
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
 
 OWNER = "test-of-liveness"
@@ -128,7 +128,7 @@ def process(tmp_path: Path) -> Iterator[Process]:
 def watcher(process: Process, tell: Callable[[], None] = lambda: None) -> Liveness:
     nothing: Any = None
     watch = Liveness(
-        lambda: cast("DesiredState", nothing), cast("Machine", Node()), lambda: [process], tell
+        lambda: cast("DesiredState", nothing), cast("NodeHost", Node()), lambda: [process], tell
     )
     watch._remember()
     return watch

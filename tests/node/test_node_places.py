@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
 
 NAMES = ("ovsdb-server", "ovs-vswitchd", "wgcf", "xray")
@@ -39,10 +39,10 @@ class Node:
     sockets: dict[str, Path] = field(default_factory=dict)
 
     @property
-    def machine(self) -> Machine:
+    def machine(self) -> NodeHost:
         ovs = self.run / "ovs"
         return cast(
-            "Machine",
+            "NodeHost",
             SimpleNamespace(
                 paths=NodePaths(state=self.run / "state", run=self.run),
                 ovs_socket=ovs / "db.sock",

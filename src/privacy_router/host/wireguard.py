@@ -19,6 +19,7 @@ from privacy_router.host import wireguard_uapi
 from privacy_router.host.namespaces import run_in
 from privacy_router.host.netlink_library import NetlinkError, wireguard_session
 from privacy_router.host.wireguard_uapi import DeviceStatus, PeerStatus, UapiError
+from privacy_router.values.wireguard import UAPI_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from privacy_router.values.wireguard import WireGuardConfig, WireGuardPeer
 
 _HERE = Path("/proc/self/ns/net")  # named, so that the work gets a thread of its own
-UAPI_DIR = Path("/var/run/wireguard")
 _UAPI_TIMEOUT_S = 1.0
 """For a whole question and its answer: a process that is stopped must not hold up its asker."""
 _ANSWER_LIMIT_BYTES = 16 * 1024 * 1024

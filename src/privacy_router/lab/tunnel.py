@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from privacy_router.host import processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import KernelWireGuard, UserspaceWireGuard, WireGuardBackend
-from privacy_router.lab.birth import SCRATCH
 from privacy_router.lab.hosts import LabError
+from privacy_router.lab.spawn_hosts import SCRATCH
 from privacy_router.values.processes import ProcessSpec
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from privacy_router.chain.stations import XRAY_NAMESPACE
 from privacy_router.errors import (
     FAILURES,
     ConflictError,
@@ -27,7 +28,6 @@ from privacy_router.node.host_devices import TUN, own_devices
 from privacy_router.node.remembered import forget_connections_of_xray
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
-from privacy_router.plan.chain import XRAY_NAMESPACE
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
 from privacy_router.plan.settings import is_everywhere
 from privacy_router.plan.stages import is_guard
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
 
 _OVS_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
@@ -73,7 +73,7 @@ class Applier:
     Netlink sessions are kept for as long as that takes: opening one costs more than using it.
     """
 
-    def __init__(self, desired: DesiredState, machine: Machine) -> None:
+    def __init__(self, desired: DesiredState, machine: NodeHost) -> None:
         self._desired = desired
         self._machine = machine
         self._ports_settled = False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from privacy_router.chain.stations import SWITCH_NAMESPACE
 from privacy_router.errors import StorageError
 from privacy_router.host import namespaces
 from privacy_router.host.inotify import watching
@@ -19,7 +20,6 @@ from privacy_router.host.netlink_events import (
     changes,
     table_changes,
 )
-from privacy_router.plan.chain import SWITCH_NAMESPACE
 from privacy_router.plan.firewall import TABLE
 from privacy_router.values.items import HOST
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from privacy_router.host.wireguard_uapi import DeviceStatus, PeerStatus
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import NodeState
 
 Items = dict[Key, Any]
@@ -70,7 +70,7 @@ def foreign_here(where: str) -> Items:
     return items
 
 
-def observe_tunnels(desired: NodeState, machine: Machine) -> Iterator[tuple[Key, Any]]:
+def observe_tunnels(desired: NodeState, machine: NodeHost) -> Iterator[tuple[Key, Any]]:
     """The WireGuard devices that are there; one that does not answer is told as such.
 
     Raises OSError.

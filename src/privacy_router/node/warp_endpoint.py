@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from privacy_router.chain.stations import WARP_NAMESPACE, WARP_TUNNEL
 from privacy_router.errors import RemoteServiceError, StorageError
 from privacy_router.hops.warp import endpoints
 from privacy_router.hops.warp.endpoints import KnownEndpoints
@@ -22,7 +23,6 @@ from privacy_router.host.files import read_bounded, write_private
 from privacy_router.host.reach import has_way_to
 from privacy_router.host.wireguard_uapi import format_endpoint
 from privacy_router.node.made import is_there
-from privacy_router.plan.chain import WARP_NAMESPACE, WARP_TUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Collection

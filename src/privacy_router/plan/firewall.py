@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from privacy_router.chain.stations import EXIT_CONNECTION_MARK
 from privacy_router.hops.xray.settings import DNS_HELD_S
-from privacy_router.plan.chain import EXIT_CONNECTION_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from privacy_router.chain.stations import EXIT_PORT
 from privacy_router.plan import firewall
-from privacy_router.plan.chain import EXIT_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

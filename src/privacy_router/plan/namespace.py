@@ -22,7 +22,7 @@ from privacy_router.values.network import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from privacy_router.plan.chain import Chain, Station
+    from privacy_router.chain.stations import Chain, Station
     from privacy_router.values.network import Interface
     from privacy_router.values.rulesets import Ruleset
 

@@ -12,9 +12,12 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+UAPI_DIR = Path("/var/run/wireguard")
+"""Where a WireGuard process in userspace has the socket of its device."""
 Endpoint = tuple[IPv4Address | IPv6Address, int]
 
 
