@@ -13,8 +13,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
+from privacy_router.chain.stations import port_number
 from privacy_router.lab import stage
-from privacy_router.plan.chain import port_number
 from tests.e2e.bus import (
     BUS,
     ENV,

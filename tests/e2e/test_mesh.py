@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from privacy_router.chain.stations import port_number
 from privacy_router.lab import stage
 from privacy_router.pipeline.tables import number_of
-from privacy_router.plan.chain import port_number
 from tests.e2e import containers
 from tests.e2e.containers import (
     BIRTHPLACE,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from privacy_router.lab import internet
 from privacy_router.lab.check import rules_for
-from privacy_router.lab.evidence import Finding, LinkEvidence, Rules
+from privacy_router.lab.leak_rules import Finding, LinkEvidence, Rules
 from tests.lab.lab_frames import ACK, SYN, ethernet, frame, ipv4, tcp, udp
 
 TOKEN = b"0123456789abcdef"

@@ -12,9 +12,9 @@ import pytest
 
 from privacy_router.errors import MissingPrerequisiteError
 from privacy_router.host import processes, units
-from privacy_router.host.confinement import Capability, Confinement
-from privacy_router.host.processes import ProcessSpec
 from privacy_router.host.units import UnitError
+from privacy_router.values.confinement import Capability, Confinement
+from privacy_router.values.processes import ProcessSpec
 from tests.machine.whole_node import (
     PROFILE,
     ROOT,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from privacy_router.ovsdb.model import PortRow
 from privacy_router.pipeline.mesh import Mesh
+from privacy_router.values.bridges import PortRow
 from tests.pipeline.compiled_pipelines import HOP_SETS, MESH, SEED_SECTIONS, compiled
 
 MAC = "02:00:00:00:02:00"

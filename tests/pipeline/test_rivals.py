@@ -14,7 +14,6 @@ from privacy_router.openflow.fields import FIELDS, field_on_wire
 from privacy_router.openflow.match import MatchItem
 from privacy_router.pipeline.allocation import Layer
 from privacy_router.pipeline.flow import Flow
-from privacy_router.pipeline.passage import matches
 from privacy_router.pipeline.rivals import (
     PipelineError,
     Rivals,
@@ -24,6 +23,7 @@ from privacy_router.pipeline.rivals import (
     same_effect,
     shared,
 )
+from privacy_router.pipeline.trace.traverse import matches
 from tests.pipeline.compiled_pipelines import FUNCTIONS, HOP_SETS, MESH, SEED_SECTIONS, compiled
 
 PREREQUISITES: tuple[dict[str, Any], ...] = (
