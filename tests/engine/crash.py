@@ -180,7 +180,7 @@ def prepare(root: Path) -> tuple[dict[str, str], dict[str, str], int]:
     fuse.set_off()
     asyncio.run(apply(probe, AFTER, CALM))
     sys.settrace(None)
-    threading.settrace(None)  # type: ignore[arg-type]
+    threading.settrace(None)
     after = machine(probe)
     shutil.rmtree(probe)
     return before, after, fuse.burnt

@@ -151,7 +151,7 @@ def test_a_unit_that_does_not_start_undoes_everything(service: None) -> None:
     """Packages, addresses, resolver and files are changed by then: all of it goes back."""
     say("apply", document(net={"interfaces": {"lo": {"addresses": ["198.18.7.9/32"]}}}))
     before = observed()
-    bad = {
+    bad: dict[str, dict[str, Any]] = {
         "files": {"bad.service": {"content": "[Service]\nExecStart=/bin/false\n"}},
         "units": {"bad.service": {"active": True}, "hello.service": {"active": True}},
     }

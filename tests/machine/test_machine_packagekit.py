@@ -306,8 +306,8 @@ async def test_a_machine_that_is_offline_is_told_so(plugin: PackagekitPlugin, bu
             await apply(plugin, {"pr-one": {}})
         assert caught.value.retryable
         await apply(plugin, {"pr-lib": {"state": "removed"}})  # needs no network
-        for family, route in saved.items():
-            run("ip", family, "route", "add", *route.split())
+        for family, words in saved.items():
+            run("ip", family, "route", "add", *words.split())
         await network_state(bus, signals, online=True)
 
 

@@ -66,7 +66,7 @@ def up() -> None:
 
 
 def is_as_planned() -> bool:
-    return json.loads(must(ROUTER, "plan", "--json"))["changes"] == []
+    return bool(json.loads(must(ROUTER, "plan", "--json"))["changes"] == [])
 
 
 def controller_pid() -> int:

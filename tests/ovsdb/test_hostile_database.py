@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy_router.ovsdb import client, replica, watch
+from privacy_router.ovsdb import replica, watch
 from privacy_router.ovsdb.changes import changes
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.documents import DEPTH_LIMIT, Documents
@@ -19,6 +19,7 @@ from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.host_bridges import HostBridges, HostPort
 from privacy_router.ovsdb.schema import fetch_schema
 from privacy_router.ovsdb.watch import BridgeChange, BridgeWatch
+from privacy_router.values.bridges import BridgeSpec
 from tests.ovsdb.database_server import SCHEMA, Server, honest, reply
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def test_odd_rows_are_refused(socket_path: Path, rows: Any) -> None:
     with Server(socket_path, odd):
         for kind in (OvsDatabase, HostBridges):
             with pytest.raises(OvsdbError), kind(socket_path, TIMEOUT_S) as database:
-                database.ensure_bridge(client.BridgeSpec("ovsbr0", "netdev", ()))
+                database.ensure_bridge(BridgeSpec("ovsbr0", "netdev", ()))
         with pytest.raises(OvsdbError), HostBridges(socket_path, TIMEOUT_S) as bridges:
             bridges.read()
             bridges.put_port("warp0", HostPort("ovsbr0", "internal"))

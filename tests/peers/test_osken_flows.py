@@ -376,7 +376,9 @@ def test_every_action_and_instruction_is_compared() -> None:
     assert declared(Action) | declared(Instruction) <= compared
 
 
-def declared(base: type) -> set[str]:
+def declared(base: type[object]) -> set[str]:
     """The names of all classes of the package below that one."""
-    below = {each for each in base.__subclasses__() if each.__module__.startswith("privacy")}
+    below: set[type[object]] = {
+        each for each in base.__subclasses__() if each.__module__.startswith("privacy")
+    }
     return {each.__name__ for each in below}.union(*map(declared, below))

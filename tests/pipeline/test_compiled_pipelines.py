@@ -122,7 +122,7 @@ def test_a_closed_tunnel_carries_nothing_of_any_chain_and_the_mesh_works_on(
         assert "closed" in reason(send(shut, text, state))
     for number in one.chain.reserved_numbers:
         text = f"in_port={number},udp,nw_src={CLIENT},nw_dst={SITE},udp_dst=443"
-        packet = with_defaults(parse_packet(text, {}.get), source_mac=None, begins=True)
+        packet = with_defaults(parse_packet(text), source_mac=None, begins=True)
         assert isinstance(walk(shut.program.flows, packet, ct_states=("new",)).verdict, Dropped)
     opened = set(one.program.flows)
     assert {flow.table for flow in set(shut.program.flows) - opened} == {"classify"}

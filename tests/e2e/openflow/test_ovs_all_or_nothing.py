@@ -68,7 +68,7 @@ async def test_one_bad_message_changes_nothing(
     before = [FlowMod(Match(in_port=n), (GotoTable(1),), 0, 5) for n in range(3)]
     await channel.apply_bundle(before)
     old = ovs.dump()
-    bundle: list = [FlowMod(Match(in_port=n), (), 3) for n in range(1000)]
+    bundle: list[Message] = [FlowMod(Match(in_port=n), (), 3) for n in range(1000)]
     bundle.insert(place, BAD[name])
     with pytest.raises(SwitchError) as caught:
         await channel.apply_bundle([*bundle, DELETE_ALL])
