@@ -27,11 +27,15 @@ FLOORS := chain:98 config:97 hops:98 openflow:97 pipeline:98 plan:98 values:91
 DECIDING_TESTS := tests/chain tests/config tests/hops tests/openflow tests/peers tests/pipeline \
     tests/plan tests/plugins
 
+# `make mutants` has an environment of its own: its tool brings packages that nothing else needs.
+MUTANTS ?= 200
+MUTANTS_VENV := $(CURDIR)/build/mutants/venv
+
 # Each file that says on its first line that a shell runs it.
 SHELL_SHEBANG := '^\#! ?/.*[/ ](ba|da)?sh( |$$)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install uninstall demo test test-unit coverage test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz storm docs goldens lock clean
+.PHONY: help setup install uninstall demo test test-unit coverage mutants test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz storm docs goldens lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +71,12 @@ coverage: ## which lines and branches of what decides no pure test takes; fails 
 	    $(BIN)/coverage report --include="src/privacy_router/$${floor%:*}/*" --format=total \
 	        --precision=1 --fail-under="$${floor#*:}" || code=1; \
 	done; exit $$code
+
+mutants: ## which of MUTANTS (200) small faults in what decides the pure tests notice, by SEED (1)
+	@BOOTSTRAP_VENV=$(MUTANTS_VENV) $(BOOTSTRAP) test-unit
+	@$(MUTANTS_VENV)/bin/pip --quiet --disable-pip-version-check install --require-hashes --no-deps \
+	    --only-binary :all: -r tests/mutants.lock
+	$(MUTANTS_VENV)/bin/python -m tests.mutants --count $(MUTANTS) --seed $(or $(SEED),1)
 
 test-e2e: ## the tests that build the lab (root)
 	@$(BOOTSTRAP) test-e2e
@@ -128,6 +138,11 @@ lock: ## write requirements.lock anew (LOCK_FLAGS=--upgrade takes newer versions
 	    --generate-hashes --extra dev --all-build-deps --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links --no-emit-options $(LOCK_FLAGS) \
 	    --output-file requirements.lock pyproject.toml
+	@mkdir -p build && sed -n 's/^\([a-z0-9.-]*==[^ ]*\) .*/\1/p' requirements.lock >build/locked
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe \
+	    --generate-hashes --no-annotate --no-emit-index-url --no-emit-trusted-host \
+	    --no-emit-find-links --no-emit-options --constraint build/locked \
+	    --output-file tests/mutants.lock tests/mutants.in
 
 # A broken .venv is a reason to clean, so a failing `lab down` is told and passed over.
 clean: ## stop a lab that runs, then remove .venv, build results and caches
