@@ -35,7 +35,7 @@ MUTANTS_VENV := $(CURDIR)/build/mutants/venv
 SHELL_SHEBANG := '^\#! ?/.*[/ ](ba|da)?sh( |$$)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install uninstall demo test test-unit coverage mutants test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz storm docs goldens lock clean
+.PHONY: help setup install uninstall demo test test-unit coverage mutants test-pythons test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz storm docs goldens lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ mutants: ## which of MUTANTS (200) small faults in what decides the pure tests n
 	@$(MUTANTS_VENV)/bin/pip --quiet --disable-pip-version-check install --require-hashes --no-deps \
 	    --only-binary :all: -r tests/mutants.lock
 	$(MUTANTS_VENV)/bin/python -m tests.mutants --count $(MUTANTS) --seed $(or $(SEED),1)
+
+test-pythons: ## the pure tests with Python 3.11, 3.12 and 3.13, as far as they are there
+	packaging/pythons $(PURE)
 
 test-e2e: ## the tests that build the lab (root)
 	@$(BOOTSTRAP) test-e2e
