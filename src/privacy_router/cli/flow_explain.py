@@ -11,15 +11,13 @@ from rich.text import Text
 
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import out, print_json, say
-from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.errors import InvalidError
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import TABLES, number_of
 
 
-class NoSuchFlowError(PrivacyRouterError):
+class NoSuchFlowError(InvalidError):
     """Nothing fits what was asked for."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
 
 def explain(

@@ -11,15 +11,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from privacy_router.cli import daemon as daemons
 from privacy_router.cli.completing import plugin_names
 from privacy_router.cli.options import AsJson
 from privacy_router.cli.output import err, out, print_json, print_json_lines, printable
 from privacy_router.cli.resource_view import Row, flat, resource_line
-from privacy_router.daemon.bus.naming import BUS_NAME, ROOT
+from privacy_router.client import bus as daemons
+from privacy_router.client.names import BUS_NAME, ROOT
 
 if TYPE_CHECKING:
-    from privacy_router.cli.daemon import Daemon
+    from privacy_router.client.bus import Daemon
     from privacy_router.host.dbus import Signal
 
 _LISTED_MOST: Final = 4

@@ -16,9 +16,9 @@ import typer
 from rich.markup import escape
 
 from privacy_router.cli import apply as applying
-from privacy_router.cli import daemon as daemons
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import complaints, print_json, say
+from privacy_router.client import bus as daemons
 from privacy_router.config import ConfigError, PrivacyRouterConfig, load_document
 from privacy_router.errors import (
     ExitCode,

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.errors import InvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -135,11 +135,9 @@ class Problem:
         return asdict(self)
 
 
-class ConfigError(PrivacyRouterError):
+class ConfigError(InvalidError):
     """A document cannot be used; `problems` says what is wrong with it, the first 100 of it, and
     `more` how many there are beside those, as far as they were counted."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
     def __init__(self, source: str, problems: Iterable[Problem], more: int = 0) -> None:
         self.source = printable(source)

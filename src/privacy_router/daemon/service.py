@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from privacy_router.client.names import bus_address
 from privacy_router.config import load_document
-from privacy_router.daemon.bus.naming import bus_address
 from privacy_router.daemon.bus.presence import offer
 from privacy_router.daemon.bus.view import View
 from privacy_router.daemon.config_file import ConfigFile

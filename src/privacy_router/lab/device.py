@@ -11,6 +11,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from privacy_router.errors import InvalidError
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.topology import Route
 from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer, parse_endpoint
@@ -24,7 +25,7 @@ DEVICE = "wg0"
 _RESOLVER_FILE = Path("/etc/resolv.conf")
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(InvalidError):
     """The text is not a WireGuard configuration with one peer; see wg-quick(8)."""
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
-from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError, StorageError
+from privacy_router.errors import ConflictError, InvalidError, PrivacyRouterError, StorageError
 from privacy_router.hops.gateway import Client, ClientSettings, render_client
 from privacy_router.hops.reachability import endpoint_remark
 from privacy_router.host.files import make_directory, read_bounded, write_private
@@ -45,10 +45,8 @@ _CLIENTS_VALUE = (
 _FIRST_NUMBER = 2  # the gateway itself has number 1
 
 
-class ClientNameError(PrivacyRouterError):
+class ClientNameError(InvalidError):
     """That cannot be a client's name."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
 
 @dataclass(frozen=True)

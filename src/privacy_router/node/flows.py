@@ -289,7 +289,7 @@ _REMEDIES = {
 
 def _refusal(error: SwitchError) -> Exception:
     """What nobody can do anything about by asking again: the flow or the meter in words."""
-    message = error.message
+    message = error.refused
     if isinstance(message, FlowMod):
         what = f"the flow {format_flow(message, table_name=name_of)}"
     elif isinstance(message, MeterMod):

@@ -10,10 +10,10 @@ from dbus_fast.annotations import DBusDict, DBusDouble, DBusSignature, DBusStr, 
 from dbus_fast.service import dbus_signal
 
 from privacy_router import __version__
+from privacy_router.client.names import client_path, hop_path, plugin_path
 from privacy_router.daemon.bus.authority import Action
 from privacy_router.daemon.bus.callers import DOCUMENT_CHARS
 from privacy_router.daemon.bus.interface import Interface, Reading, answers
-from privacy_router.daemon.bus.naming import client_path, hop_path, plugin_path
 from privacy_router.daemon.bus.rows import change_rows
 from privacy_router.daemon.bus.values import Changed, Resources, changed, resources, variant
 from privacy_router.engine.document import Source

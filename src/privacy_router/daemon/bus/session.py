@@ -9,18 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from dbus_fast import Message, NameFlag, RequestNameReply
 from dbus_fast.aio import MessageBus
 
+from privacy_router.client.names import BUS_NAME, OPENFLOW, ROOT, client_path, hop_path, plugin_path
 from privacy_router.daemon.bus.authority import Authority
 from privacy_router.daemon.bus.callers import Callers
 from privacy_router.daemon.bus.flows import OpenFlow
 from privacy_router.daemon.bus.manager import Manager
-from privacy_router.daemon.bus.naming import (
-    BUS_NAME,
-    OPENFLOW,
-    ROOT,
-    client_path,
-    hop_path,
-    plugin_path,
-)
 from privacy_router.daemon.bus.objects import Client, Hop
 from privacy_router.daemon.bus.plugin import Plugin
 from privacy_router.errors import ConflictError

@@ -1,4 +1,4 @@
-"""How commands talk to op-dbus, where it runs and there is a bus."""
+"""op-dbus on the bus: its methods, properties and signals, for a program that asks it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from privacy_router.daemon.bus.naming import BUS_NAME, DENIED, ROOT, bus_address, may_be_there
-from privacy_router.errors import (
-    ExitCode,
-    MissingPrerequisiteError,
-    PrivacyRouterError,
-    PrivilegeError,
-)
+from privacy_router.client.errors import error_from
+from privacy_router.client.names import BUS_NAME, ROOT, bus_address, may_be_there
+from privacy_router.errors import MissingPrerequisiteError, PrivacyRouterError, PrivilegeError
 from privacy_router.host.dbus import Bus, BusGoneError, DBusCallError, Remote
 
 if TYPE_CHECKING:
@@ -27,39 +23,6 @@ if TYPE_CHECKING:
 MANAGER: Final = Remote(BUS_NAME, ROOT, f"{BUS_NAME}.Manager")
 _RUN_S: Final = 3600.0  # packages may take their time; the daemon's own limits are shorter
 _NO_OWNER: Final = "org.freedesktop.DBus.Error.ServiceUnknown"
-_CODES: Final = {
-    "Config": ExitCode.INVALID_CONFIG,
-    "Refused": ExitCode.INVALID_CONFIG,
-    "Privilege": ExitCode.NOT_PRIVILEGED,
-    "PluginUnavailable": ExitCode.MISSING_PREREQUISITE,
-    "MissingPrerequisite": ExitCode.MISSING_PREREQUISITE,
-    "Conflict": ExitCode.CONFLICT,
-    "NoNode": ExitCode.CONFLICT,
-    "AwaitingConfirmation": ExitCode.CONFLICT,
-    "Overruled": ExitCode.CONFLICT,
-    "NothingToConfirm": ExitCode.CONFLICT,
-    "NothingToUndo": ExitCode.CONFLICT,
-    "UnknownCheckpoint": ExitCode.CONFLICT,
-    "UnknownPlugin": ExitCode.CONFLICT,
-    "RemoteService": ExitCode.REMOTE,
-    "Storage": ExitCode.STORAGE,
-    "Verification": ExitCode.CHECK_FAILED,
-}
-
-
-class DaemonError(PrivacyRouterError):
-    """What op-dbus answered, with the exit code that the same error has here."""
-
-    def __init__(self, error: DBusCallError) -> None:
-        message, _, remedy = error.message.partition("\nremedy: ")
-        super().__init__(message, remedy=remedy)
-        self.exit_code = _code(error.name)
-
-
-def _code(name: str) -> ExitCode:
-    if name == DENIED:
-        return ExitCode.NOT_PRIVILEGED
-    return _CODES.get(name.rpartition(".")[2], ExitCode.FAILURE)
 
 
 @dataclass(frozen=True)
@@ -69,39 +32,42 @@ class Daemon:
     bus: Bus
 
     async def call(self, member: str, signature: str = "", *body: Any) -> tuple[Any, ...]:
-        """A method of the manager. Raises DaemonError, MissingPrerequisiteError."""
+        """A method of the manager. Raises what it answers (client/errors.py), and
+        MissingPrerequisiteError where it does not run."""
         return await self.ask(MANAGER, member, signature, *body)
 
     async def ask(
         self, remote: Remote, member: str, signature: str = "", *body: Any
     ) -> tuple[Any, ...]:
-        """A method of one of its objects. Raises DaemonError, MissingPrerequisiteError."""
+        """A method of one of its objects. Raises what it answers (client/errors.py), and
+        MissingPrerequisiteError where it does not run."""
         try:
             return await self.bus.call(
                 remote, member, signature, *body, timeout_s=_RUN_S, interactive=True
             )
         except DBusCallError as error:
-            raise _named(error) from error
+            raise _as_error(error) from error
 
     async def property(self, name: str) -> Any:
-        """A property of the manager. Raises DaemonError, MissingPrerequisiteError."""
+        """A property of the manager. Raises what it answers (client/errors.py), and
+        MissingPrerequisiteError where it does not run."""
         try:
             return await self.bus.get(MANAGER, name)
         except DBusCallError as error:
-            raise _named(error) from error
+            raise _as_error(error) from error
 
     async def follow(self, member: str, hear: Callable[[Signal], None]) -> None:
-        """Hear its signals until cancelled; all of them for "". Raises DaemonError."""
+        """Hear its signals until cancelled; all of them for "". Raises PrivacyRouterError."""
         rule = f"sender='{BUS_NAME}',path='{ROOT}'" + (f",member='{member}'" if member else "")
         try:
             async for signal in self.bus.signals(rule):
                 if signal.path == ROOT and member in ("", signal.member):
                     hear(signal)
         except DBusCallError as error:
-            raise _named(error) from error
+            raise _as_error(error) from error
 
 
-def _named(error: DBusCallError) -> PrivacyRouterError:
+def _as_error(error: DBusCallError) -> PrivacyRouterError:
     if isinstance(error, BusGoneError) and error.refused and os.geteuid() != 0:
         return PrivilegeError("the bus does not let this user in", remedy="run it again with sudo")
     if isinstance(error, BusGoneError) or error.name == _NO_OWNER:
@@ -109,7 +75,7 @@ def _named(error: DBusCallError) -> PrivacyRouterError:
             "op-dbus does not run, or not on this bus",
             remedy="systemctl start op-dbus, or privacy-router up",
         )
-    return DaemonError(error)
+    return error_from(error.name, error.message)
 
 
 def with_daemon(work: Callable[[Daemon], Coroutine[Any, Any, T]]) -> T:
@@ -147,7 +113,7 @@ def is_supervised() -> bool:
     async def look(daemon: Daemon) -> bool:
         try:
             return bool(await daemon.property("Supervised"))
-        except DaemonError:
-            return False  # whoever has the name, it is not op-dbus
+        except PrivacyRouterError:
+            return False  # another program has the name
 
     return is_there() and with_daemon(look)

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 
-from privacy_router.cli import daemon, machine
+from privacy_router.cli import machine
 from privacy_router.cli.resource_view import Row, words
-from privacy_router.daemon.bus.naming import DENIED, error_name
-from privacy_router.engine import errors
-from privacy_router.errors import ExitCode, MissingPrerequisiteError, PrivacyRouterError
+from privacy_router.client import bus
+from privacy_router.errors import MissingPrerequisiteError
 from privacy_router.host.dbus import BusGoneError, DBusCallError, Signal
-
-NAMED = [
-    one
-    for one in vars(errors).values()
-    if inspect.isclass(one) and issubclass(one, PrivacyRouterError)
-]
-
-
-@pytest.mark.parametrize("kind", NAMED, ids=lambda kind: kind.__name__)
-def test_an_error_has_the_same_exit_code_over_the_bus(kind: type[PrivacyRouterError]) -> None:
-    error = kind("it went wrong", remedy="mend it")
-    passed_on = daemon.DaemonError(
-        DBusCallError(error_name(error), "it went wrong\nremedy: mend it")
-    )
-    assert passed_on.exit_code == error.exit_code
-    assert (passed_on.message, passed_on.remedy) == ("it went wrong", "mend it")
-
-
-def test_who_may_not_is_told_with_the_code_for_it() -> None:
-    denied = daemon.DaemonError(DBusCallError(DENIED, "it is for administrators"))
-    assert denied.exit_code == ExitCode.NOT_PRIVILEGED
 
 
 @pytest.mark.parametrize(
@@ -44,7 +20,7 @@ def test_who_may_not_is_told_with_the_code_for_it() -> None:
     ids=["no-bus", "no-daemon"],
 )
 def test_without_a_daemon_the_remedy_is_to_start_one(error: DBusCallError) -> None:
-    found = daemon._named(error)
+    found = bus._as_error(error)
     assert isinstance(found, MissingPrerequisiteError)
     assert "systemctl start op-dbus" in found.remedy
 
@@ -52,8 +28,8 @@ def test_without_a_daemon_the_remedy_is_to_start_one(error: DBusCallError) -> No
 def test_without_a_bus_there_is_no_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
     for address in ("none", "unix:path=/nowhere"):
         monkeypatch.setenv("PRIVACY_ROUTER_BUS", address)
-        assert not daemon.is_there()
-        assert not daemon.is_supervised()
+        assert not bus.is_there()
+        assert not bus.is_supervised()
 
 
 def test_a_row_is_the_same_from_either_side() -> None:
