@@ -28,6 +28,7 @@ CHANGING = {
     *("Apply", "Confirm", "Rollback", "Reload", "Repair", "RestoreFlows", "Probe"),
     *("MakeCheckpoint", "ShowCheckpoint", "RestoreCheckpoint"),
     *("DropCheckpoint", "PruneCheckpoints"),
+    *("AddClient", "RemoveClient"),
     *("Restore", "Add", "Delete"),
 }
 
@@ -51,11 +52,13 @@ def signatures(found: Interface) -> dict[str, tuple[str, str]]:
 
 def test_the_manager_has_these_methods() -> None:
     assert signatures(described(Manager)) == {
+        "AddClient": ("s", "(ssssssdtt)ss"),
         "Apply": ("ssd", "ua(ssssa{sv})"),
         "Confirm": ("", "u"),
         "DiffCheckpoint": ("s", "a(ssssa{sv})"),
         "DropCheckpoint": ("s", ""),
         "ListCheckpoints": ("", "a(sdbu)"),
+        "ListClients": ("", "a(ssssssdtt)s"),
         "ListRuns": ("", "a(udssa(ssssa{sv}))"),
         "MakeCheckpoint": ("s", ""),
         "Plan": ("ss", "a(ssssa{sv})"),
@@ -63,11 +66,13 @@ def test_the_manager_has_these_methods() -> None:
         "PruneCheckpoints": ("u", "u"),
         "Query": ("s", "a(sssv)"),
         "Reload": ("", ""),
+        "RemoveClient": ("s", "(ssssssdtt)"),
         "Repair": ("", "a(ssss)"),
         "RestoreCheckpoint": ("sd", "ua(ssssa{sv})"),
         "RestoreFlows": ("", "a(ssss)"),
         "Rollback": ("", "u"),
         "ShowCheckpoint": ("s", "sa(sssv)"),
+        "ShowClient": ("s", "(ssssssdtt)"),
         "Status": ("", "a{sv}"),
     }
 

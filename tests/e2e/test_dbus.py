@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 from bus import BUS, ENV, MANAGER, OPENFLOW, await_true, busctl, call, on_the_bus, read, start_bus
+from gateway import wireguard_peers
 
 from privacy_router.lab import stage
 from privacy_router.plan.chain import port_number
@@ -239,6 +240,33 @@ def test_ports_that_come_and_go_are_told(bus_lab: Lab) -> None:
         went = next(one for one in told if one.get("member") == "PortRemoved")
     assert came["payload"]["data"] == went["payload"]["data"] == ["internal_250"]
     assert [(name, reason) for name, number, reason in ports if number] == [("internal_250", "")]
+
+
+def test_a_client_is_added_when_the_gateway_has_it(bus_lab: Lab) -> None:
+    row, configuration, _ = call(bus_lab, MANAGER, "AddClient", "s", "tablet")
+    name, v4, _, public_key, *_ = row
+    assert name == "tablet"
+    assert public_key in wireguard_peers(bus_lab)
+    assert f"Address = {v4}" in configuration
+    assert call(bus_lab, MANAGER, "ShowClient", "s", "tablet")[0][:5] == row[:5]
+    assert [one[0] for one in call(bus_lab, MANAGER, "ListClients")[0]] == ["phone", "tablet"]
+    call(bus_lab, MANAGER, "RemoveClient", "s", "tablet")
+    assert public_key not in wireguard_peers(bus_lab)
+    again = busctl(bus_lab, "call", "org.opdbus", *MANAGER, "RemoveClient", "s", "tablet")
+    assert "there is no client named tablet" in again.stderr
+
+
+def test_the_command_adds_over_the_bus_and_says_what_was_read_back(bus_lab: Lab) -> None:
+    command = ("privacy-router", "client")
+    added = bus_lab["node"].run((*command, "add", "laptop", "--json"), 30.0, env=ENV)
+    assert added.returncode == 0, added.stderr
+    assert "its device was read back" in added.stderr
+    assert json.loads(added.stdout)["name"] == "laptop"
+    twice = bus_lab["node"].run((*command, "add", "laptop"), 30.0, env=ENV)
+    assert (twice.returncode, "there is a client named laptop" in twice.stderr) == (5, True)
+    listed = bus_lab["node"].run((*command, "list", "--json"), 30.0, env=ENV)
+    assert [one["name"] for one in json.loads(listed.stdout)] == ["phone", "laptop"]
+    assert bus_lab["node"].run((*command, "remove", "laptop"), 30.0, env=ENV).returncode == 0
 
 
 def test_the_whole_can_be_repaired_and_read_again(bus_lab: Lab) -> None:

@@ -7,9 +7,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from privacy_router.client.errors import error_from
+from privacy_router.client.errors import NotRunningError, error_from
 from privacy_router.client.names import BUS_NAME, ROOT, bus_address, may_be_there
-from privacy_router.errors import MissingPrerequisiteError, PrivacyRouterError, PrivilegeError
+from privacy_router.client.rows import AddedClient, ClientList, ClientRow
+from privacy_router.errors import PrivacyRouterError, PrivilegeError
 from privacy_router.host.dbus import Bus, BusGoneError, DBusCallError, Remote
 
 if TYPE_CHECKING:
@@ -33,14 +34,14 @@ class Daemon:
 
     async def call(self, member: str, signature: str = "", *body: Any) -> tuple[Any, ...]:
         """A method of the manager. Raises what it answers (client/errors.py), and
-        MissingPrerequisiteError where it does not run."""
+        NotRunningError where it does not run."""
         return await self.ask(MANAGER, member, signature, *body)
 
     async def ask(
         self, remote: Remote, member: str, signature: str = "", *body: Any
     ) -> tuple[Any, ...]:
         """A method of one of its objects. Raises what it answers (client/errors.py), and
-        MissingPrerequisiteError where it does not run."""
+        NotRunningError where it does not run."""
         try:
             return await self.bus.call(
                 remote, member, signature, *body, timeout_s=_RUN_S, interactive=True
@@ -48,9 +49,33 @@ class Daemon:
         except DBusCallError as error:
             raise _as_error(error) from error
 
+    # --- clients ---------------------------------------------------------------------------------
+
+    async def add_client(self, name: str) -> AddedClient:
+        """Register a client; answered when the gateway's device has it."""
+        row, configuration, remark = await self.call("AddClient", "s", name)
+        return AddedClient(ClientRow.from_tuple(row), configuration, remark)
+
+    async def remove_client(self, name: str) -> ClientRow:
+        """Forget a client; answered when the gateway's device has it no more."""
+        (row,) = await self.call("RemoveClient", "s", name)
+        return ClientRow.from_tuple(row)
+
+    async def show_client(self, name: str) -> ClientRow:
+        """One client."""
+        (row,) = await self.call("ShowClient", "s", name)
+        return ClientRow.from_tuple(row)
+
+    async def list_clients(self) -> ClientList:
+        """All clients, in the order of their addresses."""
+        rows, trouble = await self.call("ListClients")
+        return ClientList([ClientRow.from_tuple(row) for row in rows], trouble)
+
+    # --- properties and signals ------------------------------------------------------------------
+
     async def property(self, name: str) -> Any:
         """A property of the manager. Raises what it answers (client/errors.py), and
-        MissingPrerequisiteError where it does not run."""
+        NotRunningError where it does not run."""
         try:
             return await self.bus.get(MANAGER, name)
         except DBusCallError as error:
@@ -71,7 +96,7 @@ def _as_error(error: DBusCallError) -> PrivacyRouterError:
     if isinstance(error, BusGoneError) and error.refused and os.geteuid() != 0:
         return PrivilegeError("the bus does not let this user in", remedy="run it again with sudo")
     if isinstance(error, BusGoneError) or error.name == _NO_OWNER:
-        return MissingPrerequisiteError(
+        return NotRunningError(
             "op-dbus does not run, or not on this bus",
             remedy="systemctl start op-dbus, or privacy-router up",
         )
@@ -79,7 +104,7 @@ def _as_error(error: DBusCallError) -> PrivacyRouterError:
 
 
 def with_daemon(work: Callable[[Daemon], Coroutine[Any, Any, T]]) -> T:
-    """Do something with the daemon. Raises MissingPrerequisiteError when there is none."""
+    """Do something with the daemon. Raises NotRunningError when there is none."""
 
     async def run() -> T:
         bus = Bus(bus_address(os.environ))

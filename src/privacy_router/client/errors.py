@@ -30,6 +30,21 @@ _REMEDY: Final = "\nremedy: "
 
 Kind = type[PrivacyRouterError]
 
+
+class NoNodeError(ConflictError):
+    """The document that is kept has no node, or it is not up yet."""
+
+    def __init__(self, message: str = "no node is up", *, remedy: str = "") -> None:
+        super().__init__(
+            message,
+            remedy=remedy or "privacy-router up, with a document that has plugins.privacy_router",
+        )
+
+
+class NotRunningError(MissingPrerequisiteError):
+    """There is no bus, or op-dbus is not on it."""
+
+
 # Every class that has another exit code than 1, by its kind; the classes are in layers above this
 # one. `tests/client/test_client_errors.py` compares this with all classes of the package.
 _CLASSES: Final[dict[Kind, tuple[str, ...]]] = {
@@ -48,10 +63,10 @@ _CLASSES: Final[dict[Kind, tuple[str, ...]]] = {
         "XrayConfig",
     ),
     PrivilegeError: (),
-    MissingPrerequisiteError: ("PluginUnavailable",),
+    MissingPrerequisiteError: ("NotRunning", "PluginUnavailable"),
+    NoNodeError: (),
     ConflictError: (
         "AwaitingConfirmation",
-        "NoNode",
         "NothingToConfirm",
         "NothingToUndo",
         "Overruled",
@@ -72,7 +87,7 @@ def class_name(kind: Kind) -> str:
 _KINDS: Final = {
     name: kind for kind, classes in _CLASSES.items() for name in (class_name(kind), *classes)
 }
-_KIND_OF_CODE: Final = {kind.exit_code: kind for kind in _CLASSES}
+_KIND_OF_CODE: Final = {kind.exit_code: kind for kind in _CLASSES if kind is not NoNodeError}
 
 
 def error_name(error: PrivacyRouterError) -> str:

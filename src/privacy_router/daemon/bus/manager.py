@@ -11,6 +11,7 @@ from dbus_fast.service import dbus_signal
 
 from privacy_router import __version__
 from privacy_router.client.names import client_path, hop_path, plugin_path
+from privacy_router.client.rows import CLIENT_SIGNATURE
 from privacy_router.daemon.bus.authority import Action
 from privacy_router.daemon.bus.callers import DOCUMENT_CHARS
 from privacy_router.daemon.bus.interface import Interface, Reading, answers
@@ -42,6 +43,9 @@ Shown = Annotated[tuple[str, list[Any]], DBusSignature("sa(sssv)")]
 Runs = Annotated[list[Any], DBusSignature("a(udssa(ssssa{sv}))")]
 Step = Annotated[tuple[int, str, str, int, int, str], DBusSignature("ussuus")]
 Drifted = Annotated[tuple[str, list[Any], bool], DBusSignature("sa(ssssa{sv})b")]
+ClientStruct = Annotated[tuple[Any, ...], DBusSignature(CLIENT_SIGNATURE)]
+Clients = Annotated[tuple[list[Any], str], DBusSignature(f"a{CLIENT_SIGNATURE}s")]
+AddedClient = Annotated[tuple[Any, str, str], DBusSignature(f"{CLIENT_SIGNATURE}ss")]
 Nothing = Annotated[None, DBusSignature("")]
 
 
@@ -180,6 +184,33 @@ class Manager(Interface):
     async def prune_checkpoints(self, keep: DBusUInt32) -> DBusUInt32:
         """Forget all that runs made but the newest; how many went."""
         return await self.view.checkpoints.prune(keep)
+
+    # --- clients ---------------------------------------------------------------------------------
+
+    @answers("AddClient", Action.APPLY)
+    async def add_client(self, name: DBusStr) -> AddedClient:
+        """Register a client, answered when the gateway's device has it: the client, its
+        configuration (the only copy, which has its private key), and what keeps that from working
+        everywhere. Where the device does not get it there is no client either."""
+        new = await self.view.registered.add(name)
+        return (new.client.as_tuple(), new.configuration, new.remark)
+
+    @answers("RemoveClient", Action.APPLY)
+    async def remove_client(self, name: DBusStr) -> ClientStruct:
+        """Forget a client, answered when the gateway's device has it no more."""
+        return (await self.view.registered.remove(name)).as_tuple()
+
+    @answers("ShowClient")
+    async def show_client(self, name: DBusStr) -> ClientStruct:
+        """Name, addresses, public key, when it was added (ISO 8601), endpoint, seconds since its
+        last handshake (-1 for never), bytes received and sent."""
+        return (await self.view.registered.show(name)).as_tuple()
+
+    @answers("ListClients")
+    async def list_clients(self) -> Clients:
+        """All clients as ShowClient has them, and why the gateway could not be asked about them."""
+        found = await self.view.registered.list()
+        return ([client.as_tuple() for client in found.clients], found.trouble)
 
     # --- the node --------------------------------------------------------------------------------
 

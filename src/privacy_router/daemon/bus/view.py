@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from privacy_router.client.errors import NoNodeError
+from privacy_router.daemon.clients import Clients
 from privacy_router.engine.calls import availability
 from privacy_router.engine.checkpoints import Checkpoints
 from privacy_router.engine.model import AVAILABLE, Availability
 from privacy_router.engine.plugin import Trust
-from privacy_router.errors import FAILURES, ConflictError, PrivacyRouterError
+from privacy_router.errors import FAILURES, PrivacyRouterError
 from privacy_router.host.threads import MACHINE, context_of, in_thread
 from privacy_router.node import clients
 from privacy_router.node.converge import observe_all
@@ -62,16 +64,6 @@ class Listener(Protocol):
 
     def drifted(self, plugin: str, changes: Sequence[ResourceChange], repaired: bool) -> None:
         """Something was not as it was declared."""
-
-
-class NoNodeError(ConflictError):
-    """The document that is kept has no node, or it is not up yet."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "no node is up",
-            remedy="privacy-router up, with a document that has plugins.privacy_router",
-        )
 
 
 @dataclass(frozen=True)
@@ -196,6 +188,17 @@ class View:
         """Refuse who may not do that. Raises the bus' AccessDenied."""
         if self.authority is not None:
             await self.authority.require(action)
+
+    @property
+    def registered(self) -> Clients:
+        """The clients of the node. Raises NoNodeError."""
+        node = self.node
+        return Clients(node.desired.pipeline.config, node.machine, self._read_clients)
+
+    async def _read_clients(self) -> bool:
+        async with self.engine.lock:
+            await self.node_plugin.reload_clients()
+        return True
 
     # --- told by the engine and the reconciler ---------------------------------------------------
 
