@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from privacy_router.cli.options import is_named
 from privacy_router.client import bus
 from privacy_router.client.errors import NoNodeError, NotRunningError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from privacy_router.client.api import Node
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def ask(config_file: Path, work: Callable[[Node], Awaitable[T]]) -> T:
+def ask(config_file: Path, work: Callable[[Node], Coroutine[Any, Any, T]]) -> T:
     """Have `work` done with the node. A file that the caller names is for this process: op-dbus
     has its own document. Raises what the node answers, and PrivilegeError in this process."""
     if not is_named(config_file):
@@ -29,7 +29,7 @@ def ask(config_file: Path, work: Callable[[Node], Awaitable[T]]) -> T:
     return asyncio.run(_here(config_file, work))
 
 
-async def _here(config_file: Path, work: Callable[[Node], Awaitable[T]]) -> T:
+async def _here(config_file: Path, work: Callable[[Node], Coroutine[Any, Any, T]]) -> T:
     from privacy_router.cli.in_force import config_in_force
     from privacy_router.daemon.local import LocalNode
     from privacy_router.node.machine import require_root

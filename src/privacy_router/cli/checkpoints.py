@@ -9,6 +9,7 @@ from rich.text import Text
 
 from privacy_router.cli import apply as applying
 from privacy_router.cli.completing import checkpoint_names
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.machine import when
 from privacy_router.cli.options import AsJson
 from privacy_router.cli.output import out, print_json, say
@@ -16,16 +17,11 @@ from privacy_router.cli.resource_view import Row, resource_line, show
 from privacy_router.client import bus as daemons
 from privacy_router.errors import ConflictError
 
-app = typer.Typer(help="States of the machine to come back to.", no_args_is_help=True)
+app = commands(help="States of the machine to come back to.", no_args_is_help=True)
 
 Name = Annotated[
     str, typer.Argument(help="The checkpoint's name.", autocompletion=checkpoint_names)
 ]
-
-
-@app.callback()
-def _group() -> None:
-    """States of the machine to come back to."""
 
 
 @app.command(name="list")

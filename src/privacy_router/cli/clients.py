@@ -13,12 +13,13 @@ from rich.table import Table
 
 from privacy_router.cli.asking import ask
 from privacy_router.cli.completing import client_names
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.encoding import can_encode
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import out, print_json, say
-from privacy_router.cli.status_view import age
 from privacy_router.errors import ConflictError
 from privacy_router.host.files import write_private
+from privacy_router.report.amounts import age
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from privacy_router.client.api import Node
     from privacy_router.client.rows import AddedClient, ClientList, ClientRow
 
-app = typer.Typer(help="Client devices: add one, scan the code, done.", no_args_is_help=True)
+app = commands(help="Client devices: add one, scan the code, done.", no_args_is_help=True)
 
 _TUNNEL_FILE: Final = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}\.conf")
 """What wg-quick(8) takes; Linux allows an interface's name 15 bytes."""

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from privacy_router.cli import flow_explain, flow_watch
 from privacy_router.cli.change_view import SIGNS, as_dict, flow_words
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.flow_trace import trace
 from privacy_router.cli.in_force import config_in_force
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
@@ -20,12 +21,7 @@ from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import TABLES
 from privacy_router.plan.state import Change
 
-app = typer.Typer(help="The OpenFlow tables of the bridge.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """The OpenFlow tables of the bridge."""
+app = commands(help="The OpenFlow tables of the bridge.", no_args_is_help=True)
 
 
 def _table_name(name: str | None) -> str | None:

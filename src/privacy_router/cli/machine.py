@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privacy_router.cli.completing import plugin_names
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.options import AsJson
 from privacy_router.cli.output import err, out, print_json, print_json_lines, printable
 from privacy_router.cli.resource_view import Row, flat, resource_line
@@ -21,6 +22,9 @@ from privacy_router.client.names import BUS_NAME, ROOT
 if TYPE_CHECKING:
     from privacy_router.client.bus import Daemon
     from privacy_router.host.dbus import Signal
+
+app = commands()
+
 
 _LISTED_MOST: Final = 4
 _COLOURS: Final = {
@@ -32,14 +36,7 @@ _COLOURS: Final = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.command()(plugins)
-    app.command()(query)
-    app.command()(runs)
-    app.command()(monitor)
-
-
+@app.command()
 def plugins(as_json: AsJson = False) -> None:
     """Show op-dbus' plugins: what each keeps, and why one cannot work here."""
 
@@ -63,6 +60,7 @@ def plugins(as_json: AsJson = False) -> None:
     out.print(table)
 
 
+@app.command()
 def query(
     plugin: Annotated[
         str,
@@ -84,6 +82,7 @@ def query(
         out.print("nothing")
 
 
+@app.command()
 def runs(as_json: AsJson = False) -> None:
     """Show the last runs: when, what became of them, and why."""
     (found,) = daemons.with_daemon(lambda daemon: daemon.call("ListRuns"))
@@ -108,6 +107,7 @@ def when(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+@app.command()
 def monitor(
     count: Annotated[int, typer.Option(min=0, help="End after so many; 0 for never.")] = 0,
     as_json: AsJson = False,

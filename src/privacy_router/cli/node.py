@@ -16,6 +16,7 @@ import typer
 from rich.markup import escape
 
 from privacy_router.cli import apply as applying
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import complaints, print_json, say
 from privacy_router.client import bus as daemons
@@ -34,13 +35,10 @@ if TYPE_CHECKING:
     from privacy_router.node.lock import NodeLock
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.command()(up)
-    app.command()(down)
-    app.command()(status)
+app = commands()
 
 
+@app.command()
 def up(
     config_file: ConfigFile = DEFAULT_CONFIG,
     detach: Annotated[
@@ -158,6 +156,7 @@ def _redirect(log_file: Path) -> None:
     os.close(null)
 
 
+@app.command()
 def down(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """Take the node down and leave the machine as it was found. Keys and clients are kept.
 
@@ -200,6 +199,7 @@ def down(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
         raise together(left)
 
 
+@app.command()
 def status(
     config_file: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from privacy_router.cli.output import out
 from privacy_router.node.file_note import FileState
+from privacy_router.report.amounts import age, in_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _COLOURS = {"up": "green", "quiet": "cyan", "degraded": "yellow", "down": "red"}
 _ANOTHER = (FileState.OVERRULED, FileState.CHANGED)
-_UNITS = ("kB", "MB", "GB", "TB")
 
 
 def show(status: NodeStatus) -> None:
@@ -174,21 +174,3 @@ def _clients(clients: list[ClientStatus]) -> Table:
             age(client.handshake_age_s),
         )
     return table
-
-
-def in_bytes(count: float) -> str:
-    """A number of bytes for people: three figures and a unit (powers of 1000)."""
-    if count < 1000:
-        return f"{count:.0f} B"
-    for unit in _UNITS[:-1]:
-        count /= 1000
-        if count < 1000:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1000:.1f} {_UNITS[-1]}"
-
-
-def age(seconds: float | None) -> str:
-    """How long ago, for people."""
-    if seconds is None:
-        return "never"
-    return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} min ago"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _NEVER: Final = -1.0
 
@@ -37,10 +40,11 @@ class ClientRow:
         return tuple((asdict(self) | {"handshake_age_s": age_s}).values())
 
     @classmethod
-    def from_tuple(cls, row: tuple[Any, ...]) -> ClientRow:
+    def from_tuple(cls, row: Sequence[Any]) -> ClientRow:
         """From the bus."""
-        *before, age_s, rx_bytes, tx_bytes = row
-        return cls(*before, None if age_s == _NEVER else age_s, rx_bytes, tx_bytes)
+        name, ipv4, ipv6, public_key, created, endpoint, age_s, rx_bytes, tx_bytes = row
+        seen_s = None if age_s == _NEVER else age_s
+        return cls(name, ipv4, ipv6, public_key, created, endpoint, seen_s, rx_bytes, tx_bytes)
 
 
 CLIENT_SIGNATURE: Final = "(ssssssdtt)"
