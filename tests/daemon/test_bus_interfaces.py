@@ -55,6 +55,7 @@ def test_the_manager_has_these_methods() -> None:
         "AddClient": ("s", "(ssssssdtt)ss"),
         "Apply": ("ssd", "ua(ssssa{sv})"),
         "Confirm": ("", "u"),
+        "Describe": ("", "a{sv}"),
         "DiffCheckpoint": ("s", "a(ssssa{sv})"),
         "DropCheckpoint": ("s", ""),
         "ListCheckpoints": ("", "a(sdbu)"),

@@ -33,6 +33,7 @@ RIGHTS: dict[str, str | None] = {
     "Manager.ListCheckpoints": MEMBERS,
     "Manager.DiffCheckpoint": MEMBERS,
     "Manager.Status": MEMBERS,
+    "Manager.Describe": MEMBERS,
     "Manager.ShowClient": MEMBERS,
     "Manager.ListClients": MEMBERS,
     "Manager.AddClient": "org.opdbus.apply",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from privacy_router.cli.in_force import config_in_force
+from privacy_router.cli.asking import config_of
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import out, print_json_lines
 
@@ -53,7 +53,7 @@ async def _watch(
     left = count
     async with (
         asyncio.timeout(seconds),
-        aclosing(moments(lambda: config_in_force(config_file))) as all_,
+        aclosing(moments(lambda: config_of(config_file))) as all_,
     ):
         async for moment in all_:
             shown = moment.flows if left is None else moment.flows[:left]

@@ -10,10 +10,10 @@ import typer
 from rich.text import Text
 
 from privacy_router.cli import flow_explain, flow_watch
+from privacy_router.cli.asking import config_of
 from privacy_router.cli.change_view import SIGNS, as_dict, flow_words
 from privacy_router.cli.deferred import commands
 from privacy_router.cli.flow_trace import trace
-from privacy_router.cli.in_force import config_in_force
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import out, print_json
 from privacy_router.errors import ExitCode
@@ -45,7 +45,7 @@ def dump(
     from privacy_router.node.machine import require_root
 
     require_root()
-    rows = asyncio.run(read_flows(config_in_force(config_file)))
+    rows = asyncio.run(read_flows(config_of(config_file)))
     wanted = [row for row in rows if table in (None, row["table"])]
     if as_json:
         print_json(wanted)
@@ -84,7 +84,7 @@ def diff(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> N
     from privacy_router.node.machine import require_root
 
     require_root()
-    pending = asyncio.run(pending_flows(config_in_force(config_file)))
+    pending = asyncio.run(pending_flows(config_of(config_file)))
     if as_json:
         print_json({"changes": [as_dict(change, pending.port_names) for change in pending.changes]})
     else:

@@ -22,6 +22,8 @@ _COMMANDS = {
         "up": "Bring the node up and keep it so.",
         "down": "Take the node down and leave the machine as it was found. Keys and clients are"
         " kept.",
+    },
+    "status": {
         "status": "Show each hop: state, what shows it, handshake age, bytes, RTT, the address that"
         " sites see.",
     },

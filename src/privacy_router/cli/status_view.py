@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privacy_router.cli.output import out
-from privacy_router.node.file_note import FileState
+from privacy_router.client.status import FileState
 from privacy_router.report.amounts import age, in_bytes
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from privacy_router.node.file_note import FileNote
-    from privacy_router.node.status import ClientStatus, HopStatus, NodeStatus
+    from privacy_router.client.status import ClientStatus, FileNote, HopStatus, NodeStatus
 
 _COLOURS = {"up": "green", "quiet": "cyan", "degraded": "yellow", "down": "red"}
 _ANOTHER = (FileState.OVERRULED, FileState.CHANGED)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from privacy_router.client.rows import AddedClient, ClientList, ClientRow
+    from privacy_router.client.status import NodeStatus
 
 
 class Node(Protocol):
@@ -24,3 +25,6 @@ class Node(Protocol):
 
     async def list_clients(self) -> ClientList:
         """All clients, in the order of their addresses."""
+
+    async def status(self) -> NodeStatus:
+        """The node as it is now, without asking anything through its chain."""

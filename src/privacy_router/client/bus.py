@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from privacy_router.client.errors import NotRunningError, error_from
 from privacy_router.client.names import BUS_NAME, ROOT, bus_address, may_be_there
 from privacy_router.client.rows import AddedClient, ClientList, ClientRow
+from privacy_router.client.status import status_from
 from privacy_router.errors import PrivacyRouterError, PrivilegeError
 from privacy_router.host.dbus import Bus, BusGoneError, DBusCallError, Remote
 
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import TypeVar
 
+    from privacy_router.client.status import NodeStatus
     from privacy_router.host.dbus import Signal
 
     T = TypeVar("T")
 
 MANAGER: Final = Remote(BUS_NAME, ROOT, f"{BUS_NAME}.Manager")
 _RUN_S: Final = 3600.0  # packages may take their time; the daemon's own limits are shorter
+_LOOK_S: Final = 5.0
 _NO_OWNER: Final = "org.freedesktop.DBus.Error.ServiceUnknown"
 
 
@@ -70,6 +73,19 @@ class Daemon:
         """All clients, in the order of their addresses."""
         rows, trouble = await self.call("ListClients")
         return ClientList([ClientRow.from_tuple(row) for row in rows], trouble)
+
+    # --- the node --------------------------------------------------------------------------------
+
+    async def status(self) -> NodeStatus:
+        """The node as it is now, without asking anything through its chain."""
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                (found,) = await self.call("Describe")
+        except TimeoutError:
+            raise NotRunningError(
+                f"op-dbus does not answer within {_LOOK_S:g} s", remedy="see what its log says"
+            ) from None
+        return status_from(found)
 
     # --- properties and signals ------------------------------------------------------------------
 

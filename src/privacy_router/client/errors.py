@@ -42,7 +42,7 @@ class NoNodeError(ConflictError):
 
 
 class NotRunningError(MissingPrerequisiteError):
-    """There is no bus, or op-dbus is not on it."""
+    """There is no bus, or op-dbus is not on it, or it does not answer."""
 
 
 # Every class that has another exit code than 1, by its kind; the classes are in layers above this

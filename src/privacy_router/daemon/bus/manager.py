@@ -26,12 +26,12 @@ from privacy_router.node.status import read_status
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from privacy_router.client.status import NodeStatus
     from privacy_router.daemon.bus.values import Row
     from privacy_router.daemon.bus.view import View
     from privacy_router.engine.engine import Outcome
     from privacy_router.engine.model import Change as ResourceChange
     from privacy_router.engine.transaction import Progress
-    from privacy_router.node.status import NodeStatus
     from privacy_router.plan.state import Change
 
 Changes = Annotated[list[tuple[str, str, str, str]], DBusSignature("a(ssss)")]
@@ -229,6 +229,13 @@ class Manager(Interface):
             "Clients": Variant("a(ss)", clients),
             "Pending": Variant("a(ssss)", self.rows(pending)),
         }
+
+    @answers("Describe")
+    async def describe(self) -> DBusDict:
+        """All that `privacy-router status --no-probe --json` shows, read now, without asking
+        anything through the chain; what is not known is left out."""
+        found = (await self.view.status()).as_dict()
+        return {name: variant(value) for name, value in found.items() if value is not None}
 
     @answers("Probe", Action.FLOWS)
     async def probe(self) -> Probed:

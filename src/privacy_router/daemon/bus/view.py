@@ -4,14 +4,17 @@ when somebody asks or something has happened."""
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from privacy_router.client.errors import NoNodeError
+from privacy_router.client.status import ClientStatus, HopStatus
 from privacy_router.daemon.clients import Clients
 from privacy_router.engine.calls import availability
 from privacy_router.engine.checkpoints import Checkpoints
@@ -22,11 +25,13 @@ from privacy_router.host.threads import MACHINE, context_of, in_thread
 from privacy_router.node import clients
 from privacy_router.node.converge import observe_all
 from privacy_router.node.inspection import port_names
-from privacy_router.node.status import ClientStatus, HopStatus, glance
+from privacy_router.node.outside import NOT_ASKED
+from privacy_router.node.status import Kept, ask_chain, glance, look_at_kept, status_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from privacy_router.client.status import NodeStatus
     from privacy_router.daemon.bus.authority import Action, Authority
     from privacy_router.daemon.bus.callers import Callers
     from privacy_router.daemon.config_file import ConfigFile
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
     from privacy_router.hops.gateway import Client
     from privacy_router.node.controller import Controller
     from privacy_router.node.engine import FlowEngine
+    from privacy_router.node.status import Local
     from privacy_router.plan.state import Change
     from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
 
@@ -317,6 +323,18 @@ class View:
         """What is different on the node now. Raises what reading it does, and NoNodeError."""
         self.pending = await observe_all(self.node.desired, self.node.machine, self.flows)
         return self.pending
+
+    async def status(self) -> NodeStatus:
+        """The node as it is now, without asking anything through its chain. Raises NoNodeError, and
+        what reading it does."""
+        local = await look_at_kept(self.node.desired, self.node.machine, self.flows, os.getpid())
+        return await in_thread(self._status_of, local)
+
+    def _status_of(self, local: Local) -> NodeStatus:
+        source = self.engine.journal.source_in_force() or self.engine.source
+        document = source.name if Path(source.name).is_absolute() else ""
+        told = ask_chain(local, may_ask=False)
+        return status_of(local, told, NOT_ASKED, Kept(document, self.file.difference(source)))
 
     async def _look_at_plugins(self) -> None:
         """Services come and go more seldom than bytes."""
