@@ -27,7 +27,7 @@ from privacy_router.errors import (
     PrivacyRouterError,
     StorageError,
 )
-from privacy_router.node.flows import FlowError
+from privacy_router.node.flows.table import FlowError
 from privacy_router.node.teardown import together
 
 if TYPE_CHECKING:

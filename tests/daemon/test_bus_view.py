@@ -12,7 +12,7 @@ from privacy_router.client.errors import NoNodeError
 from privacy_router.client.status import FileNote, FileState
 from privacy_router.daemon.bus.view import View
 from privacy_router.errors import StorageError
-from privacy_router.plan.state import Change, Key, Kind
+from privacy_router.values.items import Change, Key, Kind
 
 CHANGE = Change(Key(Kind.ROUTE, "pr-warp", "default"), None, "via wgcf")
 

@@ -17,7 +17,7 @@ from privacy_router.errors import (
     StorageError,
     VerificationError,
 )
-from privacy_router.host.uapi import DeviceStatus, PeerStatus, UapiError, parse_endpoint
+from privacy_router.host.wireguard_uapi import DeviceStatus, PeerStatus, UapiError, parse_endpoint
 from privacy_router.node import clients
 from privacy_router.node.paths import NodePaths
 

@@ -15,8 +15,8 @@ import pytest
 from bus import BUS, ENV, MANAGER, OPENFLOW, await_true, busctl, call, on_the_bus, read, start_bus
 from gateway import wireguard_peers
 
+from privacy_router.chain.stations import port_number
 from privacy_router.lab import stage
-from privacy_router.plan.chain import port_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-T = TypeVar("T", "NodeStatus", "HopStatus", "ClientStatus", "FileNote")
+    from dataclasses import Field
 
 
 class FileState(StrEnum):
@@ -155,18 +154,19 @@ def status_from(found: Mapping[str, Any]) -> NodeStatus:
     clients = [_filled(ClientStatus, client) for client in found["clients"]]
     note = found.get("file")
     state = {} if note is None else {"file": _filled(FileNote, _with_state(note))}
-    return _filled(NodeStatus, {**found, "hops": hops, "clients": clients, **state})
+    status: NodeStatus = _filled(NodeStatus, {**found, "hops": hops, "clients": clients, **state})
+    return status
 
 
 def _with_state(note: Mapping[str, Any]) -> dict[str, Any]:
     return {**note, "state": FileState(note["state"])}
 
 
-def _filled(kind: type[T], found: Mapping[str, Any]) -> T:
-    """One of that kind, None for what is not there and has no default."""
+def _filled(kind: type[Any], found: Mapping[str, Any]) -> Any:
+    """One of that kind of dataclass, None for what is not there and has no default."""
     names = [one.name for one in fields(kind) if one.name in found or _is_needed(one)]
     return kind(**{name: found.get(name) for name in names})
 
 
-def _is_needed(one: Any) -> bool:
+def _is_needed(one: Field[Any]) -> bool:
     return one.default is MISSING and one.default_factory is MISSING

@@ -10,23 +10,23 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+from privacy_router.chain.stations import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
 from privacy_router.client.rows import AddedClient, ClientList, ClientRow
 from privacy_router.errors import FAILURES, ConflictError, PrivacyRouterError, VerificationError
 from privacy_router.host import namespaces
 from privacy_router.host.threads import in_thread
-from privacy_router.host.uapi import format_endpoint
-from privacy_router.host.wireguard import public_key_of
+from privacy_router.host.wireguard_uapi import format_endpoint
 from privacy_router.node import clients
 from privacy_router.node.secrets import gateway_key
-from privacy_router.plan.chain import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
+from privacy_router.values.wireguard import public_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from privacy_router.config import PrivacyRouterConfig
     from privacy_router.hops.gateway import Client
-    from privacy_router.host.uapi import DeviceStatus
-    from privacy_router.node.machine import Machine
+    from privacy_router.host.wireguard_uapi import DeviceStatus
+    from privacy_router.node.machine import NodeHost
 
 _PATIENCE_S: Final = 15.0
 _LOOK_S: Final = 0.02
@@ -39,7 +39,7 @@ class Clients:
     def __init__(
         self,
         config: PrivacyRouterConfig,
-        machine: Machine,
+        machine: NodeHost,
         tell: Callable[[], Awaitable[bool]],
         *,
         patience_s: float = _PATIENCE_S,

@@ -7,11 +7,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from privacy_router.chain import stations as chains
+from privacy_router.chain.stations import GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.client.status import ClientStatus, HopStatus, NodeStatus
 from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.threads import in_thread
-from privacy_router.host.uapi import UapiError, format_endpoint
+from privacy_router.host.wireguard_uapi import UapiError, format_endpoint
 from privacy_router.node import clients, host_firewall, ownership
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import make_engine
@@ -26,24 +28,23 @@ from privacy_router.node.outside import NOT_ASKED, UNANSWERED, ask_outside
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.supervision import words
-from privacy_router.plan import chain as chains
-from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.plan.compile import XRAY_PROCESS, plan_node
-from privacy_router.plan.state import Kind
+from privacy_router.values.items import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from privacy_router.chain.stations import Chain, Station
     from privacy_router.client.status import FileNote
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.hops.gateway import Client
-    from privacy_router.host.uapi import DeviceStatus
-    from privacy_router.node.engine import FlowEngine
+    from privacy_router.host.wireguard_uapi import DeviceStatus
+    from privacy_router.node.flows.keeper import FlowKeeper
     from privacy_router.node.health import Told
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
     from privacy_router.node.outside import Outside
-    from privacy_router.plan.chain import Chain, Station
-    from privacy_router.plan.state import Change, DesiredState
+    from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.items import Change
 
 _UNKNOWN = {"state": str(State.QUIET), "reason": "", "since": 0.0, "evidence": ""}
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class Local:
     keys, in words, and `trouble` what could not be read."""
 
     config: PrivacyRouterConfig
-    machine: Machine
+    machine: NodeHost
     chain: Chain
     clients: Sequence[Client]
     unknown: Sequence[str]
@@ -119,7 +120,7 @@ def read_local(config: PrivacyRouterConfig) -> Local:
 
 
 async def look_at_kept(
-    desired: DesiredState, machine: Machine, flows: FlowEngine, pid: int
+    desired: DesiredState, machine: NodeHost, flows: FlowKeeper, pid: int
 ) -> Local:
     """The same of a node that this process, `pid`, keeps: measured by what is kept, over the
     connections that are there. Raises what reading it does."""
@@ -144,7 +145,7 @@ async def look_at_kept(
     )
 
 
-def _registered(config: PrivacyRouterConfig, machine: Machine) -> tuple[Client, ...]:
+def _registered(config: PrivacyRouterConfig, machine: NodeHost) -> tuple[Client, ...]:
     return clients.load(config, machine.paths) if "gateway" in config.chain_hops else ()
 
 
@@ -237,7 +238,7 @@ def _or_trouble(read: Callable[[], T], what: str, trouble: list[str]) -> T | Non
 
 def glance(
     config: PrivacyRouterConfig,
-    machine: Machine,
+    machine: NodeHost,
     known: Sequence[Client],
     changes: list[Change],
     health: Mapping[str, dict[str, Any]],
@@ -254,7 +255,7 @@ def glance(
     return hops, _clients(known, devices.get("gateway"))
 
 
-async def _changes(desired: Any, machine: Machine) -> tuple[list[Change], dict[str, str]]:
+async def _changes(desired: Any, machine: NodeHost) -> tuple[list[Change], dict[str, str]]:
     engine = await make_engine(desired, machine)
     try:
         return await observe_all(desired, machine, engine), dict(engine.mesh.left_out)
@@ -262,7 +263,7 @@ async def _changes(desired: Any, machine: Machine) -> tuple[list[Change], dict[s
         await engine.close()
 
 
-def _devices(machine: Machine, chain: Chain) -> dict[str, DeviceStatus]:
+def _devices(machine: NodeHost, chain: Chain) -> dict[str, DeviceStatus]:
     found = {}
     for hop, tunnel, station in (
         ("gateway", GATEWAY_TUNNEL, chain.gateway),

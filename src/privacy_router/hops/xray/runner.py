@@ -30,16 +30,6 @@ class XrayConfigError(InvalidError):
     """The file is not a configuration for XRay."""
 
 
-def command(config_file: str) -> tuple[str, ...]:
-    """The arguments that start this program; `config_file` must be private (0600)."""
-    return (sys.executable, "-P", "-m", "privacy_router.hops.xray.runner", config_file)
-
-
-def program_places() -> tuple[str, ...]:
-    """The directories that this program is read from: its environment's, and its own."""
-    return (sys.prefix, os.path.abspath(f"{__file__}/../../../.."))  # noqa: PTH100  # light
-
-
 def main(arguments: list[str]) -> int:
     """Become XRay; returns an exit code only when that fails."""
     if len(arguments) != 1:
