@@ -98,6 +98,7 @@ def test_the_flows_have_these_methods() -> None:
         "Restore": ("", "a(ssss)"),
         "Tables": ("", "a(uss)"),
         "Trace": ("sb", "sasas"),
+        "TraceTracked": ("sasb", "sasas"),
     }
 
 

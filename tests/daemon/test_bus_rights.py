@@ -53,6 +53,7 @@ RIGHTS: dict[str, str | None] = {
     "OpenFlow.Dump": MEMBERS,
     "OpenFlow.Explain": MEMBERS,
     "OpenFlow.Trace": MEMBERS,
+    "OpenFlow.TraceTracked": MEMBERS,
     "OpenFlow.Diff": MEMBERS,
     "OpenFlow.Counters": MEMBERS,
     "OpenFlow.Tables": MEMBERS,

@@ -106,6 +106,10 @@ def test_flows_can_be_asked_about(bus_lab: Lab) -> None:
     verdict, steps, different = call(bus_lab, OPENFLOW, "Trace", "sb", HTTPS, "true")
     assert (verdict, different) == ("sent out of warp0", [])
     assert steps[-1].startswith("privacy 100")
+    back = call(bus_lab, OPENFLOW, "TraceTracked", "sasb", HTTPS, "1", "inv", "true")
+    assert (back[0].startswith("dropped in table state"), back[2]) == (True, [])
+    unknown = busctl(bus_lab, "call", "org.opdbus", *OPENFLOW, "Explain", "s", "no-such-thing")
+    assert "no flow has to do with 'no-such-thing'" in unknown.stderr
     assert call(bus_lab, OPENFLOW, "Counters")[0]["flows"] == len(flows)
     assert call(bus_lab, OPENFLOW, "Diff") == [[]]
 

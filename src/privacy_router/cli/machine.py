@@ -14,10 +14,11 @@ from rich.text import Text
 from privacy_router.cli.completing import plugin_names
 from privacy_router.cli.deferred import commands
 from privacy_router.cli.options import AsJson
-from privacy_router.cli.output import err, out, print_json, print_json_lines, printable
+from privacy_router.cli.output import err, out, print_json, print_json_lines
 from privacy_router.cli.resource_view import Row, flat, resource_line
 from privacy_router.client import bus as daemons
 from privacy_router.client.names import BUS_NAME, ROOT
+from privacy_router.values.text import local_time, printable
 
 if TYPE_CHECKING:
     from privacy_router.client.bus import Daemon
@@ -92,7 +93,7 @@ def runs(as_json: AsJson = False) -> None:
         print_json(rows)
         return
     for number, started_at, phase, reason, changes in found:
-        line = f"{number:>4}  {when(started_at)}  {phase:<10} {len(changes):>4} change(s)"
+        line = f"{number:>4}  {local_time(started_at)}  {phase:<10} {len(changes):>4} change(s)"
         out.print(line + (f"  {escape(reason)}" if reason else ""))
     if not found:
         out.print("no runs yet")
@@ -100,11 +101,6 @@ def runs(as_json: AsJson = False) -> None:
 
 def _changes(rows: list[Any]) -> list[dict[str, Any]]:
     return [Row.from_bus(row).as_dict() for row in rows]
-
-
-def when(at_s: float) -> str:
-    """A moment in this machine's time."""
-    return datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 @app.command()

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from privacy_router.cli.change_view import SIGNS, describe
-from privacy_router.cli.output import out, printable
+from privacy_router.cli.output import out
+from privacy_router.report.changes import describe
+from privacy_router.values.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from privacy_router.engine.model import Change
 
+SIGNS: Final = {"add": ("+", "green"), "remove": ("-", "red"), "change": ("~", "yellow")}
 _OBSERVE_ONLY: Final = "observe-only"
 _NODE: Final = "privacy_router"  # what changes for the node name as their maker
 _SHOWN_MOST: Final = 20

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from privacy_router.values.text import local_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,9 +51,9 @@ class FileNote:
         if self.state is FileState.CHANGED:
             return f"{self.path} is not what is kept: it was not applied since it changed"
         if self.is_waiting and self.next_s is not None:
-            tried = f"{self.path} is not applied yet ({_time(self.at_s)}): {self.reason}"
-            return f"{tried}; next try at {_time(self.next_s)}, or when the network changes"
-        return f"{self.path} was {self.state} at {_time(self.at_s)}: {self.reason}"
+            tried = f"{self.path} is not applied yet ({local_time(self.at_s)}): {self.reason}"
+            return f"{tried}; next try at {local_time(self.next_s)}, or when the network changes"
+        return f"{self.path} was {self.state} at {local_time(self.at_s)}: {self.reason}"
 
     @property
     def advice(self) -> str:
@@ -67,10 +68,6 @@ class FileNote:
     def as_dict(self) -> dict[str, Any]:
         """For scripts."""
         return asdict(self)
-
-
-def _time(at_s: float) -> str:
-    return datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 @dataclass(frozen=True)

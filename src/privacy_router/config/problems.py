@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from privacy_router.errors import InvalidError
+from privacy_router.values.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,11 +49,6 @@ def mask_secrets(text: str) -> str:
         return "*" * len(token) if looks_secret(token) else token
 
     return _LONG_TOKEN.sub(stars, text)
-
-
-def printable(text: str) -> str:
-    """Escape what would move a terminal's cursor, change its direction or not be encodable."""
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def shorten(text: str, max_chars: int) -> str:

@@ -14,17 +14,15 @@ from privacy_router.node.observe import read_bridge
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.proxmox import container_mac
-from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.mesh import Mesh, expected_ports
-from privacy_router.pipeline.tables import name_of, number_of
 from privacy_router.plan.compile import plan_node
+from privacy_router.report.flows import flow_rows
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.node.flows.changes import Counted
     from privacy_router.node.flows.keeper import FlowKeeper
     from privacy_router.node.machine import NodeHost
     from privacy_router.pipeline.flow import Program
@@ -100,24 +98,3 @@ async def read_flows(config: PrivacyRouterConfig) -> list[dict[str, Any]]:
     """The bridge's flows with names, counters and reasons, in the order of the pipeline."""
     async with looking_at(config) as (desired, _, engine):
         return flow_rows(await engine.counted(), port_names(desired, engine))
-
-
-def flow_rows(counted: Iterable[Counted], names: Mapping[int, str]) -> list[dict[str, Any]]:
-    """Flows with names, counters and reasons, in the order of the pipeline."""
-    rows = [
-        {
-            "table": row.flow.table,
-            "priority": row.flow.priority,
-            "packets": row.packets,
-            "bytes": row.size_bytes,
-            "over_limit": row.over_limit,
-            "match": format_match(row.flow.match, port_name=names.get),
-            "actions": format_instructions(
-                row.flow.instructions, port_name=names.get, table_name=name_of
-            ),
-            "origin": row.flow.origin,
-            "reason": row.flow.reason,
-        }
-        for row in counted
-    ]
-    return sorted(rows, key=lambda row: (number_of(row["table"]), -row["priority"], row["match"]))

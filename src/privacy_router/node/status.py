@@ -22,13 +22,14 @@ from privacy_router.node.evidence import State
 from privacy_router.node.file_note import read_note
 from privacy_router.node.health import read_told
 from privacy_router.node.health_reading import NOT_UP, read_health
-from privacy_router.node.inspection import flow_rows, port_names, read_flows
+from privacy_router.node.inspection import port_names, read_flows
 from privacy_router.node.lock import controller_pid
 from privacy_router.node.outside import NOT_ASKED, UNANSWERED, ask_outside
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.supervision import words
 from privacy_router.plan.compile import XRAY_PROCESS, plan_node
+from privacy_router.report.flows import flow_rows
 from privacy_router.values.items import Kind
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from privacy_router.client.rows import CLIENT_SIGNATURE
 from privacy_router.daemon.bus.authority import Action
 from privacy_router.daemon.bus.callers import DOCUMENT_CHARS
 from privacy_router.daemon.bus.interface import Interface, Reading, answers
-from privacy_router.daemon.bus.rows import change_rows
 from privacy_router.daemon.bus.values import Changed, Resources, changed, resources, variant
 from privacy_router.engine.document import Source
 from privacy_router.engine.model import Observed, ResourceKey
 from privacy_router.engine.plugin import Trust
 from privacy_router.host.threads import in_thread
 from privacy_router.node.status import read_status
+from privacy_router.report.changes import change_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
