@@ -47,22 +47,13 @@ def test_values_in_words(value: object, shown: str) -> None:
 
 
 def test_the_monitor_says_what_was_put_right_in_words() -> None:
-    one = Signal(
-        "/org/opdbus",
-        "org.opdbus.Manager",
-        "Repaired",
-        (
-            [
-                ("change", "route", "a"),
-            ],
-        ),
+    value = {"match": "in_port=warp0", "actions": "drop", "reason": "", "origin": ""}
+    name = "ovsbr0/008 00100 in_port=2"
+    flow = ("add", "openflow", "flow", name, {"after": value, "mode": "apply"})
+    one = Signal("/org/opdbus", "org.opdbus.Manager", "Drift", ("privacy_router", [flow], True))
+    assert machine._words(one) == (
+        "privacy_router: add flow ovsbr0/008 00100 in_port=warp0 → drop: put right"
     )
-    assert machine._words(one) == "put right: change route a"
-    rows = [("add", "flow", f"f{number}") for number in range(300)]
-    many = Signal("/org/opdbus", "org.opdbus.Manager", "Repaired", (rows,))
-    assert machine._words(many) == (
-        "put right: add flow f0, add flow f1, add flow f2, add flow f3 and 296 more"
-    )
-    drifted = [("add", "net", "address", f"a{number}", {}) for number in range(6)]
+    drifted = [("add", "net", "address", f"a{number}", {"mode": "apply"}) for number in range(6)]
     drift = Signal("/org/opdbus", "org.opdbus.Manager", "Drift", ("net", drifted, True))
     assert machine._words(drift).endswith("add address a3 and 2 more: put right")

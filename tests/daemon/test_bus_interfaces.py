@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 POLICY = Path(__file__).parents[2] / "packaging" / "dbus" / "org.opdbus.conf"
 CHANGING = {
-    *("Apply", "Confirm", "Rollback", "Reload", "Repair", "RestoreFlows", "Probe"),
+    *("Apply", "Confirm", "Rollback", "Reload", "Repair", "Probe"),
     *("MakeCheckpoint", "ShowCheckpoint", "RestoreCheckpoint"),
     *("DropCheckpoint", "PruneCheckpoints"),
     *("AddClient", "RemoveClient"),
@@ -70,7 +70,6 @@ def test_the_manager_has_these_methods() -> None:
         "RemoveClient": ("s", "(ssssssdtt)"),
         "Repair": ("", "a(ssss)"),
         "RestoreCheckpoint": ("sd", "ua(ssssa{sv})"),
-        "RestoreFlows": ("", "a(ssss)"),
         "Rollback": ("", "u"),
         "ShowCheckpoint": ("s", "sa(sssv)"),
         "ShowClient": ("s", "(ssssssdtt)"),

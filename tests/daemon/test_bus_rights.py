@@ -49,7 +49,6 @@ RIGHTS: dict[str, str | None] = {
     "Manager.RestoreCheckpoint": "org.opdbus.restore",
     "Manager.Probe": "org.opdbus.flows",
     "Manager.Repair": "org.opdbus.flows",
-    "Manager.RestoreFlows": "org.opdbus.flows",
     "OpenFlow.Dump": MEMBERS,
     "OpenFlow.Explain": MEMBERS,
     "OpenFlow.Trace": MEMBERS,

@@ -196,15 +196,18 @@ def test_drift_is_put_right_and_told(bus_lab: Lab) -> None:
         flows = f"table=8,in_port={port_number('warp')}"
         drop = ("ovs-ofctl", "-O", "OpenFlow13", "del-flows", SWITCH, flows)
         assert bus_lab["node"].run(drop).returncode == 0
-        repaired = next(one for one in told if one.get("member") == "Repaired")
+        drift = next(one for one in told if one.get("member") == "Drift")
         changed = next(one for one in told if "LastRepair" in json.dumps(one))
-    (repairs,) = repaired["payload"]["data"]
-    assert {repair[:2] == ["add", "flow"] for repair in map(list, repairs)} == {True}
-    assert any("privacy" in name for _, _, name in repairs)
+    plugin, rows, was_repaired = drift["payload"]["data"]
+    assert (plugin, was_repaired) == ("privacy_router", True)
+    assert {tuple(row[:3]) for row in rows} == {("add", "openflow", "flow")}
+    values = [row[4]["after"]["data"] for row in rows]
+    assert any(value["match"]["data"].startswith("in_port=warp0") for value in values)
     assert "LastRepair" in changed["payload"]["data"][1]
     at_s, again = read(bus_lab, *MANAGER, "LastRepair")
     assert at_s > time.time() - 60
-    assert again == repairs
+    assert [repair[:2] for repair in again] == [["add", "flow"]] * len(rows)
+    assert any("privacy" in name for _, _, name in again)
 
 
 def test_a_flow_is_added_kept_and_deleted(bus_lab: Lab) -> None:

@@ -159,11 +159,8 @@ def _words(signal: Signal) -> str:
     match signal.member:
         case "Drift":
             plugin, rows, repaired = signal.body
-            what = _listed([f"{verb} {kind} {name}" for verb, _, kind, name, _ in rows])
+            what = _listed([Row.from_bus(row).short for row in rows])
             return f"{plugin}: {what}: {'put right' if repaired else 'left as it is'}"
-        case "Repaired":
-            (rows,) = signal.body
-            return f"put right: {_listed([f'{verb} {kind} {name}' for verb, kind, name in rows])}"
         case "Progress":
             number, phase, plugin, done, total, text = signal.body
             return f"run {number} {done}/{total} {phase} {plugin} {text}".rstrip()

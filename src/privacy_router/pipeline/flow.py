@@ -13,9 +13,9 @@ from privacy_router.pipeline.tables import number_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from privacy_router.openflow.entries import FlowStats
     from privacy_router.openflow.instructions import Instruction
     from privacy_router.openflow.match import Match
-    from privacy_router.openflow.entries import FlowStats
 
 
 @dataclass(frozen=True)

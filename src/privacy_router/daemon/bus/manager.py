@@ -20,13 +20,11 @@ from privacy_router.engine.document import Source
 from privacy_router.engine.model import Observed, ResourceKey
 from privacy_router.engine.plugin import Trust
 from privacy_router.host.threads import in_thread
-from privacy_router.node.status import read_status
 from privacy_router.report.changes import change_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from privacy_router.client.status import NodeStatus
     from privacy_router.daemon.bus.values import Row
     from privacy_router.daemon.bus.view import View
     from privacy_router.engine.engine import Outcome
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from privacy_router.values.items import Change
 
 Changes = Annotated[list[tuple[str, str, str, str]], DBusSignature("a(ssss)")]
-Repairs = Annotated[list[tuple[str, str, str]], DBusSignature("a(sss)")]
 Probed = Annotated[tuple[str, dict[str, float]], DBusSignature("sa{sd}")]
 Ran = Annotated[tuple[int, list[Any]], DBusSignature("ua(ssssa{sv})")]
 Checkpoints = Annotated[list[tuple[str, float, bool, int]], DBusSignature("a(sdbu)")]
@@ -241,9 +238,7 @@ class Manager(Interface):
     async def probe(self) -> Probed:
         """Ask the outside with a few small requests: which address sites see, "" when none
         answers, and milliseconds to the far side of each hop."""
-        config = self.view.node.desired.pipeline.config
-        found = await in_thread(lambda: read_status(config, probe=True))
-        self.view.rtt_ms = _round_trips(found)
+        found = await self.view.probe()
         return (found.exit_ip or "", self.view.rtt_ms)
 
     @answers("Reload", Action.APPLY)
@@ -255,13 +250,6 @@ class Manager(Interface):
     async def repair(self) -> Changes:
         """A full pass over the node now; what it changed."""
         return self.rows(await self.view.node.repair())
-
-    @answers("RestoreFlows", Action.FLOWS)
-    async def restore_flows(self) -> Changes:
-        """Put all flows and meters right now; what was changed."""
-        made = await self.view.flows.repair()
-        self.view.note_repair(made)
-        return self.rows(made)
 
     async def _differences(self) -> list[Change]:
         found = await self.view.differences()
@@ -284,13 +272,8 @@ class Manager(Interface):
 
     @dbus_signal(name="Drift")
     def drifted(self, plugin: str, changes: Sequence[ResourceChange], repaired: bool) -> Drifted:
-        """Something was not as declared; whether it was put right."""
+        """Something was not as declared, also of the node; whether it was put right."""
         return (plugin, changed(changes), repaired)
-
-    @dbus_signal(name="Repaired")
-    def repaired(self, changes: list[Change]) -> Repairs:
-        """Something of the node was put right: verb, kind, name."""
-        return self.short(changes)
 
     @dbus_signal(name="PortAdded")
     def port_added(self, name: str) -> DBusStr:
@@ -318,7 +301,3 @@ def _past(rows: Sequence[Sequence[Any]]) -> list[Row]:
         details = {"mode": variant(mode), **({"by": variant(by)} if by else {})}
         found.append((verb, plugin, kind, name, details))
     return found
-
-
-def _round_trips(found: NodeStatus) -> dict[str, float]:
-    return {hop.name: hop.rtt_ms for hop in found.hops if hop.rtt_ms is not None}

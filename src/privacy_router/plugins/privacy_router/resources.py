@@ -93,3 +93,20 @@ def flow_changes(changes: Iterable[ItemChange], names: Names) -> list[Change]:
         )
         for change in changes
     ]
+
+
+def item_changes(changes: Iterable[ItemChange], names: Names) -> list[Change]:
+    """Changes of a node's items, made for the node, as changes of resources."""
+    return [
+        Change(
+            key_of(change.key),
+            _plain(change.before, names),
+            _plain(change.after, names),
+            by="privacy_router",
+        )
+        for change in changes
+    ]
+
+
+def _plain(value: Any, names: Names) -> Value:
+    return text_of(value, names).value if isinstance(value, Flow) else value_of(value)
