@@ -276,9 +276,11 @@ class View:
         if not made:
             return
         self.last_repair = (int(time.time()), made)
-        name = self.node_plugin.name
-        self._tell(lambda listener: listener.drifted(name, item_changes(made, self.names), True))
+        self._tell(lambda listener: self._tell_of_node(listener, made))
         self._read()
+
+    def _tell_of_node(self, listener: Listener, made: list[Change]) -> None:
+        listener.drifted(self.node_plugin.name, item_changes(made, self.names), True)
 
     def _note_port(self, name: str, there: bool) -> None:
         self._tell(lambda listener: listener.port(name, there))
