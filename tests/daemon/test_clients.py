@@ -9,7 +9,6 @@ import pytest
 
 from privacy_router.client.rows import ClientRow
 from privacy_router.config import PrivacyRouterConfig
-from privacy_router.daemon import clients as desk
 from privacy_router.daemon.clients import Clients
 from privacy_router.errors import (
     ConflictError,
@@ -17,6 +16,7 @@ from privacy_router.errors import (
     StorageError,
     VerificationError,
 )
+from privacy_router.host import namespaces
 from privacy_router.host.wireguard_uapi import DeviceStatus, PeerStatus, UapiError, parse_endpoint
 from privacy_router.node import clients
 from privacy_router.node.paths import NodePaths
@@ -66,7 +66,7 @@ def peer(key: str, **more: Any) -> PeerStatus:
 
 @pytest.fixture
 def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gateway:
-    monkeypatch.setattr(desk.namespaces, "path_of", lambda _: tmp_path)
+    monkeypatch.setattr(namespaces, "path_of", lambda _: tmp_path)
     return Gateway(NodePaths(tmp_path / "state", tmp_path / "run"))
 
 

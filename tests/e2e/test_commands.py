@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateway import wireguard_peers
 
 from privacy_router.errors import ExitCode
 from privacy_router.host.netlink import Netlink
 from privacy_router.lab.hosts import NODE_CONFIG
+from tests.e2e.gateway import wireguard_peers
 
 if TYPE_CHECKING:
     import subprocess
