@@ -35,7 +35,7 @@ def switch_error(error: ErrorMessage, xid: int, message: Message | None) -> Swit
         error.code,
         xid=xid,
         head=error.data,
-        message=message,
+        refused=message,
         experimenter=error.experimenter,
     )
 

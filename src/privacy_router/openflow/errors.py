@@ -1,9 +1,11 @@
-"""What can go wrong between this library and a switch. All errors have one root."""
+"""What can go wrong between this library and a switch."""
 
 from __future__ import annotations
 
+from privacy_router.errors import PrivacyRouterError
 
-class OpenFlowError(Exception):
+
+class OpenFlowError(PrivacyRouterError):
     """The root of every error that this package raises."""
 
 

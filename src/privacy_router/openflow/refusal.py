@@ -15,7 +15,7 @@ class SwitchError(OpenFlowError):
     """The switch refused a message (OpenFlow 1.3.5, 7.4.4).
 
     `name` is "TYPE.CODE" in the words of the specification, `xid` the transaction, `head` the
-    first bytes of the refused message as the switch quotes them, and `message` the refused
+    first bytes of the refused message as the switch quotes them, and `refused` the message
     message itself where the channel knows it.
     """
 
@@ -26,15 +26,15 @@ class SwitchError(OpenFlowError):
         *,
         xid: int = 0,
         head: bytes = b"",
-        message: Message | None = None,
+        refused: Message | None = None,
         experimenter: int | None = None,
     ) -> None:
         self.error_type = error_type
         self.code = code
         self.xid = xid
         self.head = head
-        self.message = message
+        self.refused = refused
         self.experimenter = experimenter
         self.name = error_name(error_type, code, experimenter)
-        about = f": {message!r}" if message is not None else f" (message starts {head[:16].hex()})"
+        about = f": {refused!r}" if refused is not None else f" (message starts {head[:16].hex()})"
         super().__init__(f"the switch refused transaction {xid} with {self.name}{about}")

@@ -73,7 +73,7 @@ async def test_one_bad_message_changes_nothing(
     with pytest.raises(SwitchError) as caught:
         await channel.apply_bundle([*bundle, DELETE_ALL])
     assert caught.value.name == name
-    assert caught.value.message == BAD[name]
+    assert caught.value.refused == BAD[name]
     assert ovs.dump() == old
     await channel.apply_bundle([DELETE_ALL])
     assert await channel.dump_flows() == []
@@ -119,7 +119,7 @@ async def test_a_full_table_refuses_the_whole_bundle(ovs: Ovs, channel: Channel)
     new = in_full_table(100, 3)
     with pytest.raises(SwitchError, match=r"FLOW_MOD_FAILED\.TABLE_FULL") as caught:
         await channel.apply_bundle([*changes, *new])
-    assert caught.value.message == new[2]
+    assert caught.value.refused == new[2]
     assert ovs.dump() == old
     await channel.apply_bundle([*changes, *new[:2]])
     assert (await channel.count_flows(FULL_TABLE)).flow_count == ROOM
@@ -154,7 +154,7 @@ async def test_an_unsupported_meter_leaves_flows_and_meters_alone(
     flows, meters = ovs.dump(), await channel.dump_meters()
     with pytest.raises(SwitchError) as caught:
         await channel.apply([UNSUPPORTED_METERS[name]])
-    assert (caught.value.name, caught.value.message) == (name, UNSUPPORTED_METERS[name])
+    assert (caught.value.name, caught.value.refused) == (name, UNSUPPORTED_METERS[name])
     with pytest.raises(SwitchError, match=r"METER_MOD_FAILED\.INVALID_METER"):
         await channel.apply_bundle([DELETE_ALL, FlowMod(Match(), (Meter(1),))])
     assert (ovs.dump(), await channel.dump_meters()) == (flows, meters)

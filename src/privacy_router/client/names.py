@@ -1,12 +1,10 @@
-"""Names on the bus: where it is, what objects and errors are called (pure)."""
+"""Names on the bus: where it is, what its objects are called (pure)."""
 
 from __future__ import annotations
 
 import string
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from privacy_router.errors import PrivacyRouterError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +14,6 @@ ROOT: Final = "/org/opdbus"
 OPENFLOW: Final = f"{ROOT}/openflow"
 NO_BUS: Final = "none"
 _SYSTEM_BUS: Final = "unix:path=/run/dbus/system_bus_socket"
-_ERROR: Final = f"{BUS_NAME}.Error"
 _PLAIN: Final = string.ascii_letters + string.digits
 
 
@@ -77,21 +74,3 @@ def name_in(path: str) -> str:
         bytes.fromhex(part[:2]) + part[2:].encode() for part in others if part
     )
     return data.decode()
-
-
-def error_name(error: PrivacyRouterError) -> str:
-    """The name of an error: its class', e.g. org.opdbus.Error.Conflict; Failed for the root."""
-    if type(error) is PrivacyRouterError:
-        return f"{_ERROR}.Failed"
-    return f"{_ERROR}.{type(error).__name__.lstrip('_').removesuffix('Error')}"
-
-
-def error_text(error: PrivacyRouterError) -> str:
-    """What the caller is told: the message, and below it the remedy."""
-    return f"{error.message}\nremedy: {error.remedy}" if error.remedy else error.message
-
-
-FAILED: Final = f"{_ERROR}.Failed"
-INTERNAL: Final = f"{_ERROR}.Internal"
-DENIED: Final = "org.freedesktop.DBus.Error.AccessDenied"
-LIMITED: Final = "org.freedesktop.DBus.Error.LimitsExceeded"

@@ -1,4 +1,4 @@
-"""Names on the bus: paths that cannot collide, errors that say their kind, which bus."""
+"""Names on the bus: paths that cannot collide, and which bus."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy_router.daemon.bus.naming import (
+from privacy_router.client.names import (
     bus_address,
     client_path,
-    error_name,
-    error_text,
     escaped,
     may_be_there,
     name_in,
 )
-from privacy_router.errors import ConflictError, PrivacyRouterError, StorageError
-from privacy_router.node.flows.table import FlowError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,25 +46,6 @@ def test_every_label_has_an_element_of_its_own(one: str, other: str) -> None:
 
 def test_a_clients_object_is_below_the_root() -> None:
     assert client_path("anna's") == "/org/opdbus/client/anna_27s"
-
-
-@pytest.mark.parametrize(
-    ("error", "name"),
-    [
-        (PrivacyRouterError("x"), "org.opdbus.Error.Failed"),
-        (ConflictError("x"), "org.opdbus.Error.Conflict"),
-        (StorageError("x"), "org.opdbus.Error.Storage"),
-        (FlowError("x"), "org.opdbus.Error.Flow"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_errors_have_the_name_of_their_kind(error: PrivacyRouterError, name: str) -> None:
-    assert error_name(error) == name
-
-
-def test_an_errors_remedy_is_told_too() -> None:
-    assert error_text(ConflictError("taken", remedy="wait")) == "taken\nremedy: wait"
-    assert error_text(ConflictError("taken")) == "taken"
 
 
 @pytest.mark.parametrize(
