@@ -16,7 +16,7 @@ class SwitchError(OpenFlowError):
 
     `name` is "TYPE.CODE" in the words of the specification, `xid` the transaction, `head` the
     first bytes of the refused message as the switch quotes them, and `refused` the message
-    message itself where the channel knows it.
+    itself where the channel knows it.
     """
 
     def __init__(
