@@ -359,3 +359,19 @@ def test_what_is_not_said_of_the_tunnel_has_a_default(
     state = compile_node(make_config(), silent, facts)
     assert state.items[Key(Kind.DEVICE, "pr-warp", "wgcf")].mtu_bytes == 1280
     assert state.tunnels["wgcf"].peers[0].keepalive_s == 25
+
+
+@pytest.mark.parametrize(
+    ("kernel", "programs"), [(False, {"wg100", "wgcf"}), (True, set())], ids=["userspace", "kernel"]
+)
+def test_wireguard_runs_as_a_program_only_where_the_kernel_has_none(
+    make_config: Callable[..., PrivacyRouterConfig],
+    keys: NodeKeys,
+    facts: NodeFacts,
+    kernel: bool,
+    programs: set[str],
+) -> None:
+    config = make_config(xray={"vps_address": "192.0.2.9"})
+    node = compile_node(config, keys, replace(facts, kernel_wireguard=kernel))
+    assert set(node.processes) == {*OVS_PROCESSES, "xray", *programs}
+    assert set(node.tunnels) == {"wg100", "wgcf"}
