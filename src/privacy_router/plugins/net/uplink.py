@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from privacy_router.engine.model import Desired
     from privacy_router.host.addresses import AddressEntry
     from privacy_router.host.routes import RouteEntry
-    from privacy_router.host.topology import Interface
     from privacy_router.plugins.net.work import Work
+    from privacy_router.values.network import Interface
 
 
 def move_onto_bridge(work: Work, interface: str, bridge: str) -> None:
