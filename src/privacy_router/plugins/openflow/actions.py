@@ -34,7 +34,7 @@ from privacy_router.openflow import (
     set_field,
 )
 from privacy_router.openflow.fields import FIELDS, field_named
-from privacy_router.pipeline.field_words import dscp_of_tos
+from privacy_router.pipeline.field_names import dscp_of_tos
 from privacy_router.pipeline.notation import FlowRefusedError
 
 if TYPE_CHECKING:
