@@ -28,7 +28,7 @@ from privacy_router.plugins.openflow.ownership import (
     part_of,
     policy_number,
 )
-from privacy_router.plugins.openflow.rollback import what_is_ours
+from privacy_router.plugins.openflow.rollback import NO_CLAIMS, Claims, what_is_ours
 from privacy_router.plugins.openflow.survey import Target, same_group, same_meter
 from privacy_router.plugins.openflow.switch import SwitchError, occupants, read
 
@@ -54,9 +54,8 @@ class Steps:
         return bool(self.meters or self.bundle or self.unused_meters)
 
 
-def steps_to(target: Target, state: SwitchState, new_meters: frozenset[int] = frozenset()) -> Steps:
-    """From what a switch has to what of it is to be ours. `new_meters` are ours though nothing
-    marks them yet. Pure."""
+def steps_to(target: Target, state: SwitchState, claims: Claims = NO_CLAIMS) -> Steps:
+    """From what a switch has to what of it is to be ours. Pure."""
     wanted = dict(target.flows)
     removed = [flow for one, flow in what_is_ours(state).flows.items() if one not in wanted]
     put = [
@@ -64,8 +63,10 @@ def steps_to(target: Target, state: SwitchState, new_meters: frozenset[int] = fr
         for one, mod in wanted.items()
         if one not in state.flows or state.flows[one].content() != mod.content()
     ]
-    owned_groups = state.owned(Anchored.GROUP) & state.groups.keys()
-    owned_meters = (state.owned(Anchored.METER) | new_meters) & state.meters.keys()
+    owned_groups = (state.owned(Anchored.GROUP) - claims.others_groups) & state.groups.keys()
+    owned_meters = (
+        (state.owned(Anchored.METER) | claims.new_meters) - claims.others_meters
+    ) & state.meters.keys()
     gone = [delete_group(number) for number in sorted(owned_groups - target.groups.keys())]
     return Steps(
         tuple(_meters_to(target.meters, state)),
@@ -126,7 +127,7 @@ def _marked(bridge: str, flow: FlowMod, among: set[ResourceKey]) -> set[Resource
 
 
 async def converge(
-    channel: Channel, bridge: str, target: Target, new_meters: frozenset[int] = frozenset()
+    channel: Channel, bridge: str, target: Target, claims: Claims = NO_CLAIMS
 ) -> None:
     """Make it so and read it back.
 
@@ -135,7 +136,7 @@ async def converge(
     not have afterwards.
     """
     state = await read(channel)
-    steps = steps_to(target, state, new_meters)
+    steps = steps_to(target, state, claims)
     if not steps:
         return
     await _require_free(channel, bridge, target, state)
@@ -144,7 +145,7 @@ async def converge(
         await channel.apply([delete_meter(number) for number in steps.unused_meters])
     except RefusedMessage as error:
         raise _refusal(bridge, target, error) from error
-    if steps_to(target, await read(channel), new_meters):
+    if steps_to(target, await read(channel), claims):
         raise SwitchError(
             f"the switch of {bridge} does not have what it was given",
             remedy="see whether another program changes the same bridge",

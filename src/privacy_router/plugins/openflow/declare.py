@@ -84,7 +84,7 @@ def _resources(name: str, bridge: FlowsOfBridge) -> Iterator[tuple[ResourceKey, 
 def _try_policies(name: str, bridge: FlowsOfBridge) -> None:
     """Read each policy once for some port, for what is wrong with it on every port."""
     for index, policy in enumerate(bridge.policies):
-        list(policy_flows_for(name, index, policy, _ANY_CONTAINER, Numbers({})))
+        list(policy_flows_for(name, index, policy, _ANY_CONTAINER, Numbers(name, {})))
 
 
 def values_of_program(program: Program) -> Iterator[tuple[ResourceKey, Value]]:

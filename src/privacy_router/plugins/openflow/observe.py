@@ -82,7 +82,8 @@ async def survey_over(channel: Channel, name: str, section: FlowsOfBridge | None
     if section is None:
         return survey_of(nothing_on(name, state.ports), state, {})
     program = compile_bridge(name, section, state.ports)
-    items = (*program.flows, *program.policy_flows)
+    missing = program.numbers.missing
+    items = (i for i in (*program.flows, *program.policy_flows) if i.ports.isdisjoint(missing))
     absent = {item.key for item in items} - state.flows.keys()
     return survey_of(program, state, await occupants(channel, absent))
 

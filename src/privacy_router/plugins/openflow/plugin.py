@@ -191,9 +191,9 @@ class OpenflowPlugin(Plugin):
             if name not in there:
                 tell(f"the bridge {name} is gone, and its flows with it")
                 continue
-            target = rollback.target_of(written)
+            target, claims = rollback.read_written(written)
             async with connected(self._database, name) as channel:
-                await converge(channel, name, target, frozenset(written["new_meters"]))
+                await converge(channel, name, target, claims)
 
     def restoring(self, checkpoint: Value) -> Desired:
         """What a run changes as it was before."""
@@ -212,9 +212,9 @@ def _bridges(changes: Iterable[Change]) -> list[str]:
     return sorted({bridge_of(one.key) for one in changes})
 
 
-def _new_meters(changes: Iterable[Change], bridge: str) -> list[int]:
+def _new_meters(changes: Iterable[Change], bridge: str) -> set[int]:
     new = (one.key.name.partition("/") for one in changes if _adds_meter(one))
-    return sorted(int(number) for where, _, number in new if where == bridge)
+    return {int(number) for where, _, number in new if where == bridge}
 
 
 def _adds_meter(change: Change) -> bool:

@@ -48,12 +48,15 @@ _PACKETS, _KBITS = MeterFlag.PKTPS, MeterFlag.KBPS
 
 
 class Numbers:
-    """Ports by name and by number. A port that the bridge has not gets a number that none has, so
-    that what is about it can be named and compared, though not sent; `missing` are those."""
+    """Ports of a bridge by name and by number, its own among them (OFPP_LOCAL).
 
-    def __init__(self, known: Mapping[str, int]) -> None:
-        self._numbers = dict(known)
-        self._names = {number: name for name, number in known.items()}
+    A port that the bridge has not gets a number that none has, so that what is about it can be
+    named and compared, though not sent; `missing` are those.
+    """
+
+    def __init__(self, bridge: str, known: Mapping[str, int]) -> None:
+        self._numbers = {**known, bridge: int(PortNumber.LOCAL)}
+        self._names = {number: name for name, number in self._numbers.items()}
         self.missing: set[str] = set()
 
     def number(self, name: str) -> int:
@@ -128,7 +131,7 @@ class Program:
 
 def nothing_on(bridge: str, ports: Mapping[str, int]) -> Program:
     """The program of a bridge of which nothing is declared."""
-    return Program(bridge, Numbers(ports))
+    return Program(bridge, Numbers(bridge, ports))
 
 
 def compile_bridge(bridge: str, section: FlowsOfBridge, ports: Mapping[str, int]) -> Program:
@@ -137,7 +140,7 @@ def compile_bridge(bridge: str, section: FlowsOfBridge, ports: Mapping[str, int]
     Raises FlowRefusedError, which names the key, for what cannot be matched or done, and
     PipelineError for two flows that want the same packets and do different things with them.
     """
-    numbers = Numbers(ports)
+    numbers = Numbers(bridge, ports)
     groups = {int(n): _group(bridge, n, one, numbers) for n, one in section.groups.items()}
     meters = {int(n): _meter(bridge, n, one) for n, one in section.meters.items()}
     flows = tuple(_declared_flows(bridge, section, numbers))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from privacy_router.errors import StorageError
 from privacy_router.openflow import (
@@ -17,23 +18,38 @@ from privacy_router.openflow import (
 from privacy_router.openflow.errors import DecodeError
 from privacy_router.plugins.openflow.ownership import Anchored
 from privacy_router.plugins.openflow.survey import Target
+from privacy_router.plugins.openflow.switch import SwitchState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from privacy_router.engine.model import Value
     from privacy_router.openflow import FlowStats
-    from privacy_router.plugins.openflow.switch import SwitchState
 
 
-def written_down(state: SwitchState | None, new_meters: Sequence[int]) -> Value:
-    """What of a switch is ours, and the meters that a run is about to add, which nothing marks
-    until their flows are there, as JSON."""
-    target = Target() if state is None else what_is_ours(state)
+@dataclass(frozen=True)
+class Claims:
+    """What of a switch is whose, where its anchors do not say so: meters that a run was about to
+    add are ours though nothing marks them yet, and what a run took over is not, once undone."""
+
+    new_meters: frozenset[int] = frozenset()
+    others_groups: frozenset[int] = frozenset()
+    others_meters: frozenset[int] = frozenset()
+
+
+NO_CLAIMS: Final = Claims()
+
+
+def written_down(state: SwitchState | None, new_meters: AbstractSet[int]) -> Value:
+    """What of a switch is ours before a run that adds these meters, as JSON."""
+    found = SwitchState() if state is None else state
+    target = what_is_ours(found)
     messages = (*target.groups.values(), *target.meters.values(), *target.flows.values())
     return {
         "messages": [encode(message, 0).hex() for message in messages],
-        "new_meters": [*new_meters],
+        "new_meters": sorted(new_meters - found.meters.keys()),
+        "others_groups": sorted(found.groups.keys() - found.owned(Anchored.GROUP)),
+        "others_meters": sorted(found.meters.keys() - found.owned(Anchored.METER)),
     }
 
 
@@ -67,17 +83,20 @@ def _addition(flow: FlowStats) -> FlowMod:
     )
 
 
-def target_of(written: Value) -> Target:
+def read_written(written: Value) -> tuple[Target, Claims]:
     """What was ours. Raises StorageError for what was not written by `written_down`."""
+    names = ("new_meters", "others_groups", "others_meters")
     try:
+        claims = Claims(**{name: frozenset(map(int, written[name])) for name in names})
         messages = [decode_untrusted(bytes.fromhex(text))[1] for text in written["messages"]]
     except (DecodeError, ValueError, TypeError, KeyError) as error:
         raise StorageError(
             "what was written down of the flows of a bridge is damaged",
             remedy="delete the flows that are not wanted: ovs-ofctl del-flows",
         ) from error
-    return Target(
+    target = Target(
         {one.key(): one for one in messages if isinstance(one, FlowMod)},
         {one.group_id: one for one in messages if isinstance(one, GroupMod)},
         {one.meter_id: one for one in messages if isinstance(one, MeterMod)},
     )
+    return target, claims

@@ -168,12 +168,17 @@ def _groups_without_ports(program: Program) -> dict[int, Obstacle | None]:
 
 
 def _groups_of_others(program: Program, state: SwitchState) -> dict[int, Obstacle]:
+    """One that is as it should be is taken over: who deletes all flows deletes its anchor."""
     others = program.groups.keys() & state.groups.keys() - state.owned(Anchored.GROUP)
-    return {n: _of_others("group", n, program.groups[n].where) for n in sorted(others)}
+    return {
+        n: _of_others("group", n, program.groups[n].where)
+        for n in sorted(others)
+        if not same_group(program.groups[n].mod, state.groups[n])
+    }
 
 
 def _meters_of_others(program: Program, state: SwitchState) -> dict[int, Obstacle]:
-    """One that is as it should be is taken over: a run that was cut short may have left it."""
+    """The same; besides, a run that was cut short may have left it."""
     others = program.meters.keys() & state.meters.keys() - state.owned(Anchored.METER)
     return {
         n: _of_others("meter", n, program.meters[n].where)
