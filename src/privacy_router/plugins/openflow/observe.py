@@ -140,17 +140,25 @@ def values_of(one: Survey, policies: Collection[str]) -> dict[ResourceKey, Value
 
 def _waiting(one: Survey) -> Iterator[tuple[ResourceKey, str]]:
     program, blocked, bridge = one.program, one.blocked, one.program.bridge
-    why = one.obstacles[0].text if one.state is None and one.obstacles else "waits for others"
+    no_bridge = f"waits for the bridge {bridge}" if one.state is None else ""
     for item in program.flows:
         if item.key in blocked.flows:
+            why = no_bridge or _why(item.ports & program.numbers.missing)
             yield key(FLOW, program.name_of(item.mod)), why
     for number in blocked.groups:
+        why = no_bridge or _why(program.groups[number].ports & program.numbers.missing)
         yield key(GROUP, f"{bridge}/{number}"), why
     for number in blocked.meters:
-        yield key(METER, f"{bridge}/{number}"), why
+        yield key(METER, f"{bridge}/{number}"), no_bridge or _why(frozenset())
     if one.state is None:
         for name in program.policies:
-            yield key(POLICY, f"{bridge}/{name}"), why
+            yield key(POLICY, f"{bridge}/{name}"), no_bridge
+
+
+def _why(missing_ports: frozenset[str]) -> str:
+    if missing_ports:
+        return f"waits for the port {min(missing_ports)}"
+    return "waits until nothing of another program is in the way"
 
 
 def _unnamed(one: Survey, desired: Desired, mode: Mode) -> Iterator[Change]:

@@ -219,7 +219,7 @@ def _declared_flows(bridge: str, section: FlowsOfBridge, numbers: Numbers) -> It
             flow.match_fields,
             flow.actions,
             cookie(Part.FLOW),
-            flow.description or where,
+            flow.description or ", ".join(flow.actions),
         )
         yield from _flow_items(text, numbers)
 
