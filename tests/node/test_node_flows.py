@@ -92,7 +92,7 @@ def test_a_port_that_goes_takes_everything_along() -> None:
     changes = kept.recompile({"internal_201"})
     assert changes is not None
     assert len(changes.flows.removed) == size
-    assert {mod.command for mod in changes.flows.removed} == {FlowModCommand.DELETE_STRICT}
+    assert {mod.options.command for mod in changes.flows.removed} == {FlowModCommand.DELETE_STRICT}
     assert len(changes.unused_meters) == 4
     assert kept.size_of("internal_201") == 0
 
