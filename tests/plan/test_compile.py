@@ -13,8 +13,8 @@ from hop_sets import HOP_SETS, config_of
 from privacy_router.chain import addresses
 from privacy_router.chain import stations as chains
 from privacy_router.chain.stations import EXIT_PORT, SWITCH_NAMESPACE
+from privacy_router.hops.firewall import TABLE
 from privacy_router.plan.compile import OVS_PROCESSES, compile_node
-from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.values.bridges import mac_of
 from privacy_router.values.items import HOST, Key, Kind, TunnelState
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from privacy_router.config import PrivacyRouterConfig
+    from privacy_router.hops.keys import NodeFacts, NodeKeys
     from privacy_router.plan.desired import DesiredState
-    from privacy_router.plan.keys import NodeFacts, NodeKeys
 
 
 @pytest.fixture

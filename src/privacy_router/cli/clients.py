@@ -19,7 +19,7 @@ from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import out, print_json, say
 from privacy_router.config import PrivacyRouterConfig
 from privacy_router.errors import FAILURES, ConflictError
-from privacy_router.hops.gateway import Client
+from privacy_router.hops.gateway.clients import Client
 from privacy_router.host.files import write_private
 from privacy_router.node import clients
 from privacy_router.node.lock import tell_of_clients

@@ -20,6 +20,7 @@ from privacy_router.errors import (
     MissingPrerequisiteError,
     PrivacyRouterError,
 )
+from privacy_router.hops.settings import is_everywhere
 from privacy_router.host import foreign, namespaces, nftables, processes, sysctl, tcp_sockets
 from privacy_router.host.files import make_directory, write_private
 from privacy_router.host.netlink import Netlink
@@ -29,7 +30,6 @@ from privacy_router.node.remembered import forget_connections_of_xray
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
-from privacy_router.plan.settings import is_everywhere
 from privacy_router.plan.stages import is_guard
 from privacy_router.values import rulesets
 from privacy_router.values.items import HOST, Change, Device, Key, Kind

@@ -19,6 +19,7 @@ from privacy_router.errors import (
     PrivilegeError,
     StorageError,
 )
+from privacy_router.hops.keys import NodeFacts
 from privacy_router.host import namespaces, sysctl
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import (
@@ -28,7 +29,6 @@ from privacy_router.host.wireguard import (
 )
 from privacy_router.node.saved_sysctls import SavedSysctls
 from privacy_router.plan.compile import ovs_dir
-from privacy_router.plan.keys import NodeFacts
 
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig

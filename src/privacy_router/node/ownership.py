@@ -19,8 +19,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from privacy_router.chain.stations import NAMESPACES
+from privacy_router.hops.firewall import TABLE
 from privacy_router.host import marks, namespaces, nftables, processes
-from privacy_router.plan.firewall import TABLE
 
 if TYPE_CHECKING:
     from privacy_router.node.machine import NodeHost

@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
     from privacy_router.chain.stations import Chain, Station
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.hops.gateway import Client
+    from privacy_router.hops.gateway.clients import Client
+    from privacy_router.hops.keys import PlanningKeys
     from privacy_router.host.wireguard_uapi import DeviceStatus
     from privacy_router.node.health import Told
     from privacy_router.node.machine import NodeHost
     from privacy_router.node.outside import Outside
-    from privacy_router.plan.keys import PlanningKeys
     from privacy_router.values.items import Change
 
 _UNKNOWN = {"state": str(State.QUIET), "reason": "", "since": 0.0, "evidence": ""}

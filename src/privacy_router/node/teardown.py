@@ -10,13 +10,13 @@ import structlog
 
 from privacy_router.chain.stations import NAMESPACES, TUNNELS
 from privacy_router.errors import FAILURES, PrivacyRouterError
+from privacy_router.hops.firewall import TABLE
 from privacy_router.host import namespaces, nftables, processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.node import made, ownership
 from privacy_router.node.supervision import words
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plan.compile import OVS_PROCESSES, XRAY_PROCESS, ovs_dir, xray_settings_file
-from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.values.wireguard import UAPI_DIR
 

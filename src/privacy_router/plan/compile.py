@@ -13,14 +13,14 @@ from privacy_router.chain.stations import (
     WARP_SOCKET_MARK,
     WARP_TUNNEL,
 )
-from privacy_router.hops.gateway import device_config
+from privacy_router.hops.gateway.clients import device_config
+from privacy_router.hops.namespace import anywhere
 from privacy_router.hops.xray import command
 from privacy_router.hops.xray.settings import Vps, client_settings
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.plan import hops
 from privacy_router.plan.desired import DesiredState, NodeState, PlannedState
 from privacy_router.plan.guard import host_guards
-from privacy_router.plan.namespace import anywhere
 from privacy_router.values import rulesets
 from privacy_router.values.bridges import BridgeSpec, PortSpec
 from privacy_router.values.confinement import Capability, Confinement
@@ -31,8 +31,8 @@ from privacy_router.values.wireguard import UAPI_DIR, WireGuardConfig, WireGuard
 if TYPE_CHECKING:
     from privacy_router.chain.stations import Chain
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.plan.keys import KeySet, NodeFacts, NodeKeys, PlanningKeys
-    from privacy_router.plan.namespace import Items
+    from privacy_router.hops.keys import KeySet, NodeFacts, NodeKeys, PlanningKeys
+    from privacy_router.hops.namespace import Items
     from privacy_router.values.wireguard import WarpTunnel
 
 XRAY_PROCESS = "xray"

@@ -19,14 +19,14 @@ import json
 from typing import TYPE_CHECKING
 
 from privacy_router.chain.stations import EXIT_PORT, GATEWAY_TUNNEL, WARP_SOCKET_MARK, WARP_TUNNEL
-from privacy_router.plan import firewall
+from privacy_router.hops import firewall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from privacy_router.chain.stations import Chain
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.plan.firewall import Expression
+    from privacy_router.hops.firewall import Expression
     from privacy_router.values.network import Address
     from privacy_router.values.rulesets import Ruleset
     from privacy_router.values.wireguard import Endpoint

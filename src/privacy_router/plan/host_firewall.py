@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from privacy_router.chain.stations import EXIT_PORT
-from privacy_router.plan import firewall
+from privacy_router.hops import firewall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from privacy_router.engine.plugin import Plugin
     from privacy_router.engine.reconcile import Keeper, Reconciler
     from privacy_router.engine.transaction import Progress
-    from privacy_router.hops.gateway import Client
+    from privacy_router.hops.gateway.clients import Client
     from privacy_router.node.controller import Controller
     from privacy_router.node.flows.keeper import FlowKeeper
     from privacy_router.plugins.privacy_router import PrivacyRouterPlugin

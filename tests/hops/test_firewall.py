@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from privacy_router.hops import firewall, settings
 from privacy_router.hops.xray.settings import DNS_HELD_S, UDP_HELD_S
-from privacy_router.plan import firewall, settings
 
 CLIENTS = (ip_network("10.101.0.0/24"), ip_network("fd70:7276:6174:1::/64"))
 GATEWAY = firewall.gateway("wg100", "pr0", CLIENTS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, Any
 
-from privacy_router.plan import settings
-from privacy_router.plan.firewall import TABLE
+from privacy_router.hops import settings
+from privacy_router.hops.firewall import TABLE
 from privacy_router.values import rulesets
 from privacy_router.values.items import HOST, Device, Key, Kind
 from privacy_router.values.network import (
