@@ -10,7 +10,7 @@ import pytest
 from containers import Container, flows, must
 from hostile import SEND_FRAMES, dropped_by, listening
 
-from privacy_router.hops.firewall import CONNECTIONS_OF_A_CLIENT
+from privacy_router.hops.gateway.firewall import CONNECTIONS_OF_A_CLIENT
 from privacy_router.lab import internet, stage
 from privacy_router.values.bridges import DATAPATH_FLOWS_MOST, mac_of
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from privacy_router.hops.firewall import (
+from privacy_router.hops.gateway.firewall import (
     CONNECTIONS_OF_A_CLIENT,
     DNS_PORTS_OF_A_CLIENT_AT_ONCE,
     DNS_PORTS_OF_A_CLIENT_PER_S,

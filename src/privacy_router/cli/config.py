@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from privacy_router.chain import stations as chains
 from privacy_router.cli.obstacle_view import show_obstacles
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson
 from privacy_router.cli.output import err, out, print_json, say
@@ -20,6 +19,7 @@ from privacy_router.config import (
     notes,
 )
 from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.node.paths import NodePaths
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.notation import FlowRefusedError
@@ -94,7 +94,7 @@ def check(
     try:
         config = load_document(path).plugins.privacy_router
         if config is not None:
-            Pipeline(config, chains.build(config)).require_valid()
+            Pipeline(config, CATALOGUE.segment(config)).require_valid()
     except (ConfigError, FlowRefusedError, PipelineError) as error:
         if not as_json:
             raise

@@ -22,7 +22,8 @@ from privacy_router.values.network import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from privacy_router.chain.stations import Chain, Station
+    from privacy_router.chain.order import Segment
+    from privacy_router.chain.stations import Station
     from privacy_router.values.network import Interface
     from privacy_router.values.rulesets import Ruleset
 
@@ -103,12 +104,12 @@ class NamespaceItems:
                 Route(_network(anywhere), table=table, kind="unreachable", metric=REFUSAL_METRIC)
             )
 
-    def join_segment(self, station: Station, chain: Chain, mtu_bytes: int) -> None:
+    def join_segment(self, station: Station, segment: Segment, mtu_bytes: int) -> None:
         """Put the station's port in here: addresses, and every other station as a neighbour."""
         self.device(station.port, station.mac, mtu_bytes)
         for interface in station.interfaces:
             self.address(station.port, interface)
-        for peer in chain.peers_of(station):
+        for peer in segment.peers_of(station):
             for interface in peer.interfaces:
                 self.neighbour(Neighbour(interface.ip, peer.mac, station.port))
 

@@ -16,9 +16,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.chain.addresses import client_addresses, client_mtu_bytes
-from privacy_router.chain.stations import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
 from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError, StorageError
 from privacy_router.hops.gateway.clients import Client, ClientSettings, render_client
+from privacy_router.hops.gateway.hop import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
 from privacy_router.hops.gateway.reachability import endpoint_remark
 from privacy_router.host.files import make_directory, read_bounded, write_private
 from privacy_router.json_input import JsonError, read_json_untrusted

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from privacy_router.chain.stations import EXIT_PORT, SWITCH_NAMESPACE
+from privacy_router.chain.stations import SWITCH_NAMESPACE
 from privacy_router.errors import (
     FAILURES,
     MissingPrerequisiteError,
     PrivilegeError,
     StorageError,
 )
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.hops.exit.hop import EXIT_PORT
 from privacy_router.hops.keys import NodeFacts
 from privacy_router.host import namespaces, sysctl
 from privacy_router.host.netlink import Netlink
@@ -32,6 +34,7 @@ from privacy_router.plan.compile import ovs_dir
 
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.hops.catalogue import Catalogue
     from privacy_router.host.wireguard import WireGuardBackend
     from privacy_router.node.paths import NodePaths
     from privacy_router.values.network import Network
@@ -45,12 +48,13 @@ _TUNGETFEATURES = 0x800454CF  # linux/if_tun.h; no other device knows it
 
 @dataclass(frozen=True)
 class NodeHost:
-    """How the node is run here."""
+    """How the node is run here; `hops` are those that it may have, or may have had."""
 
     paths: NodePaths
     facts: NodeFacts
     wireguard: WireGuardBackend
     ovs_socket: Path
+    hops: Catalogue = CATALOGUE
 
     @property
     def owner(self) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from privacy_router.chain.stations import NAMESPACES, SWITCH_NAMESPACE
+from privacy_router.chain.stations import SWITCH_NAMESPACE
 from privacy_router.errors import StorageError
 from privacy_router.hops.firewall import TABLE
 from privacy_router.hops.namespace import route_name, rule_name
@@ -38,7 +38,7 @@ def observe(desired: NodeState, machine: NodeHost) -> Items:
     """Everything that the node consists of now, except its flows (those come over OpenFlow)."""
     items: Items = {}
     items.update(_processes(desired, machine))
-    for name in NAMESPACES:
+    for name in machine.hops.namespaces:
         items.update(_namespace(name, desired, machine.owner))
     items.update(_host(desired, machine))
     items.update(_bridge(desired, machine))

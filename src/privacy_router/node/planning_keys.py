@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privacy_router.errors import PrivacyRouterError, StorageError
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.hops.keys import Part, PlanningKeys, stand_in_tunnel
 from privacy_router.hops.xray.keys import XrayIdentity
 from privacy_router.node import clients, warp
@@ -48,12 +49,12 @@ def plan_keys(
     what is missing or damaged, and ConflictError where clients have no room.
     """
     look = _Look(config, paths, kept, opens_named_files)
-    hops = config.chain_hops
+    needs = CATALOGUE.needs(config)
     known = look.known_or(Part.CLIENTS, look.clients, _nobody)
     clients.require_room(config, known)
-    gateway = look.gateway() if "gateway" in hops else None
-    tunnel = look.tunnel() if "warp" in hops else None
-    identity = look.identity() if "xray" in hops else None
+    gateway = look.gateway() if Part.GATEWAY in needs else None
+    tunnel = look.tunnel() if Part.WARP in needs else None
+    identity = look.identity() if Part.XRAY in needs else None
     return PlanningKeys(gateway, tunnel, identity, known, look.stand_ins)
 
 
