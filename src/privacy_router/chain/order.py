@@ -132,13 +132,15 @@ class Chain:
 
 @dataclass(frozen=True)
 class Segment:
-    """The privacy segment of a node: its chains, which may share stations.
-
-    `clients` are the networks of all clients, also of a node that takes none in.
-    """
+    """The privacy segment of a node: its chains, which may share stations. Each chain has clients
+    of its own; the configuration makes one chain."""
 
     chains: tuple[Chain, ...]
-    clients: Clients
+
+    @cached_property
+    def clients(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of all clients, also of a node that takes none in."""
+        return tuple(dict.fromkeys(one for chain in self.chains for one in chain.clients))
 
     @cached_property
     def stations(self) -> tuple[Station, ...]:

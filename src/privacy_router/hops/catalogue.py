@@ -51,7 +51,7 @@ class Catalogue:
         """The chain of that configuration. Raises ValueError for one without a way out."""
         clients = (config.wireguard.client_subnet, config.wireguard.client_subnet6)
         stations = tuple(hop.station(config) for hop in self.wanted(config))
-        return Segment((Chain(stations, clients),), clients)
+        return Segment((Chain(stations, clients),))
 
     def needs(self, config: PrivacyRouterConfig) -> frozenset[Part]:
         """The parts of the keys without which the node of that configuration cannot be."""

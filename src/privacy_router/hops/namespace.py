@@ -22,7 +22,7 @@ from privacy_router.values.network import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from privacy_router.chain.order import Segment
+    from privacy_router.chain.order import Leg, Segment
     from privacy_router.chain.stations import Station
     from privacy_router.values.network import Interface
     from privacy_router.values.rulesets import Ruleset
@@ -112,6 +112,13 @@ class NamespaceItems:
         for peer in segment.peers_of(station):
             for interface in peer.interfaces:
                 self.neighbour(Neighbour(interface.ip, peer.mac, station.port))
+
+    def answer_by_the_leg(self, leg: Leg, station: Station) -> None:
+        """Route what is for the senders of a leg that ends here back by the hop before this one;
+        a sender that is the neighbour itself is on the link."""
+        back = leg.before(station)
+        for sender in networks_of(leg.senders) if back != leg.first else ():
+            self.route(Route(sender, back.address(sender.version), station.port))
 
 
 def networks_of(addresses: Iterable[Any]) -> tuple[Network, ...]:

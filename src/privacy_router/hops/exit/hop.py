@@ -39,6 +39,10 @@ class HostExit(Hop):
         """The host forwards XRay's connections, and the answers to them."""
         config, facts, station = context.config, context.facts, context.station
         (leg,) = context.segment.legs_to(station)
+        if leg.before(station) != leg.first:
+            raise ValueError(
+                "no hop can be between a proxy and the host, which has no routes to it"
+            )
         space = NamespaceItems(HOST)
         (source,) = networks_of([leg.first.v4.ip])
         space.firewall(

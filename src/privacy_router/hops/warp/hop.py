@@ -73,6 +73,9 @@ class Warp(Hop):
         _enter_tunnel(space, context.keys.warp, context.config.warp.mtu_bytes)
         for leg in context.segment.client_legs(station):
             _turn(space, leg, station)
+        for leg in legs:
+            if not leg.of_clients:
+                space.answer_by_the_leg(leg, station)
         for number, sender in enumerate(senders):
             space.rule(Rule(120 + number, _OUT, FAMILY[sender.version], sender, None, station.port))
         for table in (_OUT, _TO_CLIENTS, _FROM_CLIENTS):
