@@ -259,11 +259,15 @@ def test_a_changed_vps_restarts_xray_and_nothing_else(
     assert changed == {"xray"}
 
 
+def client_mtu_bytes(config: PrivacyRouterConfig) -> int:
+    return addresses.client_mtu_bytes(config, CATALOGUE.segment(config))
+
+
 def test_client_mtu_follows_the_chain(make_config: Callable[..., PrivacyRouterConfig]) -> None:
     with_xray = make_config(xray={"vps_address": "192.0.2.9"})
-    assert addresses.client_mtu_bytes(with_xray) == 1420
-    assert addresses.client_mtu_bytes(make_config()) == 1280
-    assert addresses.client_mtu_bytes(make_config(wireguard={"mtu": 1300})) == 1300
+    assert client_mtu_bytes(with_xray) == 1420
+    assert client_mtu_bytes(make_config()) == 1280
+    assert client_mtu_bytes(make_config(wireguard={"mtu": 1300})) == 1300
 
 
 @pytest.mark.parametrize("hops", [hops for hops in HOP_SETS if "gateway" in hops])
@@ -283,7 +287,7 @@ def test_what_is_for_a_client_is_cut_for_the_clients_mtu_and_no_other(
             continue
         is_for_clients = route.destination.prefixlen > 0
         warp = config.warp.mtu_bytes if "warp" in hops else None
-        assert route.mtu_bytes == (addresses.client_mtu_bytes(config) if is_for_clients else warp)
+        assert route.mtu_bytes == (client_mtu_bytes(config) if is_for_clients else warp)
     found = {r.destination for w, _, r in of_kind(state, Kind.ROUTE) if w == "pr-xray"}
     assert ("xray" in hops) == set(clients).issubset(found)
 

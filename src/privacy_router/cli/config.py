@@ -129,7 +129,7 @@ def _profile_notes(config: PrivacyRouterConfig, only_file: bool) -> Iterator[str
     from privacy_router.hops.warp.store import load_profile
 
     path = config.warp.wgcf_config
-    if path is None or "warp" not in config.chain_hops:
+    if path is None or not config.warp.enabled:
         return
     try:
         profile = load_profile(path)

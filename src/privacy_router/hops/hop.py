@@ -10,12 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from privacy_router.chain.stations import place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from privacy_router.chain.order import Leg, Segment
     from privacy_router.chain.stations import Role, Station
@@ -52,12 +53,14 @@ class Hop(ABC):
     * `role`: its name, number and task on the segment, and its WireGuard device.
     * `programs`: the names of the processes that it may have beside that of its device.
     * `needs`: the parts of the node's keys without which it cannot be.
+    * `packages`: the programs that it needs on the machine, by each the Debian package it is in.
     * `resets_connections`: its programs end TCP connections, whose peers are to hear of their end.
     """
 
     role: ClassVar[Role]
     programs: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[frozenset[Part]] = frozenset()
+    packages: ClassVar[Mapping[str, str]] = MappingProxyType({})
     resets_connections: ClassVar[bool] = False
 
     @property

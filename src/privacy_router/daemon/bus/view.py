@@ -302,7 +302,7 @@ class View:
 
     def _look(self, controller: Controller, changes: list[Change]) -> None:
         config, machine = controller.desired.pipeline.config, controller.machine
-        known = clients.load(config, machine.paths) if "gateway" in config.chain_hops else ()
+        known = clients.load(config, machine.paths) if config.wireguard.enabled else ()
         hops, statuses = glance(config, machine, known, changes, controller.health.rows())
         self.hops = {hop.name: hop for hop in hops}
         self.clients = {

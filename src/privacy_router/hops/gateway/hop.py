@@ -45,7 +45,7 @@ class Gateway(Hop):
         space = NamespaceItems(GATEWAY_NAMESPACE, forwards=True)
         space.firewall(ruleset(GATEWAY_TUNNEL, station.port, clients))
         space.join_segment(station, context.segment, TRANSIT_MTU_BYTES)
-        space.device(GATEWAY_TUNNEL, None, client_mtu_bytes(context.config))
+        space.device(GATEWAY_TUNNEL, None, client_mtu_bytes(context.config, context.segment))
         for address in gateway_addresses(context.config):
             space.address(GATEWAY_TUNNEL, address)
         following = context.leg.after(station)

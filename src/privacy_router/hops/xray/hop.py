@@ -91,7 +91,7 @@ def _ways_out(space: NamespaceItems, context: HopContext) -> None:
     for leg in context.segment.client_legs(station):
         for network in networks_of(leg.senders):
             way = leg.before(station).address(network.version)
-            mtu_bytes = client_mtu_bytes(context.config)
+            mtu_bytes = client_mtu_bytes(context.config, context.segment)
             space.route(Route(network, way, station.port, mtu_bytes=mtu_bytes))
     following, way_out = context.leg.after(station), context.leg.last
     for version in way_out.role.versions:
