@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import pytest
 from hop_sets import HOP_SETS, config_of
 from node_keys import FACTS, KEYS
-from relay_hop import NAMESPACE, PORT, PROGRAM, Relay, with_relay_behind
+from relay_hop import NAMESPACE, PORT, PROGRAM, Relay
 
 from privacy_router.chain.stations import Role, Task
 from privacy_router.hops.catalogue import CATALOGUE, Catalogue
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from privacy_router.hops.hop import Hop
     from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
 
@@ -42,6 +43,14 @@ PLACES = [("gateway", hops) for hops in ("gateway warp xray", "gateway warp", "g
 """Behind which hop the relay is, of which chain."""
 
 there = pytest.mark.parametrize(("behind", "hops"), PLACES)
+
+
+def with_relay_behind(name: str) -> Catalogue:
+    """All hops, and the relay behind the one of that name."""
+    found: list[Hop] = []
+    for hop in CATALOGUE.hops:
+        found += [hop, Relay()] if hop.name == name else [hop]
+    return Catalogue(tuple(found))
 
 
 def node(behind: str = "gateway", hops: str = "gateway warp xray") -> DesiredState:
@@ -87,6 +96,10 @@ def test_a_way_out_answers_a_proxy_by_the_hop_between_them() -> None:
     items = node("warp").items
     assert str(items[Key(Kind.ROUTE, "pr-warp", "10.102.0.3/32")].gateway) == "10.102.0.5"
     assert str(items[Key(Kind.ROUTE, "pr-xray", "0.0.0.0/0")].gateway) == "10.102.0.5"
+    ways = ("10.102.0.3", "10.102.0.1", "10.102.0.1", "10.102.0.3")  # each leg, there and back
+    for table, way in enumerate(ways, 101):
+        route = items[Key(Kind.ROUTE, NAMESPACE, f"0.0.0.0/0 table {table}")]
+        assert str(route.gateway) == way, table
 
 
 # --- fail closed ---------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ class Hop(ABC):
         return (*filter(None, [self.role.tunnel]), *self.programs)
 
     @abstractmethod
-    def is_wanted(self, config: PrivacyRouterConfig) -> bool:
+    def is_wanted(self, config: PrivacyRouterConfig, /) -> bool:
         """Whether the node of that configuration has this hop."""
 
     @abstractmethod
@@ -94,7 +94,7 @@ class Hop(ABC):
         return config
 
     @abstractmethod
-    def items(self, context: HopContext) -> Items:
+    def items(self, context: HopContext, /) -> Items:
         """Its namespace, or its share of the host's: firewall, devices, addresses, routes."""
 
     def device(self, _: HopContext, /) -> WireGuardConfig | None:
