@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from checkout import ROOT, Checkout, files_of_list
+from tests.adding.checkout import ROOT, Checkout, files_of_list
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def relay() -> dict[str, str]:
     """The hop and its rules as modules of the package, wanted where the document says so."""
     hop, rules = ((ROOT / f"tests/plan/relay_{name}.py").read_text() for name in ("hop", "rules"))
     for old, new in (
-        ("from relay_rules import ", "from privacy_router.hops.relay.firewall import "),
+        ("from tests.plan.relay_rules import ", "from privacy_router.hops.relay.firewall import "),
         ("is_wanted(self, _: ", "is_wanted(self, config: "),
         ("return True\n", "return config.relay.enabled\n"),
     ):

@@ -24,12 +24,12 @@ pytestmark = pytest.mark.e2e
 
 PATIENCE_S = 30.0
 COMMAND_S = 60.0
-RELAY = Path(__file__).parents[1] / "plan"
+ROOT = Path(__file__).parents[2]
 PROGRAM = f"""
 import sys
-sys.path.append({str(RELAY)!r})
+sys.path.append({str(ROOT)!r})
 from privacy_router.hops import catalogue
-from relay_hop import Relay
+from tests.plan.relay_hop import Relay
 gateway, *others = catalogue.CATALOGUE.hops
 catalogue.CATALOGUE = catalogue.Catalogue((gateway, Relay(), *others))
 from privacy_router.cli.main import main

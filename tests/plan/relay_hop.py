@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relay_rules import ruleset
-
 from privacy_router.chain.addresses import TRANSIT_MTU_BYTES
 from privacy_router.chain.stations import Role, Task
 from privacy_router.hops.hop import Hop, namespace_path
 from privacy_router.hops.namespace import NamespaceItems, anywhere, networks_of
 from privacy_router.values.network import FAMILY, Route, Rule
 from privacy_router.values.processes import ProcessSpec
+from tests.plan.relay_rules import ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,13 +7,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytest
-from hop_sets import HOP_SETS, config_of
-from node_keys import FACTS, KEYS
-from relay_hop import NAMESPACE, PORT, PROGRAM, Relay
 
 from privacy_router.chain.stations import Role, Task
 from privacy_router.hops.catalogue import CATALOGUE, Catalogue
 from privacy_router.hops.firewall import TABLE
+from privacy_router.host import namespaces, processes
 from privacy_router.node import observe, status, teardown
 from privacy_router.node.evidence import Evidence, Sample, State, Tap, port_of, tunnel_of
 from privacy_router.node.health import Told
@@ -26,9 +24,11 @@ from privacy_router.plan.compile import compile_node, plan_node
 from privacy_router.plan.stages import in_stages
 from privacy_router.values import rulesets
 from privacy_router.values.items import HOST, Key, Kind, diff
+from tests.plan.hop_sets import HOP_SETS, config_of
+from tests.plan.node_keys import FACTS, KEYS
+from tests.plan.relay_hop import NAMESPACE, PORT, PROGRAM, Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from privacy_router.hops.hop import Hop
@@ -207,7 +207,7 @@ def test_nothing_begins_on_the_way_back_and_nobody_is_spoofed(behind: str, hops:
 def test_a_closed_tunnel_is_closed_for_it_too() -> None:
     """Also in a node without it, while the old chain that had it is still there."""
     without = compile_node(config_of(), KEYS, FACTS)
-    packet = parse_packet(f"in_port={NUMBER},udp,{OUT},udp_dst=443", {}.get)
+    packet = parse_packet(f"in_port={NUMBER},udp,{OUT},udp_dst=443", lambda _: None)
     packet = with_defaults(packet, source_mac=None, begins=True)
     for state in (node(), without):
         verdict = walk(state.pipeline.closed.flows, packet, ct_states=("new",)).verdict
@@ -286,7 +286,7 @@ def test_status_has_a_row_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeHost]:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NodeHost:
     """One on which every namespace that is looked for is the node's."""
     found = SimpleNamespace(
         paths=NodePaths(state=tmp_path / "state", run=tmp_path),
@@ -305,7 +305,12 @@ def test_what_was_of_it_is_found_in_a_node_that_has_it_no_more(
     for name in ("_processes", "_host", "_bridge"):
         monkeypatch.setattr(observe, name, lambda *_: {})
     monkeypatch.setattr(observe, "observe_tunnels", lambda *_: {})
-    monkeypatch.setattr(observe, "_namespace", lambda name, *_: there.append(name) or {})
+
+    def look(name: str, *_: object) -> dict[Key, Any]:
+        there.append(name)
+        return {}
+
+    monkeypatch.setattr(observe, "_namespace", look)
     assert observe.observe(without, machine) == {}
     assert NAMESPACE in there
 
@@ -328,13 +333,13 @@ def test_it_is_taken_down_with_its_files(
 
     deleted: list[str] = []
     monkeypatch.setattr(teardown, "Netlink", Link)
-    monkeypatch.setattr(teardown.processes, "running", lambda _: [])
+    monkeypatch.setattr(processes, "running", lambda _: [])
     monkeypatch.setattr(teardown, "_our_bridges", lambda _: [])
     monkeypatch.setattr(teardown, "_delete_bridge", lambda *_: None)
     monkeypatch.setattr(teardown, "_clear_host", lambda *_: None)
     monkeypatch.setattr(teardown, "_remove_empty_directories", lambda: None)
-    monkeypatch.setattr(teardown.namespaces, "delete", deleted.append)
-    monkeypatch.setattr(teardown.namespaces, "remove_leftovers", lambda _: None)
+    monkeypatch.setattr(namespaces, "delete", deleted.append)
+    monkeypatch.setattr(namespaces, "remove_leftovers", lambda _: None)
     files = [machine.paths.run / "relay.json", machine.paths.logs / f"{PROGRAM}.log"]
     for file in files:
         file.parent.mkdir(exist_ok=True)

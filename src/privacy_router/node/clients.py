@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.chain.addresses import client_addresses, client_mtu_bytes
-from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError, StorageError
+from privacy_router.errors import ConflictError, InvalidError, PrivacyRouterError, StorageError
 from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.hops.gateway.clients import Client, ClientSettings, render_client
 from privacy_router.hops.gateway.hop import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
@@ -42,10 +42,8 @@ _CLIENTS_VALUE = (
 _FIRST_NUMBER = 2  # the gateway itself has number 1
 
 
-class ClientNameError(PrivacyRouterError):
+class ClientNameError(InvalidError):
     """That cannot be a client's name."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,11 @@ import dns.message
 import dns.query
 import dns.rdatatype
 
-from privacy_router.errors import RemoteServiceError
+from privacy_router.errors import FAILURES, RemoteServiceError
 from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.hops.warp.hop import WARP_ROLE
 from privacy_router.hops.xray.hop import XRAY_ROLE
 from privacy_router.host import namespaces
-from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.node.question import stream_through_xray, tunnel_address
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ _DNS_PORT: Final = 53
 _PORTS: Final = {"https": 443, "http": 80}
 _ANSWER_LIMIT_BYTES: Final = 4096
 _FAILURES: Final = (
-    *(OSError, NetlinkError, ValueError),
+    *(*FAILURES, ValueError),
     *(http.client.HTTPException, dns.exception.DNSException),
 )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 OWNER = 0x5052 << 48  # "PR"
 OWNER_MASK = 0xFFFF << 48
+DECLARED_OWNER = 0x4F44 << 48  # "OD": what plugins.openflow declares on other bridges
 _LAYER_SHIFT = 32
 _OBJECT_MASK = 0xFFFFFFFF
 
