@@ -29,8 +29,8 @@ from extent import extent
 from results import Row, publish
 from switch import Switch
 
-from privacy_router.chain import stations as chains
 from privacy_router.config import parse_document
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.node.flows.keeper import FlowKeeper
 from privacy_router.openflow import (
     FlowEvent,
@@ -166,7 +166,7 @@ class Sightings:
 def pipeline() -> Pipeline:
     """The pipeline of the seed's configuration."""
     config = parse_document(DOCUMENT.read_text(), str(DOCUMENT)).config
-    return Pipeline(config, chains.build(config))
+    return Pipeline(config, CATALOGUE.segment(config))
 
 
 @asynccontextmanager

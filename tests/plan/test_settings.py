@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from privacy_router.hops.namespace import route_name, rule_name
+from privacy_router.hops.settings import is_everywhere, of_device, of_namespace
 from privacy_router.plan.compile import compile_node
-from privacy_router.plan.namespace import route_name, rule_name
-from privacy_router.plan.settings import is_everywhere, of_device, of_namespace
 from privacy_router.values.network import Route, Rule
 from tests.plan.goldens import rulesets_of
 
 if TYPE_CHECKING:
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.plan.keys import NodeFacts, NodeKeys
+    from privacy_router.hops.keys import NodeFacts, NodeKeys
 
 MAY_BE_MISSING = {
     "accept_untracked_na",

@@ -15,8 +15,8 @@ from tests.plan.hop_sets import HOP_SETS, config_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from privacy_router.hops.keys import NodeFacts, NodeKeys
     from privacy_router.plan.desired import DesiredState
-    from privacy_router.plan.keys import NodeFacts, NodeKeys
     from privacy_router.values.items import Change
 
 CHANGES = list(permutations(HOP_SETS, 2))

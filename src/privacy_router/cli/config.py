@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from privacy_router.chain import stations as chains
 from privacy_router.cli.deferred import commands
 from privacy_router.cli.obstacle_view import show_obstacles
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson
@@ -21,6 +20,7 @@ from privacy_router.config import (
     notes,
 )
 from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.node.paths import NodePaths
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.notation import FlowRefusedError
@@ -93,7 +93,7 @@ def check(
     try:
         config = load_document(path).plugins.privacy_router
         if config is not None:
-            Pipeline(config, chains.build(config)).require_valid()
+            Pipeline(config, CATALOGUE.segment(config)).require_valid()
     except (ConfigError, FlowRefusedError, PipelineError) as error:
         if not as_json:
             raise
@@ -128,7 +128,7 @@ def _profile_notes(config: PrivacyRouterConfig, only_file: bool) -> Iterator[str
     from privacy_router.hops.warp.store import load_profile
 
     path = config.warp.wgcf_config
-    if path is None or "warp" not in config.chain_hops:
+    if path is None or not config.warp.enabled:
         return
     try:
         profile = load_profile(path)

@@ -76,7 +76,7 @@ def export(
 
 def _require_a_server(config: PrivacyRouterConfig, new_files: Iterable[Path | None]) -> None:
     """Raises ConflictError where the chain ends elsewhere, or one of the files is there."""
-    if "xray" not in config.chain_hops:
+    if not config.xray_enabled:
         raise ConflictError(
             "the XRay hop is not enabled", remedy="set xray.vps_address to your VPS' address"
         )

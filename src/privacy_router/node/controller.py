@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from privacy_router.chain.stations import GATEWAY_NAMESPACE, NAMESPACES
 from privacy_router.errors import FAILURES
+from privacy_router.hops.gateway.hop import GATEWAY_NAMESPACE
 from privacy_router.host import namespaces, processes
 from privacy_router.host.threads import in_thread
 from privacy_router.node import converge, places
@@ -168,7 +168,7 @@ class Controller:
 
     def _places(self) -> set[str]:
         """The namespaces that the node has something in: often nothing in the host's."""
-        return {key.where for key in self.desired.items} & {HOST, *NAMESPACES}
+        return {key.where for key in self.desired.items} & {HOST, *self.machine.hops.namespaces}
 
     async def _watch_bridge(self, engine: FlowKeeper) -> None:
         """Ports of containers are the engine's; all else of the bridge takes a look at the node."""

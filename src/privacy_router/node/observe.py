@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from privacy_router.chain.stations import NAMESPACES, SWITCH_NAMESPACE
+from privacy_router.chain.stations import SWITCH_NAMESPACE
 from privacy_router.errors import StorageError
+from privacy_router.hops.firewall import TABLE
+from privacy_router.hops.namespace import route_name, rule_name
 from privacy_router.host import namespaces, nftables, processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.node.ownership import is_own_namespace
@@ -15,9 +17,7 @@ from privacy_router.node.places import is_reachable
 from privacy_router.node.unheard import observe_place, observe_tunnels
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.errors import OvsdbError
-from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
-from privacy_router.plan.namespace import route_name, rule_name
 from privacy_router.values import rulesets
 from privacy_router.values.items import HOST, Device, Key, Kind
 
@@ -38,7 +38,7 @@ def observe(desired: NodeState, machine: NodeHost) -> Items:
     """Everything that the node consists of now, except its flows (those come over OpenFlow)."""
     items: Items = {}
     items.update(_processes(desired, machine))
-    for name in NAMESPACES:
+    for name in machine.hops.namespaces:
         items.update(_namespace(name, desired, machine.owner))
     items.update(_host(desired, machine))
     items.update(_bridge(desired, machine))
