@@ -29,6 +29,7 @@ from privacy_router.host.wireguard import (
 from privacy_router.node.saved_sysctls import SavedSysctls
 from privacy_router.plan.compile import ovs_dir
 from privacy_router.plan.keys import NodeFacts
+from privacy_router.values.bridges import USERSPACE_DATAPATH
 
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
@@ -90,7 +91,7 @@ def inspect(config: PrivacyRouterConfig, paths: NodePaths, *, to_run: bool = Fal
         _require_programs(system_ovs=system, kernel_wireguard=kernel_wireguard)
     uplink = _uplink()
     facts = NodeFacts(
-        datapath_type="system" if system else "netdev",
+        datapath_type="system" if system else USERSPACE_DATAPATH,
         kernel_wireguard=kernel_wireguard,
         private_ovs=not system,
         run_dir=str(paths.run),
@@ -121,7 +122,7 @@ def _use_system_ovs(config: PrivacyRouterConfig) -> bool:
             "the kernel datapath of Open vSwitch is not available here",
             remedy='modprobe openvswitch and start openvswitch-switch, or set datapath to "auto"',
         )
-    return available and config.datapath != "netdev"
+    return available and config.datapath != USERSPACE_DATAPATH
 
 
 def _uplink() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from privacy_router.plan.desired import DesiredState, NodeState, PlannedState
 from privacy_router.plan.guard import host_guards
 from privacy_router.plan.namespace import anywhere
 from privacy_router.values import rulesets
-from privacy_router.values.bridges import BridgeSpec, PortSpec
+from privacy_router.values.bridges import USERSPACE_DATAPATH, BridgeSpec, PortSpec
 from privacy_router.values.confinement import Capability, Confinement
 from privacy_router.values.items import HOST, Key, Kind, PeerState, SecretTag, TunnelState
 from privacy_router.values.processes import ProcessSpec
@@ -72,6 +73,7 @@ def _compile(config: PrivacyRouterConfig, keys: KeySet, facts: NodeFacts) -> Nod
     }
     for spec in processes.values():
         items[Key(Kind.PROCESS, "node", spec.name)] = spec.fingerprint
+    items |= _without_offloads(items, bridge)
     pipeline = Pipeline(config, chain)
     pipeline.require_valid()
     return NodeState(items, bridge, pipeline, processes, tunnels)
@@ -102,6 +104,22 @@ def _bridge_items(bridge: BridgeSpec) -> Items:
     for port in bridge.ports:
         items[Key(Kind.PORT, bridge.name, port.name)] = port
     return items
+
+
+def _without_offloads(items: Items, bridge: BridgeSpec) -> Items:
+    """The bridge's ports where Open vSwitch forwards in userspace: the kernel computes checksums.
+
+    From Open vSwitch 3.2 on they are left to its ports, and those of 3.3.0 to 3.5.0 (Debian 13 has
+    3.5.0) compute UDP's over IPv6 from a wrong pseudo header: the receiver drops such packets.
+    """
+    if bridge.datapath_type != USERSPACE_DATAPATH:
+        return {}
+    ports = {port.name for port in bridge.ports}
+    return {
+        key: replace(device, offloads_checksums=False)
+        for key, device in items.items()
+        if key.kind is Kind.DEVICE and key.name in ports
+    }
 
 
 def _hop_items(config: PrivacyRouterConfig, chain: Chain, keys: KeySet) -> Items:
