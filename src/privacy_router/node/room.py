@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.chain import stations as chains
-from privacy_router.chain.stations import GATEWAY_TUNNEL, SWITCH_NAMESPACE, TUNNELS
+from privacy_router.chain.stations import SWITCH_NAMESPACE, TUNNELS
 from privacy_router.config import ConfigError, check_host
 from privacy_router.errors import ConflictError
 from privacy_router.host import namespaces, processes
@@ -40,7 +40,7 @@ def looks_for_room(config: PrivacyRouterConfig, machine: NodeHost) -> Iterator[C
     yield partial(_require_networks, config)
     yield partial(_require_namespaces, config, machine)
     yield partial(_require_devices, config, machine)
-    if machine.wireguard.command(GATEWAY_TUNNEL) is not None:
+    if machine.wireguard.has_processes:
         yield partial(_require_sockets, machine.owner)
     if "gateway" in config.chain_hops and not is_there(machine):
         yield partial(require_free_port, config.wireguard.listen_port)

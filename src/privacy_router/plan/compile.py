@@ -22,12 +22,18 @@ from privacy_router.plan import hops
 from privacy_router.plan.desired import DesiredState, NodeState, PlannedState
 from privacy_router.plan.guard import host_guards
 from privacy_router.plan.namespace import anywhere
-from privacy_router.values import rulesets
+from privacy_router.values import programs, rulesets
 from privacy_router.values.bridges import USERSPACE_DATAPATH, BridgeSpec, PortSpec
 from privacy_router.values.confinement import Capability, Confinement
 from privacy_router.values.items import HOST, Key, Kind, PeerState, SecretTag, TunnelState
 from privacy_router.values.processes import ProcessSpec
-from privacy_router.values.wireguard import UAPI_DIR, WireGuardConfig, WireGuardPeer, public_key_of
+from privacy_router.values.wireguard import (
+    UAPI_DIR,
+    WireGuardConfig,
+    WireGuardPeer,
+    public_key_of,
+    wireguard_go,
+)
 
 if TYPE_CHECKING:
     from privacy_router.chain.stations import Chain
@@ -254,11 +260,6 @@ def ovs_dir(run_dir: Path) -> Path:
 
 
 def _wireguard_processes(chain: Chain) -> list[ProcessSpec]:
-    names = []
-    if chain.gateway is not None:
-        names.append(GATEWAY_TUNNEL)
-    if chain.warp is not None:
-        names.append(WARP_TUNNEL)
     env = {"WG_PROCESS_FOREGROUND": "1", "LOG_LEVEL": "error"}
     devices = Confinement(
         capabilities=(Capability.NET_ADMIN, Capability.NET_BIND_SERVICE),
@@ -266,10 +267,15 @@ def _wireguard_processes(chain: Chain) -> list[ProcessSpec]:
         devices=(TUN_DEVICE,),
         writable=(str(UAPI_DIR),),
     )
-    return [
-        ProcessSpec(name, ("wireguard-go", "--foreground", name), env, confinement=devices)
-        for name in names
-    ]
+    found = []
+    if chain.gateway is not None:
+        argv = wireguard_go(GATEWAY_TUNNEL, is_called=True)
+        program = replace(devices, readable=programs.places())
+        found.append(ProcessSpec(GATEWAY_TUNNEL, argv, env, confinement=program))
+    if chain.warp is not None:
+        argv = wireguard_go(WARP_TUNNEL, is_called=False)
+        found.append(ProcessSpec(WARP_TUNNEL, argv, env, confinement=devices))
+    return found
 
 
 def xray_settings_file(run_dir: Path) -> Path:
@@ -314,6 +320,6 @@ def _xray_process(
             # transparent sockets and marks; ports that are below 1024, if such are configured
             capabilities=(Capability.NET_ADMIN, Capability.NET_BIND_SERVICE),
             address_families=("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"),
-            readable=(file, *command.program_places()),
+            readable=(file, *programs.places()),
         ),
     )
