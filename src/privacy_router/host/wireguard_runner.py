@@ -44,9 +44,10 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print(f"usage: python -m {__spec__.name} DEVICE", file=sys.stderr)
         return 2
-    known = _SETSOCKOPT.get(os.uname().machine)
-    if known is not None:
-        deny(without_receive_offload(*known))
+    try:
+        deny(without_receive_offload(*_SETSOCKOPT[os.uname().machine]))
+    except (OSError, KeyError) as error:
+        print(f"answers may come from another address than was called: {error}", file=sys.stderr)
     try:
         os.execvp(PROGRAM, [PROGRAM, "--foreground", *arguments])  # noqa: S606
     except OSError as error:
@@ -81,7 +82,7 @@ def deny(filter_: bytes) -> None:
     for order in ((_SET_NO_NEW_PRIVS, 1, 0, 0, 0), (_SET_SECCOMP, _MODE_FILTER, program)):
         arguments = (ctypes.byref(one) if isinstance(one, _Program) else one for one in order)
         if libc.prctl(*arguments) != 0:
-            raise OSError(ctypes.get_errno(), "the filter of system calls is refused")
+            raise OSError(ctypes.get_errno(), "the kernel takes no filter of system calls")
 
 
 if __name__ == "__main__":
