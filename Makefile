@@ -13,6 +13,9 @@ FAULTS ?= 1000
 SECONDS ?= 7200
 STORM_FLAGS ?=
 
+# The releases of Debian that `make test-machine` boots.
+DEBIAN ?= bookworm trixie
+
 # Where `make install` puts the programs, and the directory that a package is made of, if it is.
 PREFIX ?= /opt/privacy-router
 DESTDIR ?=
@@ -55,9 +58,9 @@ test-e2e: ## the tests that build the lab (root)
 	@$(BOOTSTRAP) test-e2e
 	$(E2E_TESTS)
 
-test-machine: ## the tests that need systemd and its D-Bus services, in a container (root)
+test-machine: ## the tests that need systemd and its D-Bus services, in containers of Debian 12 and 13; DEBIAN=trixie: of one release (root)
 	@$(BOOTSTRAP) test-machine
-	tests/machine/run
+	for release in $(DEBIAN); do DEBIAN=$$release tests/machine/run || exit 1; done
 
 test-vm: ## the node on the kernel's Open vSwitch and WireGuard, in an emulated machine (root, slow)
 	@$(BOOTSTRAP) test-e2e
