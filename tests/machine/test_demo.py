@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from whole_node import ROOT
+
+from tests.machine.whole_node import ROOT
 
 pytestmark = [pytest.mark.machine, pytest.mark.timeout(300)]
 

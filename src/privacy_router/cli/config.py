@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from privacy_router.chain import stations as chains
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.obstacle_view import show_obstacles
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson
 from privacy_router.cli.output import err, out, print_json, say
@@ -31,13 +32,10 @@ if TYPE_CHECKING:
     from privacy_router.config import PrivacyRouterConfig
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.command()(init)
-    app.command()(check)
-    app.command()(schema)
+app = commands()
 
 
+@app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_CONFIG,
     vps: Annotated[str | None, typer.Option(help="Address of your VPS, if you have one.")] = None,
@@ -71,6 +69,7 @@ def init(
     say("next: privacy-router check" + ("" if path == DEFAULT_CONFIG else f" {path}"))
 
 
+@app.command()
 def check(
     path: Annotated[
         Path, typer.Argument(help="The configuration file.", envvar="PRIVACY_ROUTER_CONFIG")
@@ -148,6 +147,7 @@ def _problems(error: PrivacyRouterError) -> list[dict[str, str | None]]:
     return [Problem(path, message, error.remedy).as_json()]
 
 
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration."""
     from privacy_router.config import json_schema

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.options import DEFAULT_CONFIG, ConfigFile, load_config
 from privacy_router.cli.output import out, say
 from privacy_router.errors import ConflictError
@@ -20,12 +21,7 @@ if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.values.network import Network
 
-app = typer.Typer(help="Your VPS at the far end of the chain.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Your VPS at the far end of the chain."""
+app = commands(help="Your VPS at the far end of the chain.", no_args_is_help=True)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from privacy_router.config import values as kind
 from privacy_router.config.plugins.dns import DnsConfig
 from privacy_router.config.plugins.login1 import Login1Config
 from privacy_router.config.plugins.net import NetConfig
+from privacy_router.config.plugins.openflow import BridgeFlowsConfig
 from privacy_router.config.plugins.packagekit import PackagekitConfig
 from privacy_router.config.plugins.pcidecl import PcideclConfig
 from privacy_router.config.plugins.sessdecl import SessdeclConfig
@@ -207,6 +208,9 @@ class Plugins(Section):
     pcidecl: PcideclConfig | None = Field(None, description="PCI devices and their drivers.")
     packagekit: PackagekitConfig | None = Field(
         None, description="Packages that are installed or not."
+    )
+    openflow: BridgeFlowsConfig | None = Field(
+        None, description="Flows, groups, meters and policies on bridges."
     )
     privacy_router: PrivacyRouterConfig | None = Field(
         None, description="The privacy router of this node."

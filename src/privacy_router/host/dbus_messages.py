@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.errors import PrivacyRouterError
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,8 +20,6 @@ class DBusCallError(PrivacyRouterError):
 
     `retryable` where the service or the bus was not there or did not answer.
     """
-
-    exit_code = ExitCode.FAILURE
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message, retryable=name in _PASSING)
@@ -90,7 +88,7 @@ def question(
 
 
 def no_reply(message: Message, timeout_s: float) -> DBusCallError:
-    """The error for a call that nobody answered in time."""
+    """The error for a call that was not answered in time."""
     text = f"{message.destination} did not answer {message.member} within {timeout_s:g} s"
     return DBusCallError("org.freedesktop.DBus.Error.NoReply", text)
 
@@ -118,7 +116,7 @@ def with_descriptors(reply: Message) -> tuple[Any, ...]:
 
 
 def close_descriptors(task: asyncio.Task[Message]) -> None:
-    """Close what came with an answer that nobody takes any more."""
+    """Close what came with an answer that no caller waits for any more."""
     if not task.cancelled() and task.exception() is None:
         for descriptor in task.result().unix_fds:
             os.close(descriptor)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from privacy_router.chain.addresses import client_addresses, client_mtu_bytes
 from privacy_router.chain.stations import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
-from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError, StorageError
+from privacy_router.errors import ConflictError, InvalidError, PrivacyRouterError, StorageError
 from privacy_router.hops.gateway import Client, ClientSettings, render_client
 from privacy_router.hops.reachability import endpoint_remark
 from privacy_router.host.files import make_directory, read_bounded, write_private
@@ -41,10 +41,8 @@ _CLIENTS_VALUE = (
 _FIRST_NUMBER = 2  # the gateway itself has number 1
 
 
-class ClientNameError(PrivacyRouterError):
+class ClientNameError(InvalidError):
     """That cannot be a client's name."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
 
 @dataclass(frozen=True)

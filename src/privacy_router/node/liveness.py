@@ -24,7 +24,6 @@ from privacy_router.errors import PrivacyRouterError
 from privacy_router.host import processes, unixctl
 from privacy_router.host.namespaces import run_in
 from privacy_router.host.threads import in_thread
-from privacy_router.host.wireguard_uapi import UapiError
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ class Liveness:
         work = processes.work_done(process)
         try:
             await in_thread(self._require_answer, process.name)
-        except (SilenceError, UapiError, unixctl.UnixctlError) as error:
+        except PrivacyRouterError as error:
             begun = self._silent.setdefault(process, _Silence(asked, work))
             patience_s = _IDLE_PATIENCE_S if work == begun.work else _BUSY_PATIENCE_S
             if asked - begun.since >= patience_s:

@@ -20,9 +20,8 @@ import dns.query
 import dns.rdatatype
 
 from privacy_router.chain import stations as chains
-from privacy_router.errors import RemoteServiceError
+from privacy_router.errors import FAILURES, RemoteServiceError
 from privacy_router.host import namespaces
-from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.node.question import stream_through_xray, tunnel_address
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ _DNS_PORT: Final = 53
 _PORTS: Final = {"https": 443, "http": 80}
 _ANSWER_LIMIT_BYTES: Final = 4096
 _FAILURES: Final = (
-    *(OSError, NetlinkError, ValueError),
+    *(*FAILURES, ValueError),
     *(http.client.HTTPException, dns.exception.DNSException),
 )
 

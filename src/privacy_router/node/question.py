@@ -19,10 +19,9 @@ from urllib.parse import urlsplit
 
 from privacy_router.chain import stations as chains
 from privacy_router.chain.stations import WARP_TUNNEL
-from privacy_router.errors import PrivacyRouterError
+from privacy_router.errors import MachineError, PrivacyRouterError
 from privacy_router.host import namespaces
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.threads import in_thread
 from privacy_router.node.evidence import Answer
 from privacy_router.node.host_firewall import forwarding_suspects
@@ -46,7 +45,6 @@ _SOCKS_CONNECT: Final = b"\x05\x01\x00"
 _SOCKS_SUCCEEDED: Final = 0
 _SOCKS_BOUND_BYTES: Final = {1: 6, 4: 18}
 _ANSWER_LIMIT_BYTES: Final = 4096
-_FAILURES = (OSError, NetlinkError)
 
 
 class _NoAnswerError(PrivacyRouterError):
@@ -255,7 +253,7 @@ def tunnel_address(namespace: Path, version: int) -> str:
 def _in(path: Path, work: Callable[[], None], reason: str) -> None:
     try:
         namespaces.run_in(path, work)
-    except _FAILURES as error:
+    except (OSError, MachineError) as error:
         raise _NoAnswerError(reason) from error
 
 

@@ -4,72 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from privacy_router.chain import stations as chains
 from privacy_router.chain.stations import GATEWAY_TUNNEL, WARP_TUNNEL
+from privacy_router.client.status import ClientStatus, HopStatus, NodeStatus
 from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
+from privacy_router.host.threads import in_thread
 from privacy_router.host.wireguard_uapi import UapiError, format_endpoint
 from privacy_router.node import clients, host_firewall, ownership
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import make_engine
 from privacy_router.node.converge import observe_all
 from privacy_router.node.evidence import State
-from privacy_router.node.file_note import FileNote, read_note
+from privacy_router.node.file_note import read_note
 from privacy_router.node.health import read_told
 from privacy_router.node.health_reading import NOT_UP, read_health
-from privacy_router.node.inspection import read_flows
+from privacy_router.node.inspection import port_names, read_flows
 from privacy_router.node.lock import controller_pid
 from privacy_router.node.outside import NOT_ASKED, UNANSWERED, ask_outside
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.supervision import words
 from privacy_router.plan.compile import XRAY_PROCESS, plan_node
+from privacy_router.report.flows import flow_rows
 from privacy_router.values.items import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from privacy_router.chain.stations import Chain, Station
+    from privacy_router.client.status import FileNote
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.hops.gateway import Client
     from privacy_router.host.wireguard_uapi import DeviceStatus
+    from privacy_router.node.flows.keeper import FlowKeeper
     from privacy_router.node.health import Told
     from privacy_router.node.machine import NodeHost
     from privacy_router.node.outside import Outside
-    from privacy_router.plan.keys import PlanningKeys
+    from privacy_router.plan.desired import DesiredState
     from privacy_router.values.items import Change
 
 _UNKNOWN = {"state": str(State.QUIET), "reason": "", "since": 0.0, "evidence": ""}
 T = TypeVar("T")
 _PROCESS_OF = {"gateway": GATEWAY_TUNNEL, "warp": WARP_TUNNEL, "xray": XRAY_PROCESS}
-
-
-@dataclass(frozen=True)
-class HopStatus:
-    """One hop. Bytes are those of its bridge port, as the hop sees them, and `rx_rate` and
-    `tx_rate` bytes a second within the last two seconds or so.
-
-    `state` is `up` when it has proved within the last seconds that it passes packets, `quiet` when
-    nothing says so nor the contrary, else `degraded` or `down`, with `detail` as the reason.
-    `health` has `state`, `reason`, `since` (seconds since 1970) and `evidence`, all of what passes,
-    where `state` is also of what is different from the configuration.
-    """
-
-    name: str
-    state: str
-    detail: str
-    port: str
-    rx_bytes: int
-    tx_bytes: int
-    handshake_age_s: float | None
-    rtt_ms: float | None
-    flows: list[str]
-    health: dict[str, Any] = field(default_factory=dict)
-    rx_rate: float = 0.0
-    tx_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,63 +65,15 @@ NOT_TOLD = Kept()
 
 
 @dataclass(frozen=True)
-class ClientStatus:
-    """One client device."""
-
-    name: str
-    endpoint: str | None
-    handshake_age_s: float | None
-    rx_bytes: int
-    tx_bytes: int
-
-
-@dataclass(frozen=True)
-class NodeStatus:
-    """The whole node. `probed`: the outside was asked. `pending` are differences
-    from the configuration, in words, `left_out` ports of the bridge that get no flows, with the
-    reason, and `trouble` what the controller cannot do, and what could not be read. `file` says why
-    the controller's file is not what it keeps, if that is so. `firewalls` are those of the host
-    that may be in the way, `listen_port` is the UDP port that clients dial.
-
-    It is `ok` when all is as configured, a controller keeps it so, and packets have passed the
-    whole chain within the last seconds; `quiet` when only the last is not known. `exit_ipv4` and
-    `exit_ipv6` are the addresses that sites see, `exit_ip` the first of them, and `document` the
-    file that the controller keeps, where it has a name.
-    """
-
-    ok: bool
-    state: str
-    controller_pid: int | None
-    probed: bool
-    hops: list[HopStatus]
-    clients: list[ClientStatus]
-    exit_ip: str | None
-    warp_trace: str | None
-    processes: dict[str, int]
-    pending: list[str]
-    left_out: dict[str, str]
-    trouble: list[str] = field(default_factory=list)
-    firewalls: list[str] = field(default_factory=list)
-    listen_port: int | None = None
-    file: FileNote | None = None
-    exit_ipv4: str | None = None
-    exit_ipv6: str | None = None
-    obfuscation_level: int = 0
-    document: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For scripts."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class Local:
-    """What the machine says by itself, read at one moment; `trouble` is what could not be read."""
+    """What the machine says by itself, read at one moment: `unknown` is what is not known of the
+    keys, in words, and `trouble` what could not be read."""
 
     config: PrivacyRouterConfig
     machine: NodeHost
     chain: Chain
-    keys: PlanningKeys
+    clients: Sequence[Client]
+    unknown: Sequence[str]
     changes: list[Change]
     left_out: dict[str, str]
     processes: dict[str, int]
@@ -175,7 +107,8 @@ def read_local(config: PrivacyRouterConfig) -> Local:
         config=config,
         machine=machine,
         chain=chain,
-        keys=keys,
+        clients=keys.clients,
+        unknown=sorted(set(keys.stand_ins.values())),
         changes=[change for change in found if not desired.unknown(change.key)],
         left_out=left_out,
         processes=running,
@@ -185,6 +118,36 @@ def read_local(config: PrivacyRouterConfig) -> Local:
         flows=flows or [],
         trouble=tuple(trouble),
     )
+
+
+async def look_at_kept(
+    desired: DesiredState, machine: NodeHost, flows: FlowKeeper, pid: int
+) -> Local:
+    """The same of a node that this process, `pid`, keeps: measured by what is kept, over the
+    connections that are there. Raises what reading it does."""
+    config = desired.pipeline.config
+    chain = chains.build(config)
+    changes = await observe_all(desired, machine, flows)
+    rows = await in_thread(flow_rows, await flows.counted(), port_names(desired, flows))
+    return Local(
+        config=config,
+        machine=machine,
+        chain=chain,
+        clients=await in_thread(_registered, config, machine),
+        unknown=(),
+        changes=changes,
+        left_out=dict(flows.mesh.left_out),
+        processes={one.name: one.pid for one in processes.running(machine.owner)},
+        is_there=True,
+        controller_pid=pid,
+        devices=await in_thread(_devices, machine, chain),
+        flows=rows,
+        trouble=(),
+    )
+
+
+def _registered(config: PrivacyRouterConfig, machine: NodeHost) -> tuple[Client, ...]:
+    return clients.load(config, machine.paths) if "gateway" in config.chain_hops else ()
 
 
 def told_of(local: Local) -> Told:
@@ -223,8 +186,7 @@ def status_of(local: Local, told: Told, outside: Outside, kept: Kept = NOT_TOLD)
     """All of it put together."""
     trouble = [*local.trouble, *told.troubles]
     hops = _or_trouble(lambda: _hops(local, told, outside), "the hops", trouble) or []
-    unknown = sorted(set(local.keys.stand_ins.values()))
-    whole = local.controller_pid is not None and not (local.changes or unknown or trouble)
+    whole = local.controller_pid is not None and not (local.changes or local.unknown or trouble)
     state = _state(hops, told, up=local.is_there, whole=whole)
     return NodeStatus(
         ok=state == "up",
@@ -232,11 +194,11 @@ def status_of(local: Local, told: Told, outside: Outside, kept: Kept = NOT_TOLD)
         controller_pid=local.controller_pid,
         probed=outside.asked,
         hops=hops,
-        clients=_clients(local.keys.clients, local.devices.get("gateway")),
+        clients=_clients(local.clients, local.devices.get("gateway")),
         exit_ip=outside.exit.address if outside.exit else None,
         warp_trace=outside.warp.warp if outside.warp else None,
         processes=local.processes,
-        pending=[*unknown, *_pending(local.changes)] if local.is_there else [],
+        pending=[*local.unknown, *_pending(local.changes)] if local.is_there else [],
         left_out=local.left_out,
         trouble=trouble if local.is_there else [],
         exit_ipv4=outside.exit_v4.address if outside.exit_v4 else None,
@@ -247,14 +209,6 @@ def status_of(local: Local, told: Told, outside: Outside, kept: Kept = NOT_TOLD)
         firewalls=host_firewall.remarks(local.config, local.chain) if local.is_there else [],
         file=read_note(local.machine.paths.file_note, local.controller_pid) or kept.differing,
     )
-
-
-def read_clients(config: PrivacyRouterConfig) -> list[ClientStatus]:
-    """The registered clients as the gateway sees them now. Raises StorageError, PrivilegeError,
-    MissingPrerequisiteError."""
-    paths = NodePaths.from_environment()
-    devices = _devices(machines.inspect(config, paths), chains.build(config))
-    return _clients(clients.load(config, paths), devices.get("gateway"))
 
 
 def _hops(local: Local, told: Told, outside: Outside) -> list[HopStatus]:

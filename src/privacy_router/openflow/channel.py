@@ -1,7 +1,7 @@
 """A connection to a switch, with a method for each thing that can be asked of one.
 
-`channel`, `exchange`, `transport`, `listening` and `subscription` are the only modules of this
-package that know asyncio.
+`channel`, `programming`, `exchange`, `transport`, `listening` and `subscription` are the only
+modules of this package that know asyncio.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from privacy_router.openflow.entries import (
     TableStats,
 )
 from privacy_router.openflow.errors import ConnectionLostError, DecodeError, RequestTimeoutError
-from privacy_router.openflow.exchange import Exchange, monitor_words
+from privacy_router.openflow.exchange import monitor_words
 from privacy_router.openflow.flows import ANY_FLOW
 from privacy_router.openflow.messages import (
     FeaturesReply,
@@ -37,6 +37,7 @@ from privacy_router.openflow.messages import (
 )
 from privacy_router.openflow.monitor import EVERYTHING, KINDS, CancelMonitor, FlowMonitor
 from privacy_router.openflow.ports import PortDesc
+from privacy_router.openflow.programming import Programming
 from privacy_router.openflow.queues import (
     ALL_QUEUES,
     QueueGetConfigReply,
@@ -125,7 +126,7 @@ async def _opened(channel: Channel, connecting: Awaitable[object], where: str) -
     return channel
 
 
-class Channel(Exchange):
+class Channel(Programming):
     """An open connection to one switch; an asynchronous context manager.
 
     Made by `connect_unix`, `connect_tcp` and what `listening` has.
@@ -297,7 +298,7 @@ class Channel(Exchange):
         limit: int = DEFAULT_EVENTS,
         timeout_s: float | None = None,
     ) -> Subscription[MonitorWord]:
-        """Every change to flows that have at least that match, whoever makes it.
+        """Every change to flows that have at least that match, by any controller.
 
         With `MonitorFlag.INITIAL`, the flows that are there come first. Closing the subscription
         ends the monitor. The switch does not say which monitor a change is told to: with several
@@ -305,7 +306,7 @@ class Channel(Exchange):
         switch has is to be read anew. Raises SwitchError where there are no flow monitors, and
         ValueError for flags that ask for nothing, or for what there is not.
         """
-        # Open vSwitch 3.1 refuses such flags with transaction 0, so nobody would know why.
+        # Open vSwitch 3.1 refuses such flags with transaction 0: the caller would not learn why.
         if not flags & KINDS or flags & ~EVERYTHING:
             raise ValueError(f"a flow monitor with flags {flags:#x} tells nothing")
         self._last_monitor += 1

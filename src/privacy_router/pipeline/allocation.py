@@ -12,6 +12,7 @@ from privacy_router.chain.stations import FIRST_HOP_PORT, Station
 
 OWNER = 0x5052 << 48  # "PR"
 OWNER_MASK = 0xFFFF << 48
+DECLARED_OWNER = 0x4F44 << 48  # "OD": what plugins.openflow declares on other bridges
 _LAYER_SHIFT = 32
 _OBJECT_MASK = 0xFFFFFFFF
 

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from privacy_router.node.switch_drift import SwitchDrift
 from privacy_router.openflow import (
+    ApplyActions,
     Band,
+    Ct,
     Difference,
     FlowMod,
-    Meter,
     MeterCommand,
     MeterMod,
     removal_of,
 )
-from privacy_router.pipeline.allocation import Layer, layer_of, port_of
+from privacy_router.pipeline.allocation import MESH_TRACKING_ZONE, Layer, layer_of, port_of
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import name_of, number_of
 from privacy_router.values.items import Change, Key, Kind
@@ -41,17 +42,6 @@ class Changes:
 
     def __bool__(self) -> bool:
         return bool(self.flows or self.meters or self.unused_meters or self.switch)
-
-
-@dataclass(frozen=True)
-class Counted:
-    """A flow with the packets and bytes that it has seen; `over_limit` are the packets that the
-    meter of the flow dropped (it may have other flows), None without one."""
-
-    flow: Flow
-    packets: int
-    size_bytes: int
-    over_limit: int | None
 
 
 def flow_mods(program: Program) -> tuple[FlowMod, ...]:
@@ -83,11 +73,6 @@ def meter_mods(
     return tuple(mods)
 
 
-def meters_of(flow: Flow | FlowStats) -> Iterator[int]:
-    """The meters that a flow goes through."""
-    return (item.meter_id for item in flow.instructions if isinstance(item, Meter))
-
-
 def between(
     old: Iterable[FlowMod], new: Iterable[FlowMod], old_meters: set[int], rates: list[RateLimit]
 ) -> Changes:
@@ -102,6 +87,26 @@ def between(
     added = [rate for rate in rates if rate.meter_id not in old_meters]
     unused = old_meters - {rate.meter_id for rate in rates}
     return Changes(difference, meter_mods(added, {}), tuple(sorted(unused)))
+
+
+def zones_looked_up(flows: Difference) -> frozenset[int]:
+    """The connection tracking zones of the privacy segment in which packets are looked up from now
+    on, by flows that were not in force before.
+
+    What passed until then was not tracked, so that what a zone remembers of a connection may be of
+    long before: its next packet would be dropped as one out of its window. The mesh's zone is left
+    out: it remembers translations, without which a connection cannot go on.
+    """
+    looked_up = {
+        action.zone
+        for mod in (*flows.added, *flows.changed)
+        if mod.table_id == number_of("conntrack")
+        for item in mod.instructions
+        if isinstance(item, ApplyActions)
+        for action in item.actions
+        if isinstance(action, Ct)
+    }
+    return frozenset(looked_up - {MESH_TRACKING_ZONE})
 
 
 # --- in words -----------------------------------------------------------------------------------

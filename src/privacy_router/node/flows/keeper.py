@@ -15,11 +15,17 @@ import structlog
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.threads import in_thread
 from privacy_router.node.contention import WINDOW_S, Contention
-from privacy_router.node.flows.changes import Changes, Counted, items, meters_of
+from privacy_router.node.flows.changes import (
+    Changes,
+    items,
+    zones_looked_up,
+)
 from privacy_router.node.flows.desired import FlowPlan
 from privacy_router.node.flows.table import FlowError, FlowTable
 from privacy_router.node.proxmox import container_mac
+from privacy_router.node.remembered import forget_zones
 from privacy_router.ovsdb.client import OvsDatabase
+from privacy_router.pipeline.flow import Counted, meters_of
 from privacy_router.values.items import summary
 
 if TYPE_CHECKING:
@@ -60,9 +66,10 @@ class FlowKeeper:
         self._database = database
         self._plan = FlowPlan(pipeline, container_mac, closed=closed)
         self._wake = asyncio.Event()
+        self._socket = database.parent / f"{bridge_name}.mgmt"
         self._table = FlowTable(
             bridge_name,
-            database.parent / f"{bridge_name}.mgmt",
+            self._socket,
             self._note_drift if on_trouble is not None else None,
             on_trouble,
         )
@@ -120,7 +127,7 @@ class FlowKeeper:
     async def _repair_all(self) -> list[Change]:
         changes = await self._compare()
         try:
-            await self._table.apply(changes)
+            await self._apply(changes)
         except FlowError:
             await self._repair_base()
             raise
@@ -129,7 +136,14 @@ class FlowKeeper:
     async def _repair_base(self) -> None:
         """The tunnel does not wait for a container whose flows the switch refuses."""
         wanted, rates = self._plan.base()
-        await self._table.apply(await self._table.compare_under(wanted, rates))
+        await self._apply(await self._table.compare_under(wanted, rates))
+
+    async def _apply(self, changes: Changes) -> None:
+        """Put changes in force, and have connections tracked anew where they were not tracked."""
+        await self._table.apply(changes)
+        zones = zones_looked_up(changes.flows)
+        if zones:
+            await in_thread(forget_zones, zones, self._socket)
 
     async def counted(self) -> list[Counted]:
         """The flows of ours on the switch, with what they counted."""
@@ -209,7 +223,7 @@ class FlowKeeper:
         wanted = {cookie: self._plan.mods_under(cookie) for cookie in known}
         try:
             changes = await self._table.compare_under(wanted)
-            await self._table.apply(changes)
+            await self._apply(changes)
         except FlowError:
             return await self._repair_all()
         return self._items(changes)

@@ -6,7 +6,7 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.errors import InvalidError
 from privacy_router.openflow.constants import EtherType, IpProtocol, PortNumber, TcpFlag
 from privacy_router.openflow.fields import FIELDS
 from privacy_router.openflow.notation import format_value, parse_value
@@ -62,10 +62,8 @@ _KEPT_BY_THE_SWITCH: Final = re.compile(r"ct_\w+|reg\d+|metadata|pkt_mark")
 _TRANSPORT: Final = re.compile(r"(?:tcp|udp|sctp|icmpv[46])_\w+|ipv6_nd_\w+")
 
 
-class PacketError(PrivacyRouterError):
+class PacketError(InvalidError):
     """The description of a packet cannot be understood, or no packet can be so."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -204,7 +202,7 @@ def _reading_untrusted(
 
 
 def with_defaults(packet: Packet, *, source_mac: int | None = None, begins: bool = True) -> Packet:
-    """The packet with what nobody cares to write: the sender's MAC, a TTL, TCP flags.
+    """The packet with what a caller may leave out: the sender's MAC, a TTL, TCP flags.
 
     `begins`: the packet opens its connection (SYN), else it belongs to one (ACK).
     """
