@@ -13,6 +13,9 @@ FAULTS ?= 1000
 SECONDS ?= 7200
 STORM_FLAGS ?=
 
+# The releases of Debian that `make test-machine` boots.
+DEBIAN ?= bookworm trixie
+
 # Where `make install` puts the programs, and the directory that a package is made of, if it is.
 PREFIX ?= /opt/privacy-router
 DESTDIR ?=
@@ -72,9 +75,9 @@ test-e2e: ## the tests that build the lab (root)
 	@$(BOOTSTRAP) test-e2e
 	$(E2E_TESTS)
 
-test-machine: ## the tests that need systemd and its D-Bus services, in a container (root)
+test-machine: ## the tests that need systemd and its D-Bus services, in containers of Debian 12 and 13; DEBIAN=trixie: of one release (root)
 	@$(BOOTSTRAP) test-machine
-	tests/machine/run
+	for release in $(DEBIAN); do DEBIAN=$$release tests/machine/run || exit 1; done
 
 test-vm: ## the node on the kernel's Open vSwitch and WireGuard, in an emulated machine (root, slow)
 	@$(BOOTSTRAP) test-e2e
@@ -128,6 +131,7 @@ lock: ## write requirements.lock anew (LOCK_FLAGS=--upgrade takes newer versions
 	    --generate-hashes --extra dev --all-build-deps --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links --no-emit-options $(LOCK_FLAGS) \
 	    --output-file requirements.lock pyproject.toml
+	@cat packaging/newer-pythons.lock >> requirements.lock
 
 # A broken .venv is a reason to clean, so a failing `lab down` is told and passed over.
 clean: ## stop a lab that runs, then remove .venv, build results and caches

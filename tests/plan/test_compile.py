@@ -369,6 +369,22 @@ def test_what_is_not_said_of_the_tunnel_has_a_default(
     assert state.tunnels["wgcf"].peers[0].keepalive_s == 25
 
 
+@pytest.mark.parametrize(("datapath", "by_driver"), [("netdev", False), ("system", None)])
+def test_the_kernel_computes_checksums_where_open_vswitch_would_do_it_in_userspace(
+    config: PrivacyRouterConfig,
+    keys: NodeKeys,
+    facts: NodeFacts,
+    datapath: str,
+    by_driver: bool | None,
+) -> None:
+    state = compile_node(config, keys, replace(facts, datapath_type=datapath))
+    ports = {port.name for port in state.bridge.ports}
+    found = {name: device for _, name, device in of_kind(state, Kind.DEVICE)}
+    assert ports <= found.keys()
+    assert {found[name].offloads_checksums for name in ports} == {by_driver}
+    assert {found[name].offloads_checksums for name in found.keys() - ports} == {None}
+
+
 @pytest.mark.parametrize(
     ("kernel", "programs"), [(False, {"wg100", "wgcf"}), (True, set())], ids=["userspace", "kernel"]
 )

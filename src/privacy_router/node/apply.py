@@ -296,6 +296,8 @@ class Applier:
         if name != "lo":
             self._bring(name, path, wanted)
         inside.set_link(name, mtu_bytes=wanted.mtu_bytes, mac=wanted.mac)
+        if wanted.offloads_checksums is not None:
+            inside.set_offloading(name, wanted=wanted.offloads_checksums)
         inside.set_link(name, up=True)
 
     def _bring(self, name: str, path: Path | None, wanted: Device) -> None:

@@ -31,6 +31,7 @@ from privacy_router.host.wireguard import (
 )
 from privacy_router.node.saved_sysctls import SavedSysctls
 from privacy_router.plan.compile import ovs_dir
+from privacy_router.values.bridges import USERSPACE_DATAPATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +104,7 @@ def inspect(
         _require_programs(of_hops, system_ovs=system, kernel_wireguard=kernel_wireguard)
     uplink = _uplink()
     facts = NodeFacts(
-        datapath_type="system" if system else "netdev",
+        datapath_type="system" if system else USERSPACE_DATAPATH,
         kernel_wireguard=kernel_wireguard,
         private_ovs=not system,
         run_dir=str(paths.run),

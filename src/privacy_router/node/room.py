@@ -39,7 +39,7 @@ def looks_for_room(config: PrivacyRouterConfig, machine: NodeHost) -> Iterator[C
     yield partial(_require_networks, config)
     yield partial(_require_namespaces, config, machine)
     yield partial(_require_devices, config, machine)
-    if any(map(machine.wireguard.command, machine.hops.tunnels)):
+    if machine.wireguard.has_processes:
         yield partial(_require_sockets, machine)
     if config.wireguard.enabled and not is_there(machine):
         yield partial(require_free_port, config.wireguard.listen_port)

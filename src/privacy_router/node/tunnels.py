@@ -44,7 +44,7 @@ class TunnelApplier:
         """Have the kernel make the device, in its namespace at once, where it cannot be taken for
         another program's; its UDP socket is in the host's, where it is made from. False where a
         process makes it."""
-        if self._machine.wireguard.command(name) is not None:
+        if self._machine.wireguard.has_processes:
             return False
         link = inside.links().get(name)
         if link is not None and link.kind != _KERNELS:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from privacy_router.chain.stations import SWITCH_NAMESPACE
+from privacy_router.chain.stations import SWITCH_NAMESPACE, Task
 from privacy_router.hops import firewall
 from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.hops.hop import HopContext
@@ -15,7 +16,7 @@ from privacy_router.pipeline.compile import Pipeline
 from privacy_router.plan.desired import DesiredState, NodeState, PlannedState
 from privacy_router.plan.guard import host_guards
 from privacy_router.values import rulesets
-from privacy_router.values.bridges import BridgeSpec, PortSpec
+from privacy_router.values.bridges import USERSPACE_DATAPATH, BridgeSpec, PortSpec
 from privacy_router.values.confinement import TUN_DEVICE, Capability, Confinement
 from privacy_router.values.items import HOST, Key, Kind, PeerState, SecretTag, TunnelState
 from privacy_router.values.processes import ProcessSpec
@@ -78,6 +79,7 @@ def _compile(
     }
     for spec in processes.values():
         items[Key(Kind.PROCESS, "node", spec.name)] = spec.fingerprint
+    items |= _without_offloads(items, bridge)
     pipeline = Pipeline(config, segment)
     pipeline.require_valid()
     tunnels = {f"{hop.role.tunnel}": device for hop, device in devices.items()}
@@ -127,6 +129,22 @@ def _bridge_items(bridge: BridgeSpec) -> Items:
     return items
 
 
+def _without_offloads(items: Items, bridge: BridgeSpec) -> Items:
+    """The bridge's ports where Open vSwitch forwards in userspace: the kernel computes checksums.
+
+    From Open vSwitch 3.2 on they are left to its ports, and those of 3.3.0 to 3.5.0 (Debian 13 has
+    3.5.0) compute UDP's over IPv6 from a wrong pseudo header: the receiver drops such packets.
+    """
+    if bridge.datapath_type != USERSPACE_DATAPATH:
+        return {}
+    ports = {port.name for port in bridge.ports}
+    return {
+        key: replace(device, offloads_checksums=False)
+        for key, device in items.items()
+        if key.kind is Kind.DEVICE and key.name in ports
+    }
+
+
 def _guard_items(
     config: PrivacyRouterConfig,
     segment: Segment,
@@ -169,7 +187,8 @@ def _processes(placed: Placed, facts: NodeFacts) -> dict[str, ProcessSpec]:
     specs = [*(_ovs_processes(Path(facts.run_dir)) if facts.private_ovs else ())]
     for hop, context in placed:
         if hop.role.tunnel is not None and not facts.kernel_wireguard:
-            specs.append(device_process(hop.role.tunnel))
+            is_called = hop.role.task is Task.ENTRANCE
+            specs.append(device_process(hop.role.tunnel, is_called=is_called))
         specs += hop.processes(context)
     return {spec.name: spec for spec in specs}
 

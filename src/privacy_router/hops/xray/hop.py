@@ -14,6 +14,7 @@ from privacy_router.hops.namespace import NamespaceItems, anywhere, networks_of
 from privacy_router.hops.xray import command
 from privacy_router.hops.xray.firewall import TPROXY_MARK, ruleset
 from privacy_router.hops.xray.settings import Vps, client_settings, dns_tproxy_port
+from privacy_router.values import programs
 from privacy_router.values.confinement import Capability, Confinement
 from privacy_router.values.network import FAMILY, Route, Rule
 from privacy_router.values.processes import ProcessSpec
@@ -124,7 +125,7 @@ def _process(context: HopContext) -> ProcessSpec:
             # transparent sockets and marks; ports that are below 1024, if such are configured
             capabilities=(Capability.NET_ADMIN, Capability.NET_BIND_SERVICE),
             address_families=("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"),
-            readable=(str(file), *command.program_places()),
+            readable=(str(file), *programs.places()),
         ),
     )
 
