@@ -9,7 +9,6 @@ from rich.text import Text
 
 from privacy_router.cli.output import out
 from privacy_router.client.status import FileState
-from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.report.amounts import age, in_bytes
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 _COLOURS = {"up": "green", "quiet": "cyan", "degraded": "yellow", "down": "red"}
 _ANOTHER = (FileState.OVERRULED, FileState.CHANGED)
-_WITHOUT_TUNNEL = {hop.name for hop in CATALOGUE.hops if hop.role.tunnel is None}
 
 
 def show(status: NodeStatus) -> None:
@@ -158,7 +156,7 @@ def _hops(status: NodeStatus) -> Table:
             in_bytes(hop.tx_bytes),
             in_bytes(hop.rx_rate),
             in_bytes(hop.tx_rate),
-            "–" if hop.name in _WITHOUT_TUNNEL else age(hop.handshake_age_s),
+            age(hop.handshake_age_s) if hop.has_tunnel else "–",
             *([rtt] if asked else []),
         )
     return table

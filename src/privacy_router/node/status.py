@@ -326,6 +326,7 @@ def _hop(
             if row["table"] == "privacy" and f"in_port={station.port}" in row["match"]
         ],
         health=health,
+        has_tunnel=station.role.tunnel is not None,
         **rates,
     )
 
