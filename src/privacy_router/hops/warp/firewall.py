@@ -17,8 +17,8 @@ from privacy_router.hops.firewall import (
     goes_out_by,
     has_anothers_source,
     is_reply,
+    passing,
     rule,
-    to,
 )
 
 if TYPE_CHECKING:
@@ -58,9 +58,4 @@ def ruleset(
         rule("forward", came_in_by(port), goes_out_by(tunnel), from_(network), ACCEPT)
         for network in senders
     ]
-    for network in clients if hairpin else ():
-        objects += [
-            rule("forward", came_in_by(port), goes_out_by(port), from_(network), ACCEPT),
-            rule("forward", came_in_by(port), goes_out_by(port), to(network), ACCEPT),
-        ]
-    return objects
+    return [*objects, *(passing(port, clients) if hairpin else [])]
