@@ -205,7 +205,7 @@ def test_packets_go_from_hop_to_hop_through_it(behind: str, hops: str) -> None:
 
 
 @there
-def test_nothing_begins_on_the_way_back_and_nobody_is_spoofed(behind: str, hops: str) -> None:
+def test_nothing_begins_on_the_way_back_and_no_sender_is_spoofed(behind: str, hops: str) -> None:
     state = node(behind, hops)
     for port, text, _ in PATHS[behind, hops]:
         if text == ANSWER:

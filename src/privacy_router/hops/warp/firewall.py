@@ -48,7 +48,7 @@ def ruleset(
         rule("input", came_in_by(tunnel), is_reply(), ACCEPT),
         rule("output", goes_out_by("lo"), ACCEPT),
         rule("output", goes_out_by(tunnel), ACCEPT),
-        # "packet too big", without which whoever sends large packets waits for ever
+        # "packet too big", without which a sender of large packets waits for ever
         rule("output", goes_out_by(port), is_reply(), ACCEPT),
         rule("postrouting", goes_out_by(tunnel), MASQUERADE),
         rule("untranslated", goes_out_by(tunnel), has_anothers_source(), DROP),
