@@ -20,7 +20,8 @@ from privacy_router.hops.namespace import (
 )
 from privacy_router.host import namespaces, processes
 from privacy_router.node import observe, status, teardown
-from privacy_router.node.evidence import Evidence, Sample, State, Tap, port_of, tunnel_of
+from privacy_router.node.counted import Sample, Tap, port_of, tunnel_of
+from privacy_router.node.evidence import Evidence, State
 from privacy_router.node.health import Told
 from privacy_router.node.outside import NOT_ASKED
 from privacy_router.node.paths import NodePaths
