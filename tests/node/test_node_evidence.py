@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from privacy_router.hops.catalogue import CATALOGUE
-from privacy_router.node.evidence import (
-    Answer,
-    Evidence,
-    Health,
-    Point,
-    Sample,
-    State,
-    Tap,
-    port_of,
-    tunnel_of,
-)
+from privacy_router.node.counted import Point, Sample, Tap, port_of, tunnel_of
+from privacy_router.node.evidence import Answer, Evidence, Health, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from privacy_router.config import PrivacyRouterConfig
 from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.node import health, question
-from privacy_router.node.evidence import Answer, Sample, Tap
+from privacy_router.node.counted import Sample, Tap
+from privacy_router.node.evidence import Answer
 from privacy_router.node.health import HealthWatch, parse_counters, read_told, told_untrusted
 from privacy_router.node.health_reading import _with_answer
 from privacy_router.node.paths import NodePaths

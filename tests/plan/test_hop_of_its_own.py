@@ -10,10 +10,18 @@ import pytest
 
 from privacy_router.chain.stations import Role, Task
 from privacy_router.hops.catalogue import CATALOGUE, Catalogue
-from privacy_router.hops.firewall import TABLE
+from privacy_router.hops.firewall import TABLE, closed, passing
+from privacy_router.hops.hop import Hop
+from privacy_router.hops.namespace import (
+    FROM_CLIENTS,
+    TO_CLIENTS,
+    NamespaceItems,
+    networks_of,
+)
 from privacy_router.host import namespaces, processes
 from privacy_router.node import observe, status, teardown
-from privacy_router.node.evidence import Evidence, Sample, State, Tap, port_of, tunnel_of
+from privacy_router.node.counted import Sample, Tap, port_of, tunnel_of
+from privacy_router.node.evidence import Evidence, State
 from privacy_router.node.health import Told
 from privacy_router.node.outside import NOT_ASKED
 from privacy_router.node.paths import NodePaths
@@ -31,7 +39,9 @@ from tests.plan.relay_hop import NAMESPACE, PORT, PROGRAM, Relay
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from privacy_router.hops.hop import Hop
+    from privacy_router.config import PrivacyRouterConfig
+    from privacy_router.hops.hop import HopContext
+    from privacy_router.hops.namespace import Items
     from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
 
@@ -183,16 +193,20 @@ PATHS = {
 }
 
 
+def require_path(state: DesiredState, steps: list[tuple[str, str, str]]) -> None:
+    """Each packet that a port sends leaves by the port beside it."""
+    for port, text, onward in steps:
+        ct = "new" if text in (OUT, OWN) else "est,rpl"
+        assert sent_to(state, port, text, ct) == onward, (port, text)
+
+
 @there
 def test_packets_go_from_hop_to_hop_through_it(behind: str, hops: str) -> None:
-    state = node(behind, hops)
-    for port, text, onward in PATHS[behind, hops]:
-        begins = text in (OUT, OWN)
-        assert sent_to(state, port, text, "new" if begins else "est,rpl") == onward, (port, text)
+    require_path(node(behind, hops), PATHS[behind, hops])
 
 
 @there
-def test_nothing_begins_on_the_way_back_and_nobody_is_spoofed(behind: str, hops: str) -> None:
+def test_nothing_begins_on_the_way_back_and_no_sender_is_spoofed(behind: str, hops: str) -> None:
     state = node(behind, hops)
     for port, text, _ in PATHS[behind, hops]:
         if text == ANSWER:
@@ -353,6 +367,61 @@ def test_a_plan_shows_it() -> None:
     keys = cast("Any", SimpleNamespace(**vars(KEYS), stand_ins={}))
     found = plan_node(config_of(), keys, FACTS, with_relay_behind("gateway"))
     assert Key(Kind.NAMESPACE, NAMESPACE, NAMESPACE) in found.items
+
+
+# --- a way out of its own -------------------------------------------------------------------------
+
+
+class Masque(Hop):
+    """Another way out in the place of WARP's; its tunnel is left out here."""
+
+    role = Role("masque", 6, Task.WAY_OUT)
+
+    def is_wanted(self, config: PrivacyRouterConfig, /) -> bool:
+        return not config.warp.enabled
+
+    def port(self, _: PrivacyRouterConfig, /) -> str:
+        return "masque0"
+
+    def items(self, context: HopContext, /) -> Items:
+        station, segment = context.station, context.segment
+        space = NamespaceItems("pr-masque", forwards=True)
+        space.firewall([*closed(), *passing(station.port, networks_of(segment.hands_on(station)))])
+        space.join_segment(station, segment, 1280)
+        for leg in segment.client_legs(station):
+            space.turn(leg, station)
+        for table in (TO_CLIENTS, FROM_CLIENTS):
+            space.refuse_the_rest(table)
+        space.refuse_the_rest()
+        return space.items
+
+
+WITH_MASQUE = Catalogue((CATALOGUE.hops[0], Masque(), *CATALOGUE.hops[1:]))
+
+
+@pytest.mark.parametrize("hops", ["gateway warp xray", "gateway xray"])
+def test_a_way_out_of_its_own_takes_the_place_of_the_hosts(hops: str) -> None:
+    """The host leads out only where no hop does."""
+    state = compile_node(config_of(**HOP_SETS[hops]), KEYS, FACTS, WITH_MASQUE)
+    way_out = "warp" if "warp" in hops else "masque"
+    assert chain_of(state) == ["gateway", way_out, "xray"]
+    ports = [port.name for port in state.bridge.ports]
+    assert "pr-exit" not in ports
+    assert ("masque0" in ports) == (way_out == "masque")
+
+
+def test_packets_turn_at_a_way_out_of_its_own() -> None:
+    state = compile_node(config_of(**HOP_SETS["gateway xray"]), KEYS, FACTS, WITH_MASQUE)
+    require_path(
+        state,
+        [
+            *(("internal_100", OUT, "masque0"), ("masque0", OUT, "internal_101")),
+            *(("internal_101", BACK, "masque0"), ("masque0", BACK, "internal_100")),
+            *(("internal_101", OWN, "masque0"), ("masque0", ANSWER, "internal_101")),
+        ],
+    )
+    route = state.items[Key(Kind.ROUTE, "pr-masque", "0.0.0.0/0 table 102")]
+    assert str(route.gateway) == "10.102.0.3"
 
 
 # --- what cannot be ------------------------------------------------------------------------------

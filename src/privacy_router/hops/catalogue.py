@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.chain.order import Chain, Segment
-from privacy_router.chain.stations import SWITCH_NAMESPACE
+from privacy_router.chain.stations import SWITCH_NAMESPACE, Task
 from privacy_router.hops.exit.hop import HostExit
 from privacy_router.hops.gateway.hop import Gateway
 from privacy_router.hops.warp.hop import Warp
@@ -44,8 +44,13 @@ class Catalogue:
                 raise ValueError(f"more than one hop has {twice[0]}")
 
     def wanted(self, config: PrivacyRouterConfig) -> tuple[Hop, ...]:
-        """The hops of the node of that configuration."""
-        return tuple(hop for hop in self.hops if hop.is_wanted(config))
+        """The hops of the node of that configuration. The host is the way out only where no other
+        hop is."""
+        found = tuple(hop for hop in self.hops if hop.is_wanted(config))
+        roles = [hop.role for hop in found]
+        if any(role.task is Task.WAY_OUT and not role.in_host for role in roles):
+            return tuple(hop for hop in found if not hop.role.in_host)
+        return found
 
     def segment(self, config: PrivacyRouterConfig) -> Segment:
         """The chain of that configuration. Raises ValueError for one without a way out."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from privacy_router.values.network import Address, Network
     from privacy_router.values.rulesets import Ruleset
 
@@ -122,6 +124,17 @@ def has_anothers_source() -> Expression:
 def is_marked(mark: int) -> Expression:
     """The packet carries that mark."""
     return match({"meta": {"key": "mark"}}, mark)
+
+
+def passing(port: str, networks: Iterable[Network]) -> Ruleset:
+    """Rules for what comes in by a bridge port and goes out by it again, from these networks and to
+    them."""
+    through = [came_in_by(port), goes_out_by(port)]
+    return [
+        rule("forward", *through, which(network), ACCEPT)
+        for network in networks
+        for which in (from_, to)
+    ]
 
 
 def in_table(table: str, objects: Ruleset) -> Ruleset:

@@ -32,6 +32,8 @@ Items = dict[Key, Any]
 ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 # asked last, so that a table without a better answer refuses instead of asking the next table
 REFUSAL_METRIC = 4_000_000
+TO_CLIENTS, FROM_CLIENTS = 101, 102
+"""The routing tables of a way out for what clients get, and for what they send."""
 LOOPBACK_MTU_BYTES = 65536
 LOOPBACK_ADDRESSES = (ip_interface("127.0.0.1/8"), ip_interface("::1/128"))
 _AND_MORE = " and more"
@@ -112,6 +114,21 @@ class NamespaceItems:
         for peer in segment.peers_of(station):
             for interface in peer.interfaces:
                 self.neighbour(Neighbour(interface.ip, peer.mac, station.port))
+
+    def turn(self, leg: Leg, station: Station) -> None:
+        """Route what a way out gets of clients: to them by the hop that they came from; from them
+        to the next hop of their leg, if there is one. A caller refuses the rest of both tables."""
+        back = leg.before(station)
+        onward = None if leg.last == station else leg.after(station)
+        for network in networks_of(leg.senders):
+            version, family = network.version, FAMILY[network.version]
+            self.rule(Rule(100, TO_CLIENTS, family, destination=network))
+            way = back.address(version)
+            self.route(Route(anywhere(version), way, station.port, table=TO_CLIENTS))
+            if onward is not None:
+                self.rule(Rule(110, FROM_CLIENTS, family, network, input_device=station.port))
+                way = onward.address(version)
+                self.route(Route(anywhere(version), way, station.port, table=FROM_CLIENTS))
 
     def answer_by_the_leg(self, leg: Leg, station: Station) -> None:
         """Route what is for the senders of a leg that ends here back by the hop before this one;

@@ -81,7 +81,7 @@ async def change(desired: DesiredState, machine: NodeHost, engine: FlowKeeper) -
     for attempt in range(1, _PASSES + 1):
         rest = await differences(desired, machine)
         nothing_forwards = _has_no_switch(desired, rest)
-        stages = Stages(during=tuple(rest)) if nothing_forwards else in_stages(rest)
+        stages = Stages(during=tuple(rest)) if nothing_forwards else in_stages(rest, machine.hops)
         done = await _try_to_apply(stages.before, desired, machine, is_last=attempt == _PASSES)
         if done and stages.during:
             engine.close_tunnel(desired.pipeline)

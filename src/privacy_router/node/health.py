@@ -22,7 +22,8 @@ from privacy_router.chain.stations import Task
 from privacy_router.host import namespaces
 from privacy_router.host.files import write_private
 from privacy_router.host.threads import in_thread
-from privacy_router.node.evidence import Evidence, Sample, State, Tap, port_of, tunnel_of
+from privacy_router.node.counted import Sample, Tap, port_of, tunnel_of
+from privacy_router.node.evidence import Evidence, State
 from privacy_router.node.question import ask
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.hops.catalogue import Catalogue
     from privacy_router.host.wireguard_uapi import DeviceStatus
-    from privacy_router.node.evidence import Answer, Health, Point
+    from privacy_router.node.counted import Point
+    from privacy_router.node.evidence import Answer, Health
     from privacy_router.node.machine import NodeHost
 
 _log = structlog.get_logger()

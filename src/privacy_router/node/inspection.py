@@ -46,7 +46,7 @@ async def looking_at(
     """The node as it should be, the machine, and the engine of its flows. Makes no keys."""
     paths = NodePaths.from_environment()
     machine = machines.inspect(config, paths)
-    desired = plan_node(config, plan_keys(config, paths), machine.facts)
+    desired = plan_node(config, plan_keys(config, paths), machine.facts, machine.hops)
     engine = await make_engine(desired, machine)
     try:
         yield desired, machine, engine

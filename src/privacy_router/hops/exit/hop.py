@@ -28,8 +28,8 @@ class HostExit(Hop):
     role = Role("exit", 4, Task.WAY_OUT, in_host=True, versions=(4,))
 
     def is_wanted(self, config: PrivacyRouterConfig) -> bool:
-        """Where XRay has no WARP to lead out."""
-        return config.xray_enabled and not config.warp.enabled
+        """Where XRay is, unless another hop leads out: see `Catalogue.wanted`."""
+        return config.xray_enabled
 
     def port(self, _: PrivacyRouterConfig, /) -> str:
         """The same on every machine."""

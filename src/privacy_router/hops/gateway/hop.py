@@ -1,4 +1,4 @@
-"""The gateway as a hop: clients' WireGuard, and the way on for whatever they send (pure)."""
+"""The gateway as a hop: clients' WireGuard, and the way on for all that they send (pure)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Gateway(Hop):
         return config.gateway_port
 
     def items(self, context: HopContext) -> Items:
-        """What clients send goes to the next hop, whatever its destination."""
+        """What clients send goes to the next hop, to any destination."""
         station, clients = context.station, context.segment.clients
         space = NamespaceItems(GATEWAY_NAMESPACE, forwards=True)
         space.firewall(ruleset(GATEWAY_TUNNEL, station.port, clients))

@@ -17,8 +17,8 @@ from privacy_router.hops.firewall import (
     goes_out_by,
     has_anothers_source,
     is_reply,
+    passing,
     rule,
-    to,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def ruleset(
         rule("input", came_in_by(tunnel), is_reply(), ACCEPT),
         rule("output", goes_out_by("lo"), ACCEPT),
         rule("output", goes_out_by(tunnel), ACCEPT),
-        # "packet too big", without which whoever sends large packets waits for ever
+        # "packet too big", without which a sender of large packets waits for ever
         rule("output", goes_out_by(port), is_reply(), ACCEPT),
         rule("postrouting", goes_out_by(tunnel), MASQUERADE),
         rule("untranslated", goes_out_by(tunnel), has_anothers_source(), DROP),
@@ -58,9 +58,4 @@ def ruleset(
         rule("forward", came_in_by(port), goes_out_by(tunnel), from_(network), ACCEPT)
         for network in senders
     ]
-    for network in clients if hairpin else ():
-        objects += [
-            rule("forward", came_in_by(port), goes_out_by(port), from_(network), ACCEPT),
-            rule("forward", came_in_by(port), goes_out_by(port), to(network), ACCEPT),
-        ]
-    return objects
+    return [*objects, *(passing(port, clients) if hairpin else [])]

@@ -9,14 +9,18 @@ from privacy_router.chain.stations import Role, Task
 from privacy_router.config import reserved
 from privacy_router.hops.hop import Hop
 from privacy_router.hops.keys import Part
-from privacy_router.hops.namespace import NamespaceItems, anywhere, networks_of
+from privacy_router.hops.namespace import (
+    FROM_CLIENTS,
+    TO_CLIENTS,
+    NamespaceItems,
+    anywhere,
+    networks_of,
+)
 from privacy_router.hops.warp.firewall import ruleset
 from privacy_router.values.network import FAMILY, Route, Rule
 from privacy_router.values.wireguard import WireGuardConfig, WireGuardPeer
 
 if TYPE_CHECKING:
-    from privacy_router.chain.order import Leg
-    from privacy_router.chain.stations import Station
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.hops.hop import HopContext
     from privacy_router.hops.keys import KeySet
@@ -29,7 +33,7 @@ WARP_NAMESPACE = f"{WARP_ROLE.namespace}"
 WARP_SOCKET_MARK = 0x70720001
 """Firewall mark of the sockets of WARP's device ("pr" and a number); the host's guard knows its
 packets by it."""
-_TO_CLIENTS, _FROM_CLIENTS, _OUT = 101, 102, 103
+_OUT = 103
 
 
 class Warp(Hop):
@@ -72,13 +76,13 @@ class Warp(Hop):
         space.join_segment(station, context.segment, TRANSIT_MTU_BYTES)
         _enter_tunnel(space, context.keys.warp, context.config.warp.mtu_bytes)
         for leg in context.segment.client_legs(station):
-            _turn(space, leg, station)
+            space.turn(leg, station)
         for leg in legs:
             if not leg.of_clients:
                 space.answer_by_the_leg(leg, station)
         for number, sender in enumerate(senders):
             space.rule(Rule(120 + number, _OUT, FAMILY[sender.version], sender, None, station.port))
-        for table in (_OUT, _TO_CLIENTS, _FROM_CLIENTS):
+        for table in (_OUT, TO_CLIENTS, FROM_CLIENTS):
             space.refuse_the_rest(table)
         space.refuse_the_rest()
         return space.items
@@ -107,19 +111,3 @@ def _enter_tunnel(space: NamespaceItems, tunnel: WarpTunnel, mtu_bytes: int) -> 
             space.address(WARP_TUNNEL, address)
             space.route(Route(anywhere(address.version), None, WARP_TUNNEL, table=_OUT))
             space.rule(Rule(130, _OUT, FAMILY[address.version], own))
-
-
-def _turn(space: NamespaceItems, leg: Leg, station: Station) -> None:
-    """To the clients by the hop that they came from; from them to the next one, if there is one."""
-    back = leg.before(station)
-    onward = None if leg.last == station else leg.after(station)
-    for network in networks_of(leg.senders):
-        version = network.version
-        space.rule(Rule(100, _TO_CLIENTS, FAMILY[version], destination=network))
-        way = back.address(version)
-        space.route(Route(anywhere(version), way, station.port, table=_TO_CLIENTS))
-        if onward is None:
-            continue
-        space.rule(Rule(110, _FROM_CLIENTS, FAMILY[version], network, input_device=station.port))
-        way = onward.address(version)
-        space.route(Route(anywhere(version), way, station.port, table=_FROM_CLIENTS))

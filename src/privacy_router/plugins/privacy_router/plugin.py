@@ -149,7 +149,8 @@ class PrivacyRouterPlugin(Plugin):
         opens = trust is Trust.OWNER
         keys = plan_keys(section, self._paths, kept=self._kept_keys, opens_named_files=opens)
         machine = machines.inspect(section, self._paths)
-        state = plan_node(with_flows(section, self.added_flows.all()), keys, machine.facts)
+        config = with_flows(section, self.added_flows.all())
+        state = plan_node(config, keys, machine.facts, machine.hops)
         return Desired(words.resources_of(state.items), Draft(section, machine, state))
 
     def _intent(self, config: PrivacyRouterConfig, machine: NodeHost) -> Intent:
@@ -171,7 +172,8 @@ class PrivacyRouterPlugin(Plugin):
         inputs = (config, tuple(flows), keys, machine.facts)
         known, state = self._compiled_last
         if state is None or known != inputs:
-            state = compile_node(with_flows(config, flows), keys, machine.facts)
+            with_added = with_flows(config, flows)
+            state = compile_node(with_added, keys, machine.facts, machine.hops)
             self._compiled_last = (inputs, state)
         return Intent(config, machine, keys, state)
 
