@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from privacy_router.chain import stations as chains
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import make_engine
 from privacy_router.node.observe import read_bridge
@@ -74,11 +74,11 @@ def program(config: PrivacyRouterConfig) -> tuple[Program, dict[int, str], NodeH
 
 
 def _compiled(config: PrivacyRouterConfig, ports: Mapping[str, MeshPort]) -> Program:
-    return Pipeline(config, chains.build(config)).compile(ports)
+    return Pipeline(config, CATALOGUE.segment(config)).compile(ports)
 
 
 def _names(config: PrivacyRouterConfig, ports: Mapping[str, MeshPort]) -> dict[int, str]:
-    hops = {station.ofport: station.port for station in chains.build(config).stations}
+    hops = {station.ofport: station.port for station in CATALOGUE.segment(config).stations}
     return {**{port.ofport: port.name for port in ports.values()}, **hops}
 
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from privacy_router.engine.plugin import Plugin
     from privacy_router.engine.reconcile import Keeper
     from privacy_router.engine.transaction import Progress
-    from privacy_router.hops.gateway import Client
+    from privacy_router.hops.gateway.clients import Client
     from privacy_router.node.controller import Controller
     from privacy_router.node.flows.keeper import FlowKeeper
     from privacy_router.node.status import Local
@@ -337,7 +337,7 @@ class View:
 
     def _look(self, controller: Controller, changes: list[Change]) -> None:
         config, machine = controller.desired.pipeline.config, controller.machine
-        known = clients.load(config, machine.paths) if "gateway" in config.chain_hops else ()
+        known = clients.load(config, machine.paths) if config.wireguard.enabled else ()
         hops, statuses = quick_status(config, machine, known, changes, controller.health.rows())
         self.hops = {hop.name: hop for hop in hops}
         self.clients = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from privacy_router.chain import stations as chains
 from privacy_router.errors import PrivacyRouterError
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.hops.warp.remarks import not_in_force
 from privacy_router.hops.warp.store import load_profile
 from privacy_router.node.obstacles import obstacles, sees_all
@@ -23,7 +23,7 @@ __all__ = ["obstacles_of", "profile_notes", "require_valid", "sees_all"]
 
 def require_valid(config: PrivacyRouterConfig) -> None:
     """Compile the flows of the configuration. Raises FlowRefusedError, PipelineError."""
-    Pipeline(config, chains.build(config)).require_valid()
+    Pipeline(config, CATALOGUE.segment(config)).require_valid()
 
 
 def obstacles_of(document: Document) -> list[Obstacle]:
@@ -36,7 +36,7 @@ def profile_notes(config: PrivacyRouterConfig, *, only_file: bool) -> Iterator[s
     """What of the imported WARP profile is not in force; where only the file is judged also why
     that is not known, which is an obstacle else."""
     path = config.warp.wgcf_config
-    if path is None or "warp" not in config.chain_hops:
+    if path is None or not config.warp.enabled:
         return
     try:
         profile = load_profile(path)

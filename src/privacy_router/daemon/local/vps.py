@@ -36,7 +36,7 @@ def server_of(
 ) -> Server:
     """The server that fits this node and has those addresses itself. Raises ConflictError
     where the chain has no XRay hop."""
-    if "xray" not in config.chain_hops:
+    if not config.xray_enabled:
         raise ConflictError(
             "the XRay hop is not enabled", remedy="set xray.vps_address to your VPS' address"
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, Any
 
-from privacy_router.plan import settings
-from privacy_router.plan.firewall import TABLE
+from privacy_router.hops import settings
+from privacy_router.hops.firewall import TABLE
 from privacy_router.values import rulesets
 from privacy_router.values.items import HOST, Device, Key, Kind
 from privacy_router.values.network import (
@@ -22,7 +22,8 @@ from privacy_router.values.network import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from privacy_router.chain.stations import Chain, Station
+    from privacy_router.chain.order import Leg, Segment
+    from privacy_router.chain.stations import Station
     from privacy_router.values.network import Interface
     from privacy_router.values.rulesets import Ruleset
 
@@ -103,14 +104,21 @@ class NamespaceItems:
                 Route(_network(anywhere), table=table, kind="unreachable", metric=REFUSAL_METRIC)
             )
 
-    def join_segment(self, station: Station, chain: Chain, mtu_bytes: int) -> None:
+    def join_segment(self, station: Station, segment: Segment, mtu_bytes: int) -> None:
         """Put the station's port in here: addresses, and every other station as a neighbour."""
         self.device(station.port, station.mac, mtu_bytes)
         for interface in station.interfaces:
             self.address(station.port, interface)
-        for peer in chain.peers_of(station):
+        for peer in segment.peers_of(station):
             for interface in peer.interfaces:
                 self.neighbour(Neighbour(interface.ip, peer.mac, station.port))
+
+    def answer_by_the_leg(self, leg: Leg, station: Station) -> None:
+        """Route what is for the senders of a leg that ends here back by the hop before this one;
+        a sender that is the neighbour itself is on the link."""
+        back = leg.before(station)
+        for sender in networks_of(leg.senders) if back != leg.first else ():
+            self.route(Route(sender, back.address(sender.version), station.port))
 
 
 def networks_of(addresses: Iterable[Any]) -> tuple[Network, ...]:
