@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
+from privacy_router.client.names import NO_DOCUMENT
 from privacy_router.config import parse_document
 from privacy_router.errors import PrivacyRouterError, StorageError
 from privacy_router.host.files import read_bounded
@@ -17,14 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _NAMED_LIMIT_BYTES: Final = 64 * 1024
-NOTHING: Final = '{"version": 1, "plugins": {}}'
 
 
 @dataclass(frozen=True)
 class Source:
     """A document; `base` is the directory that its relative paths are in, if any."""
 
-    text: str = NOTHING
+    text: str = NO_DOCUMENT
     base: str = ""
     name: str = "the document"
 

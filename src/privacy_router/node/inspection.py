@@ -40,7 +40,7 @@ class Pending:
 
 
 @contextlib.asynccontextmanager
-async def looking_at(
+async def open_node(
     config: PrivacyRouterConfig,
 ) -> AsyncIterator[tuple[NodeState, NodeHost, FlowKeeper]]:
     """The node as it should be, the machine, and the engine of its flows. Makes no keys."""
@@ -84,7 +84,7 @@ def _names(config: PrivacyRouterConfig, ports: Mapping[str, MeshPort]) -> dict[i
 
 async def pending_flows(config: PrivacyRouterConfig) -> Pending:
     """Which flows and meters of the bridge are not as they should be."""
-    async with looking_at(config) as (desired, _, engine):
+    async with open_node(config) as (desired, _, engine):
         return Pending(await engine.differences(), port_names(desired, engine))
 
 
@@ -96,5 +96,5 @@ def port_names(desired: NodeState, engine: FlowKeeper) -> dict[int, str]:
 
 async def read_flows(config: PrivacyRouterConfig) -> list[dict[str, Any]]:
     """The bridge's flows with names, counters and reasons, in the order of the pipeline."""
-    async with looking_at(config) as (desired, _, engine):
+    async with open_node(config) as (desired, _, engine):
         return flow_rows(await engine.counted(), port_names(desired, engine))

@@ -7,11 +7,11 @@ looked at.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from privacy_router.client.rows import Obstacle
 from privacy_router.config import ConfigError
 from privacy_router.errors import PrivacyRouterError, StorageError
 from privacy_router.hops.catalogue import CATALOGUE
@@ -32,19 +32,6 @@ if TYPE_CHECKING:
 
 MACHINE: Final = "this machine"
 STATE: Final = "the state directory"
-
-
-@dataclass(frozen=True)
-class Obstacle:
-    """One thing that stops `up`: the `key` of the configuration that it is about, or what else."""
-
-    key: str
-    reason: str
-    remedy: str
-
-    def as_json(self) -> dict[str, str]:
-        """The obstacle for scripts, one member per field."""
-        return asdict(self)
 
 
 def obstacles(config: PrivacyRouterConfig, paths: NodePaths) -> list[Obstacle]:

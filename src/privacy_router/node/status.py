@@ -249,7 +249,7 @@ def _or_trouble(read: Callable[[], T], what: str, trouble: list[str]) -> T | Non
         return None
 
 
-def glance(
+def quick_status(
     config: PrivacyRouterConfig,
     machine: NodeHost,
     known: Sequence[Client],

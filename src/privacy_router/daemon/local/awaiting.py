@@ -6,9 +6,6 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from rich.markup import escape
-
-from privacy_router.cli.output import say
 from privacy_router.errors import RemoteServiceError
 from privacy_router.hops.warp.hop import WARP_ROLE
 from privacy_router.hops.xray.hop import XRAY_ROLE
@@ -17,12 +14,14 @@ from privacy_router.host.wireguard_uapi import UapiError
 from privacy_router.node import machine as machines
 from privacy_router.node.health import read_told
 from privacy_router.node.lock import controller_pid
+from privacy_router.node.paths import NodePaths
 from privacy_router.node.question import ask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from privacy_router.config import PrivacyRouterConfig
     from privacy_router.node.machine import NodeHost
-    from privacy_router.node.paths import NodePaths
 
 _TURN_S: Final = 0.02
 _HANDSHAKE: Final = "no handshake with Cloudflare yet"
@@ -35,24 +34,25 @@ _REMEDIES: Final = {
 _STATUS: Final = "privacy-router status shows each hop"
 
 
-def await_traffic(config: PrivacyRouterConfig, paths: NodePaths, patience_s: float) -> None:
-    """Return when packets pass the whole chain, and say until then what is missing.
+def await_traffic(
+    config: PrivacyRouterConfig, patience_s: float, say: Callable[[str], None]
+) -> None:
+    """Return when packets pass the whole chain, and `say` until then what is missing.
 
     Raises RemoteServiceError that names the hop when they do not within `patience_s`.
     """
-    machine = machines.inspect(config, paths)
+    machine = machines.inspect(config, NodePaths.from_environment())
     way = " → ".join(config.chain_hops)
-    say(f"  waiting for packets to pass {way}, {patience_s:g} s at most")
+    say(f"waiting for packets to pass {way}, {patience_s:g} s at most")
     started_s = time.monotonic()
     told = None
     while (missing := _missing(config, machine)) is not None:
         if missing != told:
-            say(f"  {_words(missing)}")
+            say(_words(missing))
             told = missing
         if time.monotonic() - started_s > patience_s:
             raise _no_traffic(*missing)
         time.sleep(_TURN_S)
-    say(f"[green]✓[/] the node is up: packets pass ({time.monotonic() - started_s:.1f} s)")
 
 
 def _missing(config: PrivacyRouterConfig, machine: NodeHost) -> tuple[str, str] | None:
@@ -82,7 +82,7 @@ def _has_session(config: PrivacyRouterConfig, machine: NodeHost) -> bool:
 
 def _words(missing: tuple[str, str]) -> str:
     hop, reason = missing
-    return escape(f"{hop}: {reason}")
+    return f"{hop}: {reason}"
 
 
 def _no_traffic(hop: str, reason: str) -> RemoteServiceError:
