@@ -74,7 +74,7 @@ def _obstacles(config_file: Path) -> list[Obstacle]:
     """What would stop `up`, whether or not the plan has changes."""
     from privacy_router.node.obstacles import obstacles
 
-    config = load_document(config_file).plugins.privacy_router
+    config = load_document(config_file).plugins.node
     return [] if config is None else obstacles(config, NodePaths.from_environment())
 
 

@@ -92,7 +92,7 @@ def check(
 
     path = config_file or path
     try:
-        config = load_document(path).plugins.privacy_router
+        config = load_document(path).plugins.node
         if config is not None:
             Pipeline(config, chains.build(config)).require_valid()
     except (ConfigError, FlowRefusedError, PipelineError) as error:
