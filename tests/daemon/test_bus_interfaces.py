@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from dbus_fast import DBusError
@@ -25,15 +25,16 @@ if TYPE_CHECKING:
 
 POLICY = Path(__file__).parents[2] / "packaging" / "dbus" / "org.opdbus.conf"
 CHANGING = {
-    *("Apply", "Confirm", "Rollback", "Reload", "Repair", "RestoreFlows", "Probe"),
+    *("Apply", "Confirm", "Rollback", "Reload", "Repair", "Probe"),
     *("MakeCheckpoint", "ShowCheckpoint", "RestoreCheckpoint"),
     *("DropCheckpoint", "PruneCheckpoints"),
+    *("AddClient", "RemoveClient"),
     *("Restore", "Add", "Delete"),
 }
 
 
 def described(kind: type[Manager | OpenFlow | Plugin]) -> Interface:
-    interface = kind.__new__(kind)
+    interface: Any = kind.__new__(kind)
     interface.readings = {}
     ServiceInterface.__init__(interface, f"org.opdbus.{kind.__name__}")
     return ServiceInterface.introspect(interface)
@@ -42,8 +43,8 @@ def described(kind: type[Manager | OpenFlow | Plugin]) -> Interface:
 def signatures(found: Interface) -> dict[str, tuple[str, str]]:
     return {
         method.name: (
-            "".join(arg.signature for arg in method.in_args),
-            "".join(arg.signature for arg in method.out_args),
+            "".join(str(arg.signature) for arg in method.in_args),
+            "".join(str(arg.signature) for arg in method.out_args),
         )
         for method in found.methods
     }
@@ -51,11 +52,14 @@ def signatures(found: Interface) -> dict[str, tuple[str, str]]:
 
 def test_the_manager_has_these_methods() -> None:
     assert signatures(described(Manager)) == {
+        "AddClient": ("s", "(ssssssdtt)ss"),
         "Apply": ("ssd", "ua(ssssa{sv})"),
         "Confirm": ("", "u"),
+        "Describe": ("", "a{sv}"),
         "DiffCheckpoint": ("s", "a(ssssa{sv})"),
         "DropCheckpoint": ("s", ""),
         "ListCheckpoints": ("", "a(sdbu)"),
+        "ListClients": ("", "a(ssssssdtt)s"),
         "ListRuns": ("", "a(udssa(ssssa{sv}))"),
         "MakeCheckpoint": ("s", ""),
         "Plan": ("ss", "a(ssssa{sv})"),
@@ -63,11 +67,12 @@ def test_the_manager_has_these_methods() -> None:
         "PruneCheckpoints": ("u", "u"),
         "Query": ("s", "a(sssv)"),
         "Reload": ("", ""),
+        "RemoveClient": ("s", "(ssssssdtt)"),
         "Repair": ("", "a(ssss)"),
         "RestoreCheckpoint": ("sd", "ua(ssssa{sv})"),
-        "RestoreFlows": ("", "a(ssss)"),
         "Rollback": ("", "u"),
         "ShowCheckpoint": ("s", "sa(sssv)"),
+        "ShowClient": ("s", "(ssssssdtt)"),
         "Status": ("", "a{sv}"),
     }
 
@@ -92,6 +97,7 @@ def test_the_flows_have_these_methods() -> None:
         "Restore": ("", "a(ssss)"),
         "Tables": ("", "a(uss)"),
         "Trace": ("sb", "sasas"),
+        "TraceTracked": ("sasb", "sasas"),
     }
 
 
@@ -145,8 +151,8 @@ async def test_what_changes_is_refused_before_it_begins(name: str) -> None:
         await method.fn(interface, *arguments)
 
 
-def _bare(kind: type[Manager | OpenFlow]) -> Manager | OpenFlow:
-    interface = kind.__new__(kind)
+def _bare(kind: type[Manager | OpenFlow]) -> Any:
+    interface: Any = kind.__new__(kind)
     interface.readings = {}
     ServiceInterface.__init__(interface, f"org.opdbus.{kind.__name__}")
     return interface

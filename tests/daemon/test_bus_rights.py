@@ -33,6 +33,11 @@ RIGHTS: dict[str, str | None] = {
     "Manager.ListCheckpoints": MEMBERS,
     "Manager.DiffCheckpoint": MEMBERS,
     "Manager.Status": MEMBERS,
+    "Manager.Describe": MEMBERS,
+    "Manager.ShowClient": MEMBERS,
+    "Manager.ListClients": MEMBERS,
+    "Manager.AddClient": "org.opdbus.apply",
+    "Manager.RemoveClient": "org.opdbus.apply",
     "Manager.Apply": "org.opdbus.apply",
     "Manager.Reload": "org.opdbus.apply",
     "Manager.MakeCheckpoint": "org.opdbus.apply",
@@ -44,10 +49,10 @@ RIGHTS: dict[str, str | None] = {
     "Manager.RestoreCheckpoint": "org.opdbus.restore",
     "Manager.Probe": "org.opdbus.flows",
     "Manager.Repair": "org.opdbus.flows",
-    "Manager.RestoreFlows": "org.opdbus.flows",
     "OpenFlow.Dump": MEMBERS,
     "OpenFlow.Explain": MEMBERS,
     "OpenFlow.Trace": MEMBERS,
+    "OpenFlow.TraceTracked": MEMBERS,
     "OpenFlow.Diff": MEMBERS,
     "OpenFlow.Counters": MEMBERS,
     "OpenFlow.Tables": MEMBERS,
@@ -61,7 +66,7 @@ RIGHTS: dict[str, str | None] = {
 }
 
 
-def bare(kind: type[Any]) -> Any:
+def bare(kind: Any) -> Any:
     interface = kind.__new__(kind)
     interface.readings = {}
     ServiceInterface.__init__(interface, f"org.opdbus.{kind.__name__}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from privacy_router.client.status import FileState
 from privacy_router.daemon import config_file
 from privacy_router.daemon.config_file import ConfigFile, pause_s
 from privacy_router.engine.clock import Clock
@@ -18,7 +20,7 @@ from privacy_router.engine.journal import Journal
 from privacy_router.engine.model import Desired, Observed, Resource
 from privacy_router.engine.plugin import Plugin
 from privacy_router.errors import PrivacyRouterError, RemoteServiceError
-from privacy_router.node.file_note import FileState, read_note
+from privacy_router.node.file_note import read_note
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
@@ -188,10 +190,10 @@ async def test_the_note_follows_what_becomes_of_a_run(site: Site) -> None:
     site.file.stir()
     await site.expire()
     site.file.stir()
-    await until(lambda: read_note(site.note_path, config_file.os.getpid()) is not None)
+    await until(lambda: read_note(site.note_path, os.getpid()) is not None)
     await site.engine.apply(site.write(51999))
     site.file.stir()
-    await until(lambda: read_note(site.note_path, config_file.os.getpid()) is None)
+    await until(lambda: read_note(site.note_path, os.getpid()) is None)
     running.cancel()
 
 
@@ -238,7 +240,7 @@ async def fail(site: Site, error: PrivacyRouterError) -> asyncio.Task[None]:
 
 async def test_it_says_what_failed_and_when_it_is_tried_next(site: Site) -> None:
     running = await fail(site, GONE)
-    note = read_note(site.note_path, config_file.os.getpid())
+    note = read_note(site.note_path, os.getpid())
     assert note is not None
     assert (note.state, note.reason, note.remedy) == (FileState.WAITING, GONE.message, GONE.remedy)
     assert note.next_s is not None

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from net_machine import said, succeed
-
 from privacy_router.config.models import Plugins
 from privacy_router.host.dbus import Bus
 from privacy_router.plugins.openflow import OpenflowPlugin
 from privacy_router.plugins.place import Place
+from tests.e2e.net_machine import said, succeed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from net_machine import NetMachine
-
     from privacy_router.engine.model import Change, Desired, Value
+    from tests.e2e.net_machine import NetMachine
 
 BRIDGE = "vmbr0"
 HERE, THERE = "10.9.0.1", "10.9.0.2"

@@ -6,8 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from net_machine import net_machine, said
-from openflow_bridge import (
+
+from privacy_router.engine.errors import RefusedError
+from privacy_router.engine.model import Mode, enforced
+from privacy_router.errors import ConflictError, MissingPrerequisiteError, PrivacyRouterError
+from privacy_router.plugins.openflow.switch import SwitchError
+from tests.e2e.net_machine import net_machine, said
+from tests.e2e.openflow_bridge import (
     BRIDGE,
     FORWARD,
     add_port,
@@ -24,15 +29,10 @@ from openflow_bridge import (
     section,
 )
 
-from privacy_router.engine.errors import RefusedError
-from privacy_router.engine.model import Mode, enforced
-from privacy_router.errors import ConflictError, MissingPrerequisiteError, PrivacyRouterError
-from privacy_router.plugins.openflow.switch import SwitchError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from net_machine import NetMachine
+    from tests.e2e.net_machine import NetMachine
 
 pytestmark = pytest.mark.e2e
 

@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bus import ENV, MANAGER, await_true, busctl, call, on_the_bus, read, start_bus
 
 from privacy_router.lab import stage
+from privacy_router.lab.hosts import NODE_CONFIG
+from tests.e2e.bus import ENV, MANAGER, await_true, busctl, call, on_the_bus, read, start_bus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,7 @@ def site(lab_prefix: str) -> Iterator[Lab]:
         lab = stage.up(lab_prefix, with_node=False)
         _start_ovs(lab)
         start_bus(lab["node"])
-        lab["node"].write(stage.NODE_CONFIG, b'{"version": 1, "plugins": {}}')
+        lab["node"].write(NODE_CONFIG, b'{"version": 1, "plugins": {}}')
         up = lab["node"].run(("privacy-router", "up", "--detach"), 60.0, env=ENV)
         assert up.returncode == 0, up.stderr
         await_true(lambda: on_the_bus(lab))

@@ -8,8 +8,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from net_machine import net_machine
-from openflow_bridge import (
+
+from privacy_router.engine.document import Source
+from privacy_router.engine.engine import Engine
+from privacy_router.engine.journal import Journal
+from privacy_router.engine.reconcile import Reconciler
+from privacy_router.errors import ConflictError, PrivacyRouterError
+from tests.e2e.net_machine import net_machine
+from tests.e2e.openflow_bridge import (
     BRIDGE,
     FORWARD,
     add_port,
@@ -23,20 +29,13 @@ from openflow_bridge import (
     remove_bridge,
 )
 
-from privacy_router.engine.document import Source
-from privacy_router.engine.engine import Engine
-from privacy_router.engine.journal import Journal
-from privacy_router.engine.reconcile import Reconciler
-from privacy_router.errors import ConflictError, PrivacyRouterError
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
-    from net_machine import NetMachine
-
     from privacy_router.engine.model import Change
     from privacy_router.engine.transaction import Progress
+    from tests.e2e.net_machine import NetMachine
 
 pytestmark = pytest.mark.e2e
 _PATIENCE_S = 30.0

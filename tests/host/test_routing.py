@@ -8,9 +8,9 @@ from socket import AF_INET, AF_INET6
 
 import pytest
 
+from privacy_router.hops.namespace import route_name, rule_name
 from privacy_router.host import routing
 from privacy_router.host.rtnetlink import Message, Verb, encode_attributes, u32
-from privacy_router.plan.namespace import route_name, rule_name
 from privacy_router.values.network import LOCAL_TABLE, Route, Rule
 
 FIXED = struct.Struct("=BBBBBBBBI")

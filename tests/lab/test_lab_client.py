@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from ipaddress import ip_address, ip_interface
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy_router.config import ConfigError, parse_document
-from privacy_router.hops.gateway import Client, ClientSettings, render_client
+from privacy_router.hops.gateway.clients import Client, ClientSettings, render_client
 from privacy_router.lab.device import ConfigurationError, parse_untrusted
 from privacy_router.lab.settings import node_document
 from privacy_router.lab.traffic import longest_outage_s, outages
@@ -22,7 +22,7 @@ KEY, PRESHARED, PUBLIC = (generate_private_key() for _ in range(3))
 TEXT = render_client(
     Client(
         *("phone", PUBLIC, PRESHARED, 2),
-        *(ip_address("10.101.0.2"), ip_address("fd00::2"), "2026-01-01"),
+        *(IPv4Address("10.101.0.2"), IPv6Address("fd00::2"), "2026-01-01"),
     ),
     KEY,
     ClientSettings(PUBLIC, "198.18.2.2:51820", ("198.18.100.53", "2001:db8::53"), 1420),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytest
 
 from privacy_router.errors import ExitCode, PrivacyRouterError, StorageError
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.host import namespaces, nftables, processes
 from privacy_router.host.processes import Process
-from privacy_router.node import teardown
+from privacy_router.node import ownership, teardown
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.teardown import LeftoverError, together
 
@@ -52,6 +55,7 @@ class FakeMachine:
         self.facts = self
         self.private_ovs = True
         self.own = True
+        self.hops = SimpleNamespace(namespaces=("pr-warp",), tunnels=("wgcf",))
         self.done: list[str] = []
         self.trips: dict[str, Exception] = {}
 
@@ -59,6 +63,10 @@ class FakeMachine:
         self.done.append(step)
         if step in self.trips:
             raise self.trips[step]
+
+    def bridges(self, _: object) -> list[str]:
+        self.do("look for bridges")
+        return []
 
     def give_back(self) -> None:
         self.do("settings")
@@ -85,22 +93,19 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
             """There is none."""
 
     put("Netlink", Link)
-    put("_our_bridges", lambda _: fake.do("look for bridges") or [])
+    put("_our_bridges", fake.bridges)
     put("_delete_bridge", lambda _, name: fake.do(f"delete {name}"))
     put("_clear_files", lambda _: fake.do("files"))
     put("_remove_empty_directories", lambda: fake.do("directories"))
-    monkeypatch.setattr(teardown.processes, "running", lambda _: FOUND)
-    monkeypatch.setattr(teardown.processes, "stop", lambda one: fake.do(f"stop {one.name}"))
-    monkeypatch.setattr(teardown.processes, "is_ended", lambda _: True)
-    put("NAMESPACES", ("pr-warp",))
-    monkeypatch.setattr(teardown.ownership, "is_own_namespace", lambda *_: fake.own)
-    monkeypatch.setattr(
-        teardown.namespaces, "remove_leftovers", lambda name: fake.do(f"forget {name}")
-    )
-    monkeypatch.setattr(teardown.namespaces, "delete", lambda name: fake.do(f"delete {name}"))
-    monkeypatch.setattr(teardown.nftables, "read", lambda *_: [{"chain": {}}])
-    monkeypatch.setattr(teardown.nftables, "delete", lambda _, name: fake.do(f"delete {name}"))
-    monkeypatch.setattr(teardown.nftables, "tables", lambda *_: ["privacy_router_guard_1"])
+    monkeypatch.setattr(processes, "running", lambda _: FOUND)
+    monkeypatch.setattr(processes, "stop", lambda one: fake.do(f"stop {one.name}"))
+    monkeypatch.setattr(processes, "is_ended", lambda _: True)
+    monkeypatch.setattr(ownership, "is_own_namespace", lambda *_: fake.own)
+    monkeypatch.setattr(namespaces, "remove_leftovers", lambda name: fake.do(f"forget {name}"))
+    monkeypatch.setattr(namespaces, "delete", lambda name: fake.do(f"delete {name}"))
+    monkeypatch.setattr(nftables, "read", lambda *_: [{"chain": {}}])
+    monkeypatch.setattr(nftables, "delete", lambda _, name: fake.do(f"delete {name}"))
+    monkeypatch.setattr(nftables, "tables", lambda *_: ["privacy_router_guard_1"])
     return fake
 
 
@@ -139,7 +144,7 @@ def test_no_step_that_fails_holds_up_the_others(
 def test_what_is_not_the_nodes_stays(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A namespace of another program's, and the directories that hold such, though empty now."""
     machine.own = False
-    monkeypatch.setattr(teardown.processes, "running", lambda _: [])
+    monkeypatch.setattr(processes, "running", lambda _: [])
     down(machine)
     assert not {"tunnels of pr-warp", "delete pr-warp", "directories"} & set(machine.done)
 
@@ -152,7 +157,8 @@ def test_files_of_others_in_the_run_directory_stay(tmp_path: Path) -> None:
     for name in (*ours, *others, "ovs/conf.db"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    teardown._clear_files(paths)
+    machine = SimpleNamespace(paths=paths, hops=CATALOGUE)
+    teardown._clear_files(cast("NodeHost", machine))
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == set(others)
     assert not (tmp_path / "ovs").exists()
@@ -170,7 +176,7 @@ def test_everything_that_is_left_is_in_one_error(machine: FakeMachine) -> None:
 def test_a_process_that_does_not_end_is_left(
     machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teardown.processes, "is_ended", lambda one: one.name != "xray")
+    monkeypatch.setattr(processes, "is_ended", lambda one: one.name != "xray")
     with pytest.raises(LeftoverError, match=r"the process xray \(process 3 does not end\)"):
         down(machine)
 

@@ -11,6 +11,7 @@ from privacy_router.openflow import (
     DecodeError,
     FlowMod,
     FlowModCommand,
+    FlowOptions,
     FlowStats,
     GotoTable,
     Instruction,
@@ -21,6 +22,7 @@ from privacy_router.openflow import (
     WriteMetadata,
 )
 from privacy_router.openflow.difference import Difference, difference_untrusted
+from privacy_router.openflow.flows import FlowKey
 
 MATCHES = [Match(), Match(in_port=1), Match(eth_type=0x800, ipv4_dst="10.0.0.0/8"), Match(reg0=5)]
 INSTRUCTIONS: list[tuple[Instruction, ...]] = [
@@ -38,8 +40,11 @@ FLOWS = st.builds(
     table_id=st.integers(0, 1),
     priority=st.integers(1, 2),
     cookie=st.sampled_from([0, 5 << 48]),
-    idle_timeout_s=st.sampled_from([0, 0, 30]),
-    flags=st.sampled_from([0, 0, 1]),
+    options=st.builds(
+        FlowOptions,
+        idle_timeout_s=st.sampled_from([0, 0, 30]),
+        flags=st.sampled_from([0, 0, 1]),
+    ),
 )
 
 
@@ -50,8 +55,11 @@ def as_read_back(flow: FlowMod, age_s: int = 7) -> FlowStats:
         content.instructions,
         flow.cookie,
         *(packet := 3, 60 * packet),
-        *(flow.idle_timeout_s, flow.hard_timeout_s, flow.flags, age_s),
+        *(flow.options.idle_timeout_s, flow.options.hard_timeout_s, flow.options.flags, age_s),
     )
+
+
+Keys = set[FlowKey]
 
 
 def parts_of(flows: list[FlowStats], size: int) -> list[bytes]:
@@ -59,7 +67,7 @@ def parts_of(flows: list[FlowStats], size: int) -> list[bytes]:
     return [b"".join(encoded[i : i + size]) for i in range(0, len(encoded), size)]
 
 
-def by_objects(desired: list[FlowMod], observed: list[FlowStats]) -> tuple[set, set, set, int]:
+def by_objects(desired: list[FlowMod], observed: list[FlowStats]) -> tuple[Keys, Keys, Keys, int]:
     """The same, slowly: keys of what is to be added, changed and removed; how many stay."""
     wanted = {flow.key(): flow.content() for flow in desired}
     there = {flow.key(): flow.content() for flow in observed}
@@ -68,7 +76,7 @@ def by_objects(desired: list[FlowMod], observed: list[FlowStats]) -> tuple[set, 
     return wanted.keys() - there.keys(), changed, there.keys() - wanted.keys(), same
 
 
-def keys(flows: tuple[FlowMod, ...]) -> set:
+def keys(flows: tuple[FlowMod, ...]) -> Keys:
     return {flow.key() for flow in flows}
 
 
@@ -93,9 +101,9 @@ def test_what_is_sent_brings_the_desired_flows_about(
     switch = {flow.key(): as_read_back(flow) for flow in before}
     found = difference_untrusted(desired, parts_of(list(switch.values()), 3))
     for message in found.messages():
-        if message.command == FlowModCommand.DELETE_STRICT:
+        if message.options.command == FlowModCommand.DELETE_STRICT:
             assert message.cookie == switch.pop(message.key()).cookie
-            assert message.cookie_mask == 0xFFFFFFFFFFFFFFFF
+            assert message.options.cookie_mask == 0xFFFFFFFFFFFFFFFF
         else:
             switch[message.key()] = as_read_back(message)
     contents = {key: flow.content() for key, flow in switch.items()}

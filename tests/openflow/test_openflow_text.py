@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from privacy_router.openflow import (
     DecMplsTtl,
     DecNwTtl,
     FlowMod,
+    FlowOptions,
     GotoTable,
     Group,
     Learn,
@@ -86,7 +88,7 @@ TABLES = {0: "classify", 3: "privacy"}
         ({"eth_type": 0x800, "ip_dscp": 10}, "ip,nw_tos=40"),
     ],
 )
-def test_matches(fields: dict, text: str) -> None:
+def test_matches(fields: dict[str, Any], text: str) -> None:
     assert format_match(Match(**fields), port_name=PORTS.get) == text
 
 
@@ -161,7 +163,9 @@ def test_instructions_stand_in_the_order_in_which_they_are_carried_out() -> None
 
 
 def test_flows() -> None:
-    flow = FlowMod(Match(in_port=3), (GotoTable(3),), cookie=0x5052, priority=100, flags=1)
+    flow = FlowMod(
+        Match(in_port=3), (GotoTable(3),), cookie=0x5052, priority=100, options=FlowOptions(flags=1)
+    )
     assert format_flow(flow, PORTS.get, TABLES.get) == (
         "cookie=0x5052, table=classify, send_flow_rem, "
         "priority=100,in_port=internal_100 actions=goto_table:privacy"

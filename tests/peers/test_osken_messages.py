@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import osken
 import pytest
-from osken import constants as c
-from osken import parser as p
 
 from privacy_router.openflow import (
     ApplyActions,
@@ -24,6 +21,7 @@ from privacy_router.openflow import (
     ExperimenterBand,
     FieldsProperty,
     FlowMod,
+    FlowOptions,
     GotoTable,
     GroupMod,
     Hello,
@@ -71,6 +69,9 @@ from privacy_router.openflow.queues import (
 )
 from privacy_router.openflow.roles import GetAsyncRequest
 from privacy_router.openflow.tables import RawProperty, TablesQuery
+from tests.peers import osken
+from tests.peers.osken import constants as c
+from tests.peers.osken import parser as p
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,14 +112,16 @@ OUR_FLOW_MOD = FlowMod(
     table_id=1,
     priority=2,
     cookie=3,
-    command=1,
-    cookie_mask=4,
-    idle_timeout_s=5,
-    hard_timeout_s=6,
-    flags=7,
-    buffer_id=8,
-    out_port=9,
-    out_group=10,
+    options=FlowOptions(
+        command=1,
+        cookie_mask=4,
+        idle_timeout_s=5,
+        hard_timeout_s=6,
+        flags=7,
+        buffer_id=8,
+        out_port=9,
+        out_group=10,
+    ),
 )
 OUR_TABLE = TableFeatures(
     1,

@@ -8,7 +8,6 @@ import ipaddress
 from typing import Any
 
 import pytest
-from compiled_pipelines import FUNCTIONS, HOP_SETS, MESH, SEED_SECTIONS, Compiled, compiled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +20,14 @@ from privacy_router.pipeline.rivals import PipelineError
 from privacy_router.pipeline.tables import TABLES, number_of, table_of
 from privacy_router.pipeline.trace.packet import parse_packet, with_defaults
 from privacy_router.pipeline.trace.walk import Dropped, Sent, Walk, own_mac, walk
+from tests.pipeline.compiled_pipelines import (
+    FUNCTIONS,
+    HOP_SETS,
+    MESH,
+    SEED_SECTIONS,
+    Compiled,
+    compiled,
+)
 
 CLIENT, SITE, VPS_ADDRESS = "10.101.0.2", "203.0.113.7", "192.0.2.9"
 CLIENT6, SITE6 = "fd70:7276:6174:1::2", "2001:db8::7"
@@ -42,7 +49,7 @@ def send(one: Compiled, text: str, *states: str) -> Walk:
 
 
 def _all_ports(one: Compiled) -> list[str]:
-    return [station.port for station in one.chain.stations] + list(one.ports)
+    return [station.port for station in one.segment.stations] + list(one.ports)
 
 
 def leaves_by(one: Compiled, found: Walk) -> str | None:
@@ -113,9 +120,9 @@ def test_a_closed_tunnel_carries_nothing_of_any_chain_and_the_mesh_works_on(
     for port, source, target, state, _ in PATHS[hops]:
         text = f"in_port={port},udp,nw_src={source},nw_dst={target},udp_dst=443"
         assert "closed" in reason(send(shut, text, state))
-    for number in one.chain.reserved_numbers:
+    for number in one.segment.reserved_numbers:
         text = f"in_port={number},udp,nw_src={CLIENT},nw_dst={SITE},udp_dst=443"
-        packet = with_defaults(parse_packet(text, {}.get), source_mac=None, begins=True)
+        packet = with_defaults(parse_packet(text), source_mac=None, begins=True)
         assert isinstance(walk(shut.program.flows, packet, ct_states=("new",)).verdict, Dropped)
     opened = set(one.program.flows)
     assert {flow.table for flow in set(shut.program.flows) - opened} == {"classify"}
@@ -302,13 +309,13 @@ def test_no_packet_ever_changes_between_tunnel_and_mesh(
         f"nw_ttl={ttl},eth_dst={ONE.mac(to)}" + (f",tcp_flags={flags}" * (protocol == "tcp"))
     )
     onward = leaves_by(ONE, send(ONE, text, state))
-    hops = {station.port for station in ONE.chain.stations}
+    hops = {station.port for station in ONE.segment.stations}
     if onward is not None:
         assert (onward in hops) == (port in hops)
         assert onward != port
     if onward in hops:
-        stations = {station.port: station for station in ONE.chain.stations}
-        assert (stations[port], stations[onward]) in ONE.chain.edges
+        stations = {station.port: station for station in ONE.segment.stations}
+        assert (stations[port], stations[onward]) in ONE.segment.edges
 
 
 # --- what the user writes -----------------------------------------------------------------------

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from compiled_pipelines import HOP_SETS, MESH, SEED_SECTIONS, compiled
 
 from privacy_router.pipeline.mesh import Mesh
 from privacy_router.values.bridges import PortRow
+from tests.pipeline.compiled_pipelines import HOP_SETS, MESH, SEED_SECTIONS, compiled
 
 MAC = "02:00:00:00:02:00"
 CONFIG = compiled(**SEED_SECTIONS, **MESH).config
@@ -70,7 +70,7 @@ def test_a_hops_port_is_no_stranger_and_no_container_in_any_chain(before: str, n
     """While the chain changes the bridge has ports of hops that the new chain is without, and
     without WARP it has the host's exit."""
     mesh = Mesh(compiled(**HOP_SETS[now], **MESH).config)
-    for station in compiled(**HOP_SETS[before], **MESH).chain.stations:
+    for station in compiled(**HOP_SETS[before], **MESH).segment.stations:
         assert mesh.put(row(station.port, ours=True), None) == set()
     assert (mesh.ports, mesh.left_out) == ({}, {})
 

@@ -6,14 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hop_sets import HOP_SETS, config_of
-from node_keys import FACTS, KEYS
+
+from tests.plan.hop_sets import HOP_SETS, config_of
+from tests.plan.node_keys import FACTS, KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.plan.keys import NodeFacts, NodeKeys
+    from privacy_router.hops.keys import NodeFacts, NodeKeys
 
 
 @pytest.fixture(params=HOP_SETS, ids=lambda name: name.replace(" ", "-"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -34,6 +34,9 @@ from privacy_router.config.sections import (
     WireGuardConfig,
     XrayConfig,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FORMAT_VERSION = 1
 
@@ -135,12 +138,17 @@ class PrivacyRouterConfig(NodeContainers, NodeMesh, NodeFlows, PrivacyConfig, No
     @property
     def chain_hops(self) -> tuple[HopName, ...]:
         """The enabled hops in the order in which a client's packet passes them."""
-        enabled: tuple[tuple[HopName, bool], ...] = (
-            ("gateway", self.wireguard.enabled),
-            ("warp", self.warp.enabled),
-            ("xray", self.xray_enabled),
-        )
-        return tuple(hop for hop, on in enabled if on)
+        return tuple(hop for hop, (enabled, _) in self.hops.items() if enabled)
+
+    @property
+    def hops(self) -> Mapping[HopName, tuple[bool, str]]:
+        """Each hop that has a section of the document, in the order of the chain: whether it is
+        enabled, and its bridge port."""
+        return {
+            "gateway": (self.wireguard.enabled, self.gateway_port),
+            "warp": (self.warp.enabled, self.warp_port),
+            "xray": (self.xray_enabled, self.xray_port_name),
+        }
 
     @property
     def gateway_port(self) -> str:
@@ -159,12 +167,7 @@ class PrivacyRouterConfig(NodeContainers, NodeMesh, NodeFlows, PrivacyConfig, No
 
     def hop_port(self, hop: HopName) -> str:
         """Bridge port of a hop, enabled or not."""
-        ports: dict[HopName, str] = {
-            "gateway": self.gateway_port,
-            "warp": self.warp_port,
-            "xray": self.xray_port_name,
-        }
-        return ports[hop]
+        return self.hops[hop][1]
 
     @property
     def privacy_port_names(self) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from private_ovs import INSTRUCTIONS, TCP, Ovs
 
 from privacy_router.openflow import (
     ApplyActions,
@@ -15,6 +14,7 @@ from privacy_router.openflow import (
     FieldsProperty,
     FlowMod,
     FlowModFlag,
+    FlowOptions,
     FlowRemoved,
     GetAsyncReply,
     GotoTable,
@@ -43,10 +43,12 @@ from privacy_router.openflow.constants import (
 from privacy_router.openflow.monitor import CancelMonitor, FlowEvent, OwnChange
 from privacy_router.openflow.multipart import MultipartReply, table_features_request
 from privacy_router.openflow.onf import FlowEventKind, MonitorFlag
+from tests.e2e.openflow.private_ovs import INSTRUCTIONS, TCP, Ovs
 
 if TYPE_CHECKING:
     from privacy_router.openflow.channel import Channel
     from privacy_router.openflow.exchange import MonitorWord
+    from privacy_router.openflow.instructions import Instruction
     from privacy_router.openflow.subscription import Subscription
 
 
@@ -159,7 +161,9 @@ async def test_events_that_nobody_wants_do_not_come(ovs: Ovs, channel: Channel) 
     await channel.apply([SetAsync(wanted, Told(1, 2, 3))])
     assert await channel.told() == GetAsyncReply(wanted, Told(1, 2, 3))
     flags = FlowModFlag.SEND_FLOW_REM
-    await channel.apply_bundle([FlowMod(Match(in_port=1), (), cookie=5, flags=flags)])
+    await channel.apply_bundle(
+        [FlowMod(Match(in_port=1), (), cookie=5, options=FlowOptions(flags=flags))]
+    )
     with channel.subscribe() as events:
         ovs.ofctl("del-flows")
         with pytest.raises(RequestTimeoutError):
@@ -168,7 +172,9 @@ async def test_events_that_nobody_wants_do_not_come(ovs: Ovs, channel: Channel) 
 
 async def test_events_come_once_they_are_asked_for(ovs: Ovs, channel: Channel) -> None:
     await channel.enable_events()
-    flow = FlowMod(Match(in_port=1), (), cookie=5, flags=FlowModFlag.SEND_FLOW_REM)
+    flow = FlowMod(
+        Match(in_port=1), (), cookie=5, options=FlowOptions(flags=FlowModFlag.SEND_FLOW_REM)
+    )
     await channel.apply_bundle([flow])
     with channel.subscribe() as events:
         ovs.ofctl("del-flows")
@@ -181,10 +187,14 @@ async def test_events_come_once_they_are_asked_for(ovs: Ovs, channel: Channel) -
 
 
 @pytest.mark.parametrize("instructions", INSTRUCTIONS, ids=str)
-async def test_what_was_installed_is_no_difference(channel: Channel, instructions: tuple) -> None:
+async def test_what_was_installed_is_no_difference(
+    channel: Channel, instructions: tuple[Instruction, ...]
+) -> None:
     await channel.apply([MeterMod(0, 9, bands=(Band(100, 10),))])
     group = GroupMod(0, 5, GroupType.ALL, (Bucket((Output(1),)),))
-    flow = FlowMod(Match(**TCP), instructions, 0, 100, 0x5052 << 48, idle_timeout_s=600)
+    flow = FlowMod(
+        Match(**TCP), instructions, 0, 100, 0x5052 << 48, options=FlowOptions(idle_timeout_s=600)
+    )
     await channel.apply_bundle([group, flow])
     found = await channel.compare_flows([flow])
     assert (found.messages(), found.unchanged) == ([], 1)

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from private_ovs import DELETE_ALL, Ovs
 
-from privacy_router.chain import stations as chains
 from privacy_router.config import load_document
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.host import unixctl
 from privacy_router.host.unixctl import UnixctlRefusedError
 from privacy_router.node.tracing import complete, differences
@@ -22,6 +21,7 @@ from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.mesh import expected_ports
 from privacy_router.pipeline.tables import number_of
 from privacy_router.pipeline.trace.walk import Sent, Walk, walk
+from tests.e2e.openflow.private_ovs import DELETE_ALL, Ovs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.e2e
 
 EXAMPLE = Path(__file__).parents[3] / "examples/seed.json"
 CONFIG = load_document(EXAMPLE).config
-CHAIN = chains.build(CONFIG)
+CHAIN = CATALOGUE.segment(CONFIG)
 MESH = expected_ports(CONFIG)
 PORT_NAMES = {
     **{station.ofport: station.port for station in CHAIN.stations},
