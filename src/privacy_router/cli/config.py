@@ -89,7 +89,7 @@ def check(
 
     path = config_file or path
     try:
-        config = load_document(path).plugins.privacy_router
+        config = load_document(path).plugins.node
         if config is not None:
             require_valid(config)
     except InvalidError as error:

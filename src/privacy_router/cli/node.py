@@ -63,7 +63,7 @@ def up(
 
 def _report(config_file: Path, started: float, wait: float) -> None:
     """Say that it is done, and with `wait` see that packets pass; "up" is what they do."""
-    config = load_document(config_file).plugins.privacy_router
+    config = load_document(config_file).plugins.node
     say(f"[green]✓[/] the machine is as declared ({time.monotonic() - started:.1f} s)")
     if config is not None and wait:
         from privacy_router.daemon.local.awaiting import await_traffic

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network
 from itertools import islice
@@ -21,6 +22,7 @@ from privacy_router.config.problems import (
     json_path,
     nearest_of,
 )
+from privacy_router.config.rule import CONFIG_PATH
 from privacy_router.config.values import BASE_DIRECTORY
 
 if TYPE_CHECKING:
@@ -60,10 +62,16 @@ def validate(
         if error.error_count() > PROBLEMS_MAX:  # what stands in for so much says nothing more
             return None, described, error.error_count() - len(described)
         return None, [*described, *_check_valid_parts(data, details)], 0
-    config = document.plugins.privacy_router
+    config = document.plugins.node
     problems = [] if config is None else check(config)
+    if document.plugins.privacy_router is None:  # its keys have the same names
+        problems = [_as_of_privacy(problem) for problem in problems]
     problems += check_together(document.plugins)
     return (None if problems else document), problems, 0
+
+
+def _as_of_privacy(problem: Problem) -> Problem:
+    return replace(problem, path=problem.path.replace(CONFIG_PATH, "plugins.privacy", 1))
 
 
 def _details(error: ValidationError, data: object, context: dict[str, Any]) -> list[ErrorDetails]:

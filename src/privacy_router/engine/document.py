@@ -29,10 +29,13 @@ class Source:
     name: str = "the document"
 
     def sections(self) -> Mapping[str, Any]:
-        """The section of each plugin that the document names. Raises ConfigError."""
+        """The section of each plugin that has to do with what the document declares. Raises
+        ConfigError."""
         base = Path(self.base) if self.base else None
         plugins = parse_document(self.text, self.name, base).plugins
         found = {name: getattr(plugins, name) for name in type(plugins).model_fields}
+        del found["privacy"]  # the hops of a node are made as one with the rest of it
+        found["privacy_router"] = plugins.node
         return {name: section for name, section in found.items() if section is not None}
 
     def same_as(self, other: Source | None) -> bool:

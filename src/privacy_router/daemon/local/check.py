@@ -28,7 +28,7 @@ def require_valid(config: PrivacyRouterConfig) -> None:
 
 def obstacles_of(document: Document) -> list[Obstacle]:
     """What would stop `up` with that document, as far as the caller may see it."""
-    config = document.plugins.privacy_router
+    config = document.plugins.node
     return [] if config is None else obstacles(config, NodePaths.from_environment())
 
 

@@ -119,7 +119,8 @@ def _without_bridge(program: Program) -> Survey:
     name = program.bridge
     obstacle = Obstacle(
         f"there is no bridge {name}",
-        f"declare it in plugins.net.bridges, or make it: ovs-vsctl add-br {name}",
+        f"declare it in plugins.net.bridges, or make it: ovs-vsctl add-br {name}; where Open"
+        " vSwitch does not run, start it",
         may_come=True,
     )
     items = (*program.flows, *program.policy_flows)

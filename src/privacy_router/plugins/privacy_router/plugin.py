@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from privacy_router.config import PrivacyRouterConfig
+from privacy_router.config import PrivacyRouterConfig, sections_of
 from privacy_router.engine.calls import unwaited
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Change, Desired, Observed, ResourceKey, Value
@@ -279,6 +279,7 @@ class PrivacyRouterPlugin(Plugin):
             tell("taking the node down")
             await self._take_down()
         else:
+            tell(_words_of(self._kept, intent))
             await self._converge(intent)
 
     async def verify(self, desired: Desired) -> list[Change]:
@@ -464,6 +465,15 @@ class PrivacyRouterPlugin(Plugin):
         config = PrivacyRouterConfig() if kept is None else kept.config
         machine = await in_thread(machines.inspect, config, self._paths)
         await in_thread(tear_down, machine, config.bridge_name)
+
+
+def _words_of(kept: Intent | None, intent: Intent) -> str:
+    """Which domains of the node a run is about."""
+    if kept is None:
+        return "the node comes up"
+    before, after = sections_of(kept.config), sections_of(intent.config)
+    changed = [name for name, section in after.items() if section != before[name]]
+    return f"the node's {', '.join(changed)}" if changed else "the node, with other keys or clients"
 
 
 def _firm(desired: Desired) -> Intent | None:
