@@ -11,9 +11,10 @@ import pytest
 from privacy_router.daemon.bus.view import NoNodeError, View
 from privacy_router.errors import StorageError
 from privacy_router.node.file_note import FileNote, FileState
-from privacy_router.values.items import Change, Key, Kind
+from privacy_router.values.items import Change
+from privacy_router.values.kinds import NamespaceKey, Present
 
-CHANGE = Change(Key(Kind.ROUTE, "pr-warp", "default"), None, "via wgcf")
+CHANGE = Change(NamespaceKey("pr-warp"), None, Present())
 
 
 class Broken:

@@ -8,9 +8,20 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from privacy_router.host.wireguard_uapi import DeviceStatus, PeerStatus, UapiError
-from privacy_router.node import unheard, unheard_watch
+from privacy_router.node import unheard_watch
+from privacy_router.node.kinds import setting
 from privacy_router.node.unheard_watch import Expectation
-from privacy_router.values.items import HOST, Key, Kind, PeerState, SecretTag, TunnelState
+from privacy_router.values.items import HOST
+from privacy_router.values.kinds import (
+    DeviceSettingKey,
+    PeerState,
+    SecretTag,
+    SettingKey,
+    SettingValue,
+    Sysctl,
+    TunnelKey,
+    TunnelState,
+)
 from privacy_router.values.wireguard import generate_private_key, public_key_of
 
 if TYPE_CHECKING:
@@ -18,6 +29,7 @@ if TYPE_CHECKING:
 
     from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.items import ItemValue, Key
 
 ALL, DEVICES = "ipv4/conf/all/rp_filter", "ipv4/conf/warp0/rp_filter"
 SECRET, OTHER_SECRET = generate_private_key(), generate_private_key()
@@ -25,7 +37,7 @@ PRIVATE = generate_private_key()
 PEER = public_key_of(generate_private_key())
 
 
-def desired(items: Mapping[Key, Any]) -> DesiredState:
+def desired(items: Mapping[Key, ItemValue]) -> DesiredState:
     return cast("DesiredState", SimpleNamespace(items=items))
 
 
@@ -52,14 +64,17 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     found = Kernel()
-    monkeypatch.setattr(unheard.sysctl, "read_here", found.read)
+    monkeypatch.setattr(setting.files, "read_here", found.read)
     monkeypatch.setattr(unheard_watch, "snapshot_here", found.snapshot)
     return found
 
 
 @pytest.fixture
 def look() -> Callable[[], list[str]]:
-    wanted = {Key(Kind.SETTING, HOST, ALL): "0", Key(Kind.DEVICE_SETTING, HOST, DEVICES): "0"}
+    wanted: dict[Key, ItemValue] = {
+        SettingKey(HOST, Sysctl.at(ALL)): SettingValue("0"),
+        DeviceSettingKey(HOST, Sysctl.at(DEVICES)): SettingValue("0"),
+    }
     expected = Expectation(desired(wanted))
     return lambda: expected.differences(machine(lambda: None))
 
@@ -89,13 +104,13 @@ def test_a_setting_of_all_devices_is_read_every_time(
 def test_a_setting_that_is_gone_is_missing_and_one_that_kernels_may_lack_is_not(
     kernel: Kernel,
 ) -> None:
-    known = unheard.read_settings_here({"ipv4/gone": "1", "ipv6/conf/all/seg6_enabled": "0"})
-    assert known == {"ipv4/gone": None, "ipv6/conf/all/seg6_enabled": "0"}
+    gone, optional = Sysctl("ipv4", "gone"), Sysctl("ipv6", "seg6_enabled", "all")
+    assert setting.read_here({gone: "1", optional: "0"}) == {gone: None, optional: "0"}
 
 
 # --- tunnels --------------------------------------------------------------------------------------
 
-TUNNEL = Key(Kind.TUNNEL, "pr-warp", "wgcf")
+TUNNEL = TunnelKey("pr-warp", "wgcf")
 ENDPOINT, STRANGER = (("192.0.2.1", 2408), ("192.0.2.66", 2408))
 
 
@@ -126,7 +141,7 @@ def status(**changes: Any) -> DeviceStatus:
 
 @pytest.fixture(autouse=True)
 def _every_namespace_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unheard.namespaces, "exists", lambda _: True)
+    monkeypatch.setattr(unheard_watch.namespaces, "exists", lambda _: True)
 
 
 def different(read: Callable[[], DeviceStatus | None], wanted: TunnelState) -> bool:

@@ -24,6 +24,7 @@ from privacy_router.host.rtnetlink import (
     encode_attributes,
     open_socket,
 )
+from privacy_router.values.items import ItemValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,7 +56,7 @@ _NEXTHOP_ID: Final = 1
 
 
 @dataclass(frozen=True)
-class Foreign:
+class Foreign(ItemValue):
     """Something that does not belong there, with the order to the kernel that takes it away."""
 
     protocol: int = field(repr=False)

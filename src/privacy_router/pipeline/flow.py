@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from privacy_router.openflow.text import format_match
 from privacy_router.pipeline.allocation import Layer, cookie
 from privacy_router.pipeline.tables import number_of
+from privacy_router.values.items import ItemValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Flow:
+class Flow(ItemValue):
     """What a packet must have, and what then becomes of it.
 
     `origin` is the key of the configuration that the flow comes from (or "chain", "pipeline"), and

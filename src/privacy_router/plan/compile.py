@@ -21,10 +21,26 @@ from privacy_router.plan import hops
 from privacy_router.plan.desired import DesiredState, NodeState, PlannedState
 from privacy_router.plan.guard import host_guards
 from privacy_router.plan.namespace import anywhere
-from privacy_router.values import rulesets
 from privacy_router.values.bridges import BridgeSpec, PortSpec
 from privacy_router.values.confinement import Capability, Confinement
-from privacy_router.values.items import HOST, Key, Kind, PeerState, SecretTag, TunnelState
+from privacy_router.values.items import HOST
+from privacy_router.values.kinds import (
+    BridgeKey,
+    BridgeSettingKey,
+    FirewallKey,
+    PeerState,
+    PortKey,
+    PortSettingKey,
+    Present,
+    ProcessKey,
+    ProcessState,
+    RulesetValue,
+    SecretTag,
+    SwitchValue,
+    TableRole,
+    TunnelKey,
+    TunnelState,
+)
 from privacy_router.values.processes import ProcessSpec
 from privacy_router.values.wireguard import UAPI_DIR, WireGuardConfig, WireGuardPeer, public_key_of
 
@@ -32,7 +48,7 @@ if TYPE_CHECKING:
     from privacy_router.chain.stations import Chain
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.plan.keys import KeySet, NodeFacts, NodeKeys, PlanningKeys
-    from privacy_router.plan.namespace import Items
+    from privacy_router.values.items import Items, Key
     from privacy_router.values.wireguard import WarpTunnel
 
 XRAY_PROCESS = "xray"
@@ -71,7 +87,7 @@ def _compile(config: PrivacyRouterConfig, keys: KeySet, facts: NodeFacts) -> Nod
         **_tunnel_items(chain, tunnels),
     }
     for spec in processes.values():
-        items[Key(Kind.PROCESS, "node", spec.name)] = spec.fingerprint
+        items[ProcessKey(spec.name)] = ProcessState(spec.fingerprint)
     pipeline = Pipeline(config, chain)
     pipeline.require_valid()
     return NodeState(items, bridge, pipeline, processes, tunnels)
@@ -94,13 +110,13 @@ def _bridge(config: PrivacyRouterConfig, chain: Chain, facts: NodeFacts) -> Brid
 def _bridge_items(bridge: BridgeSpec) -> Items:
     """The bridge, its ports, and each of their settings by itself, so that a difference has its
     name; what is set and not listed here is one, too."""
-    items: Items = {Key(Kind.BRIDGE, "node", bridge.name): True}
-    for label, value in bridge.bridge_settings.items():
-        items[Key(Kind.BRIDGE, bridge.name, label)] = value
-    for label, value in bridge.port_settings.items():
-        items[Key(Kind.PORT, bridge.name, label)] = value
+    items: Items = {BridgeKey(bridge.name): Present()}
+    for setting, value in bridge.bridge_settings.items():
+        items[BridgeSettingKey(bridge.name, setting)] = SwitchValue(value)
+    for setting, value in bridge.port_settings.items():
+        items[PortSettingKey(bridge.name, setting)] = SwitchValue(value)
     for port in bridge.ports:
-        items[Key(Kind.PORT, bridge.name, port.name)] = port
+        items[PortKey(bridge.name, port.name)] = port
     return items
 
 
@@ -124,7 +140,7 @@ def _exit_items(config: PrivacyRouterConfig, chain: Chain, facts: NodeFacts) -> 
 def _guard_items(config: PrivacyRouterConfig, chain: Chain, keys: KeySet) -> Items:
     endpoint = keys.warp.endpoint if chain.warp is not None and keys.warp is not None else None
     return {
-        Key(Kind.FIREWALL, HOST, name): rulesets.canonical(objects)
+        FirewallKey(HOST, name, TableRole.GUARD): RulesetValue.of(objects)
         for name, objects in host_guards(config, chain, endpoint).items()
     }
 
@@ -154,7 +170,7 @@ def _warp_device(config: PrivacyRouterConfig, tunnel: WarpTunnel) -> WireGuardCo
 def _tunnel_items(chain: Chain, tunnels: dict[str, WireGuardConfig]) -> Items:
     homes = {GATEWAY_TUNNEL: chain.gateway, WARP_TUNNEL: chain.warp}
     return {
-        Key(Kind.TUNNEL, f"{home.namespace}", name): tunnel_state(tunnels[name])
+        TunnelKey(f"{home.namespace}", name): tunnel_state(tunnels[name])
         for name, home in homes.items()
         if name in tunnels and home is not None
     }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from privacy_router.chain.stations import Chain, Station
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.plan.keys import NodeFacts
-    from privacy_router.plan.namespace import Items
+    from privacy_router.values.items import Items
     from privacy_router.values.wireguard import WarpTunnel
 
 TO_CLIENTS = 101

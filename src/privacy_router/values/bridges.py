@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from privacy_router.values.items import ItemValue
+
 ROOT: Final = "Open_vSwitch"
 Value = str | int | float | bool | tuple[str | int | float | bool, ...] | Mapping[str, str]
 """A column: what is in a set is a tuple unless it is one, a map stays one, and a reference to
@@ -16,9 +18,19 @@ OWNER_KEY = "privacy-router"
 MARK: Mapping[str, str] = {OWNER_KEY: "1"}
 
 
-def label(column: str, table: str, name: str) -> str:
-    """A setting in words: `sflow of bridge ovsbr0`, `manager_options of Open_vSwitch`."""
-    return f"{column} of {table}" if table == ROOT else f"{column} of {table.lower()} {name}"
+@dataclass(frozen=True)
+class SwitchSetting:
+    """What can be set at a switch, and where: a column of a row of the database (`row` is the name
+    of the bridge, port or interface, "" in the table ROOT), or a flag over OpenFlow."""
+
+    setting: str
+    table: str
+    row: str
+
+    def __str__(self) -> str:
+        """As `sflow of bridge ovsbr0`, `manager_options of Open_vSwitch`."""
+        where = self.table if self.table == ROOT else f"{self.table.lower()} {self.row}"
+        return f"{self.setting} of {where}"
 
 
 def mac_of(bridge: str, port: str) -> str:
@@ -29,7 +41,7 @@ def mac_of(bridge: str, port: str) -> str:
 
 
 @dataclass(frozen=True)
-class PortSpec:
+class PortSpec(ItemValue):
     """An internal port as it should be. MAC and number are pinned: a port that Open vSwitch makes
     anew would otherwise come back with another MAC, and its peers would not find it."""
 
@@ -80,18 +92,18 @@ class BridgeSpec:
         return {**rows, (ROOT, ""): own} if self.whole else rows
 
     @property
-    def bridge_settings(self) -> dict[str, Value]:
-        """The settings of the bridge itself, by label."""
+    def bridge_settings(self) -> dict[SwitchSetting, Value]:
+        """The settings of the bridge itself."""
         return self._settings(("Bridge", ROOT))
 
     @property
-    def port_settings(self) -> dict[str, Value]:
-        """The settings of its ports and their interfaces, by label."""
+    def port_settings(self) -> dict[SwitchSetting, Value]:
+        """The settings of its ports and their interfaces."""
         return self._settings(("Port", "Interface"))
 
-    def _settings(self, tables: tuple[str, ...]) -> dict[str, Value]:
+    def _settings(self, tables: tuple[str, ...]) -> dict[SwitchSetting, Value]:
         return {
-            label(column, table, name): value
+            SwitchSetting(column, table, name): value
             for (table, name), columns in self.rows.items()
             if table in tables
             for column, value in columns.items()
@@ -131,13 +143,13 @@ class PortRow:
 class BridgeRow:
     """A bridge as the database has it; `ours` when this program made it.
 
-    The settings are those that are not Open vSwitch's defaults, by label: of the bridge, of our
-    ports and of the root row.
+    The settings are those that are not Open vSwitch's defaults: of the bridge, of our ports and
+    of the root row.
     """
 
     name: str
     ours: bool
     ports: Mapping[str, PortRow] = field(default_factory=dict)
-    bridge_settings: Mapping[str, Value] = field(default_factory=dict)
-    port_settings: Mapping[str, Value] = field(default_factory=dict)
-    root_settings: Mapping[str, Value] = field(default_factory=dict)
+    bridge_settings: Mapping[SwitchSetting, Value] = field(default_factory=dict)
+    port_settings: Mapping[SwitchSetting, Value] = field(default_factory=dict)
+    root_settings: Mapping[SwitchSetting, Value] = field(default_factory=dict)

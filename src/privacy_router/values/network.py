@@ -13,6 +13,8 @@ from ipaddress import (
     ip_network,
 )
 
+from privacy_router.values.items import ItemValue
+
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -42,7 +44,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Route:
+class Route(ItemValue):
     """A route; `gateway` and `device` both None means: unreachable (a refusal, not a way out).
 
     `extra`: the kernel's message of one that has more than can be said here, so another program's.
@@ -82,7 +84,7 @@ class Routes:
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(ItemValue):
     """A policy routing rule; the lower the priority the earlier it is asked. `extra`: see Route."""
 
     priority: int
@@ -104,7 +106,7 @@ KERNELS_RULES = (
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class Neighbour(ItemValue):
     """A permanent neighbour: an address on a link whose MAC is known, so that nobody asks."""
 
     address: Address
