@@ -533,7 +533,7 @@ class SilentTunnel(TunnelValue):
 @dataclass(frozen=True)
 class ForeignKey(Key, kind=Kind.FOREIGN):
     """What another program put into a hop's namespace, by what the kernel says it is. Value:
-    `host.foreign.Foreign`."""
+    `node.kinds.foreign.ForeignValue`."""
 
     what: str
 
