@@ -18,6 +18,7 @@ from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plan.compile import OVS_PROCESSES, XRAY_PROCESS, ovs_dir, xray_settings_file
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
+from privacy_router.values.items import Kind
 from privacy_router.values.wireguard import UAPI_DIR
 
 if TYPE_CHECKING:
@@ -27,6 +28,18 @@ if TYPE_CHECKING:
     from privacy_router.host.processes import Process
     from privacy_router.node.machine import NodeHost
     from privacy_router.node.paths import NodePaths
+
+TAKEN: Final = frozenset(
+    {
+        Kind.PROCESS,
+        Kind.TUNNEL,
+        Kind.BRIDGE,
+        Kind.NAMESPACE,
+        Kind.DEVICE_SETTING,
+        Kind.FIREWALL,
+    }
+)
+"""The kinds of items that a step of `tear_down` takes away; all others go with one of these."""
 
 _log = structlog.get_logger()
 _DATABASE_S: Final = 5.0

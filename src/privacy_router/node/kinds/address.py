@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.node.kinds.contract import PlacedKind, Role
+from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.node.kinds.place import path_of
 from privacy_router.values.items import Kind
 from privacy_router.values.kinds import AddressKey, AddressValue
@@ -42,6 +42,7 @@ ADDRESS: Final = PlacedKind(
     kind=Kind.ADDRESS,
     domain="net",
     role=Role.OPENS,
+    down=Down.WITH_NAMESPACE,
     keys=(AddressKey,),
     values=(AddressValue,),
     observe=observe,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.node.kinds.contract import NodeKind, Role
+from privacy_router.node.kinds.contract import Down, NodeKind, Role
 from privacy_router.values.items import ItemValue, Kind
 from privacy_router.values.kinds import (
     BridgeItemKey,
@@ -51,6 +51,7 @@ BRIDGE: Final = NodeKind(
     kind=Kind.BRIDGE,
     domain="net",
     role=Role.APART,
+    down=Down.TAKEN,
     keys=(BridgeKey, BridgeSettingKey),
     values=(Present, SwitchValue),
     observe=observe,

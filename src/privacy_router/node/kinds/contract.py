@@ -3,15 +3,19 @@
 To add a kind of item:
 
 1. `values/items.py`: a member of `Kind`, at the place in the order in which it comes into being.
-2. `values/kinds.py`: its key, with what identifies an item as typed parts, and its value.
+2. `values/kinds.py`: its key, with what identifies an item as typed parts, and its value, frozen
+   and without a secret.
 3. `node/kinds/<kind>.py`: `observe`, `apply` and `remove`, and a `PlacedKind` (of a namespace) or
-   `NodeKind` (of no namespace) that is made of them.
-4. `node/kinds/registry.py`: that in `KINDS`.
-5. `plan/`: what brings such items into a desired state.
-6. `make goldens`, and read what `tests/golden/node/*/items.txt` have more.
+   `NodeKind` (of no namespace) made of them.
+4. `node/kinds/registry.py`: that in `KINDS`; with `Down.TAKEN` a step in `node/teardown.py`, too.
+5. `plan/`: what brings such items into a desired state. In a change of the chain they are changed
+   with the tunnel closed, unless `plan/stages.py` says otherwise.
+6. `make goldens`, and read what `tests/golden/node/*/items.txt` have more. If another program can
+   change it: what tells of that (`node/network_watch.py`, `node/unheard_watch.py`), and a test in
+   `tests/e2e` that changes it.
 
-`tests/node/test_new_kind.py` goes this way with a kind of its own. What is left out of a kind is
-an error of mypy and at the first import; what is left out of the list fails
+`tests/node/test_new_kind.py` goes this way with a kind of its own. A part that a kind leaves out is
+an error of mypy and at the first import; a kind that is in no registry fails
 `tests/node/test_kinds.py`.
 """
 
@@ -48,6 +52,15 @@ class Role(Enum):
     """Nothing."""
 
 
+class Down(Enum):
+    """How items go when the node is taken down, which is done by marks and without a plan."""
+
+    TAKEN = auto()
+    """`node/teardown.py` takes them away."""
+    WITH_NAMESPACE = auto()
+    WITH_BRIDGE = auto()
+
+
 class Handler(Protocol):
     """A kind, to those that treat all kinds alike."""
 
@@ -62,6 +75,10 @@ class Handler(Protocol):
     @property
     def role(self) -> Role:
         """What it means to the others."""
+
+    @property
+    def down(self) -> Down:
+        """How they go when the node is taken down."""
 
     def make(self, session: Session, change: Change) -> None:
         """Carry out one change."""
@@ -107,6 +124,7 @@ class ItemKind(Generic[K, V]):
     kind: Kind
     domain: Domain
     role: Role
+    down: Down
     keys: tuple[type[K], ...]
     values: tuple[type[V], ...]
     apply: Callable[[Session, K, V | None, V], None]

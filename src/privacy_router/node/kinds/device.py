@@ -8,7 +8,7 @@ from privacy_router.chain.stations import SWITCH_NAMESPACE
 from privacy_router.errors import ConflictError
 from privacy_router.host import namespaces, processes
 from privacy_router.node.host_devices import TUN, own_devices
-from privacy_router.node.kinds.contract import PlacedKind, Role
+from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.node.kinds.place import path_of
 from privacy_router.node.kinds.session import ApplyError
 from privacy_router.values.items import Kind
@@ -162,6 +162,7 @@ DEVICE: Final = PlacedKind(
     kind=Kind.DEVICE,
     domain="net",
     role=Role.OPENS,
+    down=Down.WITH_NAMESPACE,
     keys=(DeviceKey,),
     values=(Device,),
     observe=observe,

@@ -8,7 +8,7 @@ import structlog
 
 from privacy_router.errors import StorageError
 from privacy_router.node.kinds import setting
-from privacy_router.node.kinds.contract import PlacedKind, Role
+from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.values.items import HOST, Kind
 from privacy_router.values.kinds import DeviceSettingKey, SettingValue, Sysctl
 
@@ -41,6 +41,7 @@ DEVICE_SETTING: Final = PlacedKind(
     kind=Kind.DEVICE_SETTING,
     domain="net",
     role=Role.OPENS,
+    down=Down.TAKEN,
     keys=(DeviceSettingKey,),
     values=(SettingValue,),
     observe=observe,

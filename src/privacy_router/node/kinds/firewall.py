@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.host import nftables
-from privacy_router.node.kinds.contract import PlacedKind, Role
+from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.node.kinds.place import path_of
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
@@ -70,6 +70,7 @@ FIREWALL: Final = PlacedKind(
     kind=Kind.FIREWALL,
     domain="privacy",
     role=Role.GUARDS,
+    down=Down.TAKEN,
     keys=(FirewallKey,),
     values=(FirewallValue,),
     observe=observe,

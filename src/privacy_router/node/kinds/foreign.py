@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.host import foreign, namespaces
-from privacy_router.node.kinds.contract import PlacedKind, Role
+from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.values.items import ItemValue, Kind, Plain, plain
 from privacy_router.values.kinds import ForeignKey
 
@@ -58,6 +58,7 @@ FOREIGN: Final = PlacedKind(
     kind=Kind.FOREIGN,
     domain="net",
     role=Role.APART,
+    down=Down.WITH_NAMESPACE,
     keys=(ForeignKey,),
     values=(ForeignValue,),
     observe=observe,

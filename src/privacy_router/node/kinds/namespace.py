@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from privacy_router.chain.stations import NAMESPACES
 from privacy_router.host import namespaces
 from privacy_router.node import ownership
-from privacy_router.node.kinds.contract import NodeKind, Role
+from privacy_router.node.kinds.contract import Down, NodeKind, Role
 from privacy_router.values.items import Kind
 from privacy_router.values.kinds import NamespaceKey, Present
 
@@ -45,6 +45,7 @@ NAMESPACE: Final = NodeKind(
     kind=Kind.NAMESPACE,
     domain="lxc",
     role=Role.GUARDS,
+    down=Down.TAKEN,
     keys=(NamespaceKey,),
     values=(Present,),
     observe=observe,

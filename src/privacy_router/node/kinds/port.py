@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.node.kinds.contract import NodeKind, Role
+from privacy_router.node.kinds.contract import Down, NodeKind, Role
 from privacy_router.values.bridges import PortSpec
 from privacy_router.values.items import ItemValue, Kind
 from privacy_router.values.kinds import PortItemKey, PortKey, PortSettingKey, SwitchValue
@@ -45,6 +45,7 @@ PORT: Final = NodeKind(
     kind=Kind.PORT,
     domain="net",
     role=Role.APART,
+    down=Down.WITH_BRIDGE,
     keys=(PortKey, PortSettingKey),
     values=(PortSpec, SwitchValue),
     observe=observe,

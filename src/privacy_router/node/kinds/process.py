@@ -9,7 +9,7 @@ from privacy_router.chain.stations import XRAY_NAMESPACE
 from privacy_router.errors import MissingPrerequisiteError
 from privacy_router.host import namespaces, processes, tcp_sockets
 from privacy_router.host.files import make_directory, write_private
-from privacy_router.node.kinds.contract import NodeKind, Role
+from privacy_router.node.kinds.contract import Down, NodeKind, Role
 from privacy_router.node.places import is_reachable
 from privacy_router.node.remembered import forget_connections_of_xray
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
@@ -117,6 +117,7 @@ PROCESS: Final = NodeKind(
     kind=Kind.PROCESS,
     domain="privacy",
     role=Role.APART,
+    down=Down.TAKEN,
     keys=(ProcessKey,),
     values=(ProcessState,),
     observe=observe,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.node.kinds.contract import PlacedKind, Role
+from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.node.kinds.place import path_of
 from privacy_router.values.items import Kind
 from privacy_router.values.kinds import RuleKey
@@ -40,6 +40,7 @@ RULE: Final = PlacedKind(
     kind=Kind.RULE,
     domain="net",
     role=Role.GUARDS,
+    down=Down.WITH_NAMESPACE,
     keys=(RuleKey,),
     values=(Rule,),
     observe=observe,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from privacy_router.host import sysctl as files
-from privacy_router.node.kinds.contract import PlacedKind, Role
+from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.node.kinds.place import path_of
 from privacy_router.plan.settings import is_everywhere
 from privacy_router.values.items import HOST, Kind
@@ -93,6 +93,7 @@ SETTING: Final = PlacedKind(
     kind=Kind.SETTING,
     domain="net",
     role=Role.GUARDS,
+    down=Down.WITH_NAMESPACE,
     keys=(SettingKey,),
     values=(SettingValue,),
     observe=observe,

@@ -11,7 +11,7 @@ from privacy_router.chain.stations import GATEWAY_TUNNEL
 from privacy_router.host import namespaces
 from privacy_router.host.wireguard_uapi import UapiError, format_endpoint
 from privacy_router.node.endpoint_memory import load_endpoints
-from privacy_router.node.kinds.contract import PlacedKind, Role
+from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.values.items import Kind
 from privacy_router.values.kinds import (
     PeerState,
@@ -162,6 +162,7 @@ TUNNEL: Final = PlacedKind(
     kind=Kind.TUNNEL,
     domain="privacy",
     role=Role.OPENS,
+    down=Down.TAKEN,
     keys=(TunnelKey,),
     values=(TunnelValue,),
     observe=observe,
