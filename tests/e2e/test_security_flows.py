@@ -219,11 +219,11 @@ ATTACKS = {
         "reserved destination 240.0.0.0/4",
         SENT,
     ),
-    "rogue-dhcp": (rogue_dhcp, "security", "rogue DHCP: nobody here gives out addresses", SENT),
+    "rogue-dhcp": (rogue_dhcp, "security", "rogue DHCP: no port here gives out addresses", SENT),
     "rogue-dhcp-6": (
         rogue_dhcp6,
         "security",
-        "rogue DHCP: nobody here gives out addresses",
+        "rogue DHCP: no port here gives out addresses",
         SENT,
     ),
     "router-advertisement": (advertisement, "security", "rogue router advertisement", SENT),

@@ -60,12 +60,12 @@ class AddressEntry:
 
     @property
     def is_movable(self) -> bool:
-        """Whether it is valid everywhere, and somebody's decision."""
+        """Whether it is valid everywhere, and was set by a program or an operator."""
         return self.scope == SCOPE_GLOBAL and not self.is_temporary
 
     @property
     def expires(self) -> bool:
-        """Whether it goes away by itself unless somebody renews it."""
+        """Whether it expires unless it is renewed."""
         value = self.message.get(_CACHEINFO)
         return value is not None and value[4:8] != u32(_FOREVER)
 
@@ -112,7 +112,7 @@ class AddressEntry:
 
 
 def new_address(device: str, address: Interface, broadcast: str | None) -> AddressEntry:
-    """An address as somebody types it in."""
+    """An address as an operator types it in."""
     family = int(AF_INET if address.version == 4 else AF_INET6)
     local = address.ip.packed
     attributes: list[tuple[int, bytes]] = [(_LOCAL, local), (_ADDRESS, local)]

@@ -196,7 +196,7 @@ class Netlink:
         self._ip.route("replace", **self._route_request(route))
 
     def delete_route(self, route: Route) -> None:
-        """Take a route away if it is there, whoever added it, and with whatever scope."""
+        """Take a route away if it is there, added by any program and with any scope."""
         if route.extra:
             self._ip.run(lambda: routing.delete_here(Verb.DELROUTE, route.extra))
             return

@@ -62,7 +62,7 @@ class Route(ItemValue):
 
 @dataclass(frozen=True)
 class Routes:
-    """Those that somebody added, and those that the kernel made for devices and addresses."""
+    """Those that a program added, and those that the kernel made for devices and addresses."""
 
     added: set[Route]
     kernels: set[Route]
@@ -107,7 +107,7 @@ KERNELS_RULES = (
 
 @dataclass(frozen=True)
 class Neighbour(ItemValue):
-    """A permanent neighbour: an address on a link whose MAC is known, so that nobody asks."""
+    """A permanent neighbour: an address whose MAC is known, so that the kernel never asks."""
 
     address: Address
     mac: str
