@@ -11,8 +11,8 @@ import pytest
 from privacy_router.daemon.bus.view import NoNodeError, View
 from privacy_router.errors import StorageError
 from privacy_router.node.file_note import FileNote, FileState
-from privacy_router.values.items import Change
-from privacy_router.values.kinds import NamespaceKey, Present
+from privacy_router.values.items import Change, Present
+from privacy_router.values.network import NamespaceKey
 
 CHANGE = Change(NamespaceKey("pr-warp"), None, Present())
 

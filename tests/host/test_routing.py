@@ -10,8 +10,7 @@ import pytest
 
 from privacy_router.host import routing
 from privacy_router.host.rtnetlink import Message, Verb, encode_attributes, u32
-from privacy_router.values.kinds import RouteKey, RuleKey
-from privacy_router.values.network import LOCAL_TABLE, Route, Rule
+from privacy_router.values.network import LOCAL_TABLE, Route, RouteKey, Rule, RuleKey
 
 FIXED = struct.Struct("=BBBBBBBBI")
 NAMES = {5: "eth0"}

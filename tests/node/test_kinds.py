@@ -15,31 +15,22 @@ from privacy_router.node import kinds
 from privacy_router.node.kinds.contract import Down, NodeKind, PlacedKind, Role
 from privacy_router.node.kinds.registry import KINDS
 from privacy_router.node.teardown import TAKEN
-from privacy_router.values import kinds as values
-from privacy_router.values.bridges import SwitchSetting
-from privacy_router.values.items import HOST, NODE, Change, ItemValue, Key, Kind
-from privacy_router.values.kinds import (
+from privacy_router.pipeline.flow import MeterKey
+from privacy_router.values.bridges import BridgeKey, BridgeSettingKey, PortSettingKey, SwitchSetting
+from privacy_router.values.items import HOST, NODE, Change, ItemValue, Key, Kind, Present
+from privacy_router.values.network import (
     AddressKey,
-    BridgeKey,
-    BridgeSettingKey,
     DeviceKey,
-    DeviceSettingKey,
-    FirewallKey,
-    MeterKey,
     NamespaceKey,
     NeighbourKey,
-    PortSettingKey,
-    Present,
-    ProcessKey,
-    ProcessState,
+    Route,
     RouteKey,
+    Rule,
     RuleKey,
-    SettingKey,
-    SettingValue,
-    Sysctl,
-    TableRole,
 )
-from privacy_router.values.network import Route, Rule
+from privacy_router.values.processes import ProcessKey, ProcessState
+from privacy_router.values.rulesets import FirewallKey, TableRole
+from privacy_router.values.sysctls import DeviceSettingKey, SettingKey, SettingValue, Sysctl
 
 if TYPE_CHECKING:
     from privacy_router.node.kinds.session import Session
@@ -72,8 +63,8 @@ def test_every_kind_goes_when_the_node_is_taken_down() -> None:
 
 
 def classes_below(base: type[Any]) -> list[type[Any]]:
-    """The classes of `values.kinds` that nothing is derived from."""
-    below = [one for one in base.__subclasses__() if one.__module__ == values.__name__]
+    """The program's classes, not the tests', that nothing is derived from."""
+    below = [one for one in base.__subclasses__() if one.__module__.startswith("privacy_router.")]
     return [last for one in below for last in (classes_below(one) or [one])]
 
 

@@ -11,8 +11,7 @@ from privacy_router.errors import MissingPrerequisiteError
 from privacy_router.node.apply import Applier
 from privacy_router.node.kinds.registry import KINDS, Kinds
 from privacy_router.node.kinds.session import ApplyError
-from privacy_router.values.items import Change, ItemValue, Key, Kind
-from privacy_router.values.kinds import Present
+from privacy_router.values.items import Change, ItemValue, Key, Kind, Present
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,17 +13,15 @@ from privacy_router.node import unheard_watch
 from privacy_router.node.kinds import setting
 from privacy_router.node.unheard_watch import Expectation
 from privacy_router.values.items import HOST
-from privacy_router.values.kinds import (
-    DeviceSettingKey,
+from privacy_router.values.sysctls import DeviceSettingKey, SettingKey, SettingValue, Sysctl
+from privacy_router.values.wireguard import (
     PeerState,
     SecretTag,
-    SettingKey,
-    SettingValue,
-    Sysctl,
     TunnelKey,
     TunnelState,
+    generate_private_key,
+    public_key_of,
 )
-from privacy_router.values.wireguard import generate_private_key, public_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ from privacy_router.node.switch_drift import WORDS, drift_of
 from privacy_router.openflow import PortDesc, PortMod, SetConfig
 from privacy_router.openflow.constants import ConfigFlag, PortConfig
 from privacy_router.openflow.messages import GetConfigReply
-from privacy_router.values.kinds import SwitchValue
+from privacy_router.values.bridges import SwitchValue
 
 USUAL = GetConfigReply(ConfigFlag.FRAG_NORMAL, 128)
 EVERY_BIT = PortConfig.NO_RECV | PortConfig.NO_FWD | PortConfig.NO_PACKET_IN

@@ -23,8 +23,10 @@ from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.mesh import expected_ports
 from privacy_router.pipeline.tables import name_of, number_of
 from privacy_router.plan.compile import compile_node
+from privacy_router.values.bridges import SwitchValue
 from privacy_router.values.items import ItemValue, Kind
-from privacy_router.values.kinds import RulesetValue, SecretTag, SwitchValue
+from privacy_router.values.rulesets import RulesetValue
+from privacy_router.values.wireguard import SecretTag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,17 +18,9 @@ from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.values.bridges import mac_of
 from privacy_router.values.items import HOST, Kind
-from privacy_router.values.kinds import (
-    Device,
-    DeviceKey,
-    DeviceSettingKey,
-    FirewallKey,
-    SettingKey,
-    SettingValue,
-    Sysctl,
-    TableRole,
-    TunnelState,
-)
+from privacy_router.values.network import Device, DeviceKey
+from privacy_router.values.rulesets import FirewallKey, TableRole
+from privacy_router.values.sysctls import DeviceSettingKey, SettingKey, SettingValue, Sysctl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +28,7 @@ if TYPE_CHECKING:
     from privacy_router.config import PrivacyRouterConfig
     from privacy_router.plan.desired import DesiredState
     from privacy_router.plan.keys import NodeFacts, NodeKeys
+    from privacy_router.values.wireguard import TunnelState
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from goldens import cases, node_of, rulesets_of
 from nft_text import ruleset_text
 
 from privacy_router.host import namespaces, nftables
-from privacy_router.values.kinds import RulesetValue
+from privacy_router.values.rulesets import RulesetValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,17 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from privacy_router.pipeline.flow import MeterKey
 from privacy_router.values.items import ItemValue, Key, Kind, diff
-from privacy_router.values.kinds import (
-    DeviceKey,
-    ForeignKey,
-    MeterKey,
-    NamespaceKey,
-    SettingKey,
-    SettingValue,
-    Sysctl,
-    TunnelKey,
-)
+from privacy_router.values.network import DeviceKey, ForeignKey, NamespaceKey
+from privacy_router.values.sysctls import SettingKey, SettingValue, Sysctl
+from privacy_router.values.wireguard import TunnelKey
 
 PLACES, NAMES = st.sampled_from(["a", "b"]), st.text(max_size=2)
 KEYS = st.one_of(

@@ -19,7 +19,8 @@ from privacy_router.plugins.privacy_router import PARTS, PartPlugin, PrivacyRout
 from privacy_router.plugins.privacy_router.plugin import NodeObserved
 from privacy_router.plugins.privacy_router.resources import key_of
 from privacy_router.values.items import HOST, Kind, plain
-from privacy_router.values.kinds import DeviceSettingKey, Sysctl, TunnelKey
+from privacy_router.values.sysctls import DeviceSettingKey, Sysctl
+from privacy_router.values.wireguard import TunnelKey
 
 if TYPE_CHECKING:
     from pathlib import Path

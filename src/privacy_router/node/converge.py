@@ -21,8 +21,9 @@ from privacy_router.node.kinds.session import ApplyError
 from privacy_router.node.observe import observe
 from privacy_router.plan.compile import OVS_PROCESSES
 from privacy_router.plan.stages import Stages, in_stages
+from privacy_router.values.bridges import BridgeKey
 from privacy_router.values.items import diff
-from privacy_router.values.kinds import BridgeKey, ProcessKey
+from privacy_router.values.processes import ProcessKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

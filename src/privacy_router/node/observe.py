@@ -9,7 +9,7 @@ from privacy_router.host import namespaces
 from privacy_router.node.kinds.place import Look, Place, path_of
 from privacy_router.node.kinds.registry import KINDS
 from privacy_router.values.items import HOST
-from privacy_router.values.kinds import NamespaceKey
+from privacy_router.values.network import NamespaceKey
 
 if TYPE_CHECKING:
     from privacy_router.node.kinds.contract import PlacedHandler

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from privacy_router.openflow import PortMod, SetConfig
 from privacy_router.openflow.constants import ConfigFlag, PortConfig
-from privacy_router.values.bridges import SwitchSetting
+from privacy_router.values.bridges import (
+    BridgeSettingKey,
+    PortSettingKey,
+    SwitchSetting,
+    SwitchValue,
+)
 from privacy_router.values.items import Change
-from privacy_router.values.kinds import BridgeSettingKey, PortSettingKey, SwitchValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

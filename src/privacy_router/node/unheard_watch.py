@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from privacy_router.host.device_settings import Snapshot
     from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
-    from privacy_router.values.kinds import Sysctl
+    from privacy_router.values.sysctls import Sysctl
 
 _log = structlog.get_logger()
 

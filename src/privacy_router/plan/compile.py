@@ -21,28 +21,29 @@ from privacy_router.plan import hops
 from privacy_router.plan.desired import DesiredState, NodeState, PlannedState
 from privacy_router.plan.guard import host_guards
 from privacy_router.plan.namespace import anywhere
-from privacy_router.values.bridges import BridgeSpec, PortSpec
-from privacy_router.values.confinement import Capability, Confinement
-from privacy_router.values.items import HOST
-from privacy_router.values.kinds import (
+from privacy_router.values.bridges import (
     BridgeKey,
     BridgeSettingKey,
-    FirewallKey,
-    PeerState,
+    BridgeSpec,
     PortKey,
     PortSettingKey,
-    Present,
-    ProcessKey,
-    ProcessState,
-    RulesetValue,
-    SecretTag,
+    PortSpec,
     SwitchValue,
-    TableRole,
+)
+from privacy_router.values.confinement import Capability, Confinement
+from privacy_router.values.items import HOST, Present
+from privacy_router.values.processes import ProcessKey, ProcessSpec, ProcessState
+from privacy_router.values.rulesets import FirewallKey, RulesetValue, TableRole
+from privacy_router.values.wireguard import (
+    UAPI_DIR,
+    PeerState,
+    SecretTag,
     TunnelKey,
     TunnelState,
+    WireGuardConfig,
+    WireGuardPeer,
+    public_key_of,
 )
-from privacy_router.values.processes import ProcessSpec
-from privacy_router.values.wireguard import UAPI_DIR, WireGuardConfig, WireGuardPeer, public_key_of
 
 if TYPE_CHECKING:
     from privacy_router.chain.stations import Chain

@@ -7,32 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 from privacy_router.plan import settings
 from privacy_router.plan.firewall import TABLE
-from privacy_router.values.items import HOST
-from privacy_router.values.kinds import (
+from privacy_router.values.items import HOST, Present
+from privacy_router.values.network import (
+    KERNELS_RULES,
+    MAIN_TABLE,
     AddressKey,
     AddressValue,
     Device,
     DeviceKey,
-    DeviceSettingKey,
-    FirewallKey,
     NamespaceKey,
-    NeighbourKey,
-    Present,
-    RouteKey,
-    RuleKey,
-    RulesetValue,
-    SettingKey,
-    SettingValue,
-    Sysctl,
-)
-from privacy_router.values.network import (
-    KERNELS_RULES,
-    MAIN_TABLE,
     Neighbour,
+    NeighbourKey,
     Network,
     Route,
+    RouteKey,
     Rule,
+    RuleKey,
 )
+from privacy_router.values.rulesets import FirewallKey, RulesetValue
+from privacy_router.values.sysctls import DeviceSettingKey, SettingKey, SettingValue, Sysctl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

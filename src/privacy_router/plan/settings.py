@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from privacy_router.hops.xray.settings import UDP_HELD_S
 
 if TYPE_CHECKING:
-    from privacy_router.values.kinds import Sysctl
+    from privacy_router.values.sysctls import Sysctl
 
 _PROTOCOLS: Final = {
     "ipv4": {

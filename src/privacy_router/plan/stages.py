@@ -19,16 +19,10 @@ from typing import TYPE_CHECKING
 
 from privacy_router.plan.compile import OVS_PROCESSES, XRAY_PROCESS
 from privacy_router.values.items import Change, Kind
-from privacy_router.values.kinds import (
-    AddressKey,
-    Device,
-    DeviceKey,
-    DeviceSettingKey,
-    FirewallKey,
-    ProcessKey,
-    TableRole,
-)
-from privacy_router.values.network import Route
+from privacy_router.values.network import AddressKey, Device, DeviceKey, Route
+from privacy_router.values.processes import ProcessKey
+from privacy_router.values.rulesets import FirewallKey, TableRole
+from privacy_router.values.sysctls import DeviceSettingKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

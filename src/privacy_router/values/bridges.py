@@ -1,4 +1,4 @@
-"""What the database says of a bridge, as plain values."""
+"""What the database says of a bridge, as plain values and as items."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from privacy_router.values.items import ItemValue
+from privacy_router.values.items import NODE, ItemValue, Key, Kind, Plain, plain
 
 ROOT: Final = "Open_vSwitch"
 Value = str | int | float | bool | tuple[str | int | float | bool, ...] | Mapping[str, str]
@@ -153,3 +153,79 @@ class BridgeRow:
     bridge_settings: Mapping[SwitchSetting, Value] = field(default_factory=dict)
     port_settings: Mapping[SwitchSetting, Value] = field(default_factory=dict)
     root_settings: Mapping[SwitchSetting, Value] = field(default_factory=dict)
+
+
+# --- as items -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BridgeItemKey(Key, kind=Kind.BRIDGE):
+    """A bridge, or a setting of one."""
+
+
+@dataclass(frozen=True)
+class BridgeKey(BridgeItemKey, kind=Kind.BRIDGE):
+    """A bridge by its name. Value: `Present`."""
+
+    where: str = field(default=NODE, init=False)
+    bridge: str
+
+    @property
+    def name(self) -> str:
+        """The bridge's."""
+        return self.bridge
+
+
+@dataclass(frozen=True)
+class BridgeSettingKey(BridgeItemKey, kind=Kind.BRIDGE):
+    """A setting of the bridge `where`, or of all of Open vSwitch. Value: `SwitchValue`."""
+
+    setting: SwitchSetting
+
+    @property
+    def name(self) -> str:
+        """What is set, and of what."""
+        return str(self.setting)
+
+
+@dataclass(frozen=True)
+class PortItemKey(Key, kind=Kind.PORT):
+    """A port of the bridge `where`, or a setting of one."""
+
+
+@dataclass(frozen=True)
+class PortKey(PortItemKey, kind=Kind.PORT):
+    """A port by its name. Value: `PortSpec`."""
+
+    port: str
+
+    @property
+    def name(self) -> str:
+        """The port's."""
+        return self.port
+
+
+@dataclass(frozen=True)
+class PortSettingKey(PortItemKey, kind=Kind.PORT):
+    """A setting of a port or of an interface of it. Value: `SwitchValue`."""
+
+    setting: SwitchSetting
+
+    @property
+    def name(self) -> str:
+        """What is set, and of what."""
+        return str(self.setting)
+
+
+@dataclass(frozen=True)
+class SwitchValue(ItemValue):
+    """What a setting of a bridge or a port is set to: a column's value, or an OpenFlow flag's."""
+
+    value: Value
+
+    def plain(self) -> Plain:
+        """The value alone."""
+        return plain(self.value)
+
+    def __str__(self) -> str:
+        return str(self.value)

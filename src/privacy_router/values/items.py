@@ -4,8 +4,9 @@ A desired and an observed state are both mappings from `Key` to a value; where t
 there is a `Change`. Everything that `plan` shows, `up` applies and the controller repairs is such
 a change, so nothing can be applied that is not also read back.
 
-The key and the value of each kind are in `values.kinds`; how each is read, made and taken away is
-in `node.kinds`, where a list says what a new kind needs.
+The key and the value of each kind are in the module of its subject, here in `values`, and those of
+meters and flows in `pipeline.flow`; how each is read, made and taken away is in `node.kinds`, where
+a list says what a new kind needs.
 """
 
 from __future__ import annotations
@@ -112,6 +113,18 @@ def _members(value: object) -> Plain:
     if not is_dataclass(value) or isinstance(value, type):
         raise TypeError(f"{value!r} is no dataclass")
     return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+
+
+@dataclass(frozen=True)
+class Present(ItemValue):
+    """Of an item that is there or not, and nothing else: a namespace, the bridge itself."""
+
+    def plain(self) -> Plain:
+        """True."""
+        return True
+
+    def __str__(self) -> str:
+        return "there"
 
 
 Items = dict[Key, ItemValue]

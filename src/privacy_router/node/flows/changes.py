@@ -18,10 +18,9 @@ from privacy_router.openflow import (
     removal_of,
 )
 from privacy_router.pipeline.allocation import MESH_TRACKING_ZONE, Layer, layer_of, port_of
-from privacy_router.pipeline.flow import Flow
+from privacy_router.pipeline.flow import Flow, FlowKey, MeterKey, MeterState
 from privacy_router.pipeline.tables import name_of, number_of
 from privacy_router.values.items import Change
-from privacy_router.values.kinds import FlowKey, MeterKey, MeterState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.node.kinds.place import path_of
 from privacy_router.values.items import Kind
-from privacy_router.values.kinds import AddressKey, AddressValue
+from privacy_router.values.network import AddressKey, AddressValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,14 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.node.kinds.contract import Down, NodeKind, Role
-from privacy_router.values.items import ItemValue, Kind
-from privacy_router.values.kinds import (
-    BridgeItemKey,
-    BridgeKey,
-    BridgeSettingKey,
-    Present,
-    SwitchValue,
-)
+from privacy_router.values.bridges import BridgeItemKey, BridgeKey, BridgeSettingKey, SwitchValue
+from privacy_router.values.items import ItemValue, Kind, Present
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,8 +3,8 @@
 To add a kind of item:
 
 1. `values/items.py`: a member of `Kind`, at the place in the order in which it comes into being.
-2. `values/kinds.py`: its key, with what identifies an item as typed parts, and its value, frozen
-   and without a secret.
+2. `values/<subject>.py`: its key, with what identifies an item as typed parts, and its value,
+   frozen and without a secret.
 3. `node/kinds/<kind>.py`: `observe`, `apply` and `remove`, and a `PlacedKind` (of a namespace) or
    `NodeKind` (of no namespace) made of them.
 4. `node/kinds/registry.py`: that in `KINDS`; with `Down.TAKEN` a step in `node/teardown.py`, too.

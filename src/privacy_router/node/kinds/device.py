@@ -12,7 +12,7 @@ from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.node.kinds.place import path_of
 from privacy_router.node.kinds.session import ApplyError
 from privacy_router.values.items import Kind
-from privacy_router.values.kinds import Device, DeviceKey
+from privacy_router.values.network import Device, DeviceKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

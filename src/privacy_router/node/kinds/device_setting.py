@@ -10,7 +10,7 @@ from privacy_router.errors import StorageError
 from privacy_router.node.kinds import setting
 from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.values.items import HOST, Kind
-from privacy_router.values.kinds import DeviceSettingKey, SettingValue, Sysctl
+from privacy_router.values.sysctls import DeviceSettingKey, SettingValue, Sysctl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

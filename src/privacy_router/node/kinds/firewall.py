@@ -10,7 +10,7 @@ from privacy_router.node.kinds.place import path_of
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.values.items import HOST, Kind
-from privacy_router.values.kinds import (
+from privacy_router.values.rulesets import (
     FirewallKey,
     FirewallValue,
     ForeignTable,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from privacy_router.host import foreign, namespaces
 from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.values.items import ItemValue, Kind, Plain, plain
-from privacy_router.values.kinds import ForeignKey
+from privacy_router.values.network import ForeignKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ from privacy_router.chain.stations import NAMESPACES
 from privacy_router.host import namespaces
 from privacy_router.node import ownership
 from privacy_router.node.kinds.contract import Down, NodeKind, Role
-from privacy_router.values.items import Kind
-from privacy_router.values.kinds import NamespaceKey, Present
+from privacy_router.values.items import Kind, Present
+from privacy_router.values.network import NamespaceKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

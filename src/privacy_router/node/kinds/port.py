@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.node.kinds.contract import Down, NodeKind, Role
-from privacy_router.values.bridges import PortSpec
+from privacy_router.values.bridges import (
+    PortItemKey,
+    PortKey,
+    PortSettingKey,
+    PortSpec,
+    SwitchValue,
+)
 from privacy_router.values.items import ItemValue, Kind
-from privacy_router.values.kinds import PortItemKey, PortKey, PortSettingKey, SwitchValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from privacy_router.node.places import is_reachable
 from privacy_router.node.remembered import forget_connections_of_xray
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
 from privacy_router.values.items import Kind
-from privacy_router.values.kinds import ProcessKey, ProcessState
+from privacy_router.values.processes import ProcessKey, ProcessState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

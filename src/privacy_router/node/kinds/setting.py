@@ -9,7 +9,7 @@ from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.node.kinds.place import path_of
 from privacy_router.plan.settings import is_everywhere
 from privacy_router.values.items import HOST, Kind
-from privacy_router.values.kinds import DeviceSettingKey, SettingKey, SettingValue
+from privacy_router.values.sysctls import DeviceSettingKey, SettingKey, SettingValue
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from privacy_router.node.kinds.place import Place
     from privacy_router.node.kinds.session import Session
     from privacy_router.plan.desired import NodeState
-    from privacy_router.values.kinds import Sysctl
+    from privacy_router.values.sysctls import Sysctl
 
 S = TypeVar("S", SettingKey, DeviceSettingKey)
 

@@ -13,15 +13,15 @@ from privacy_router.host.wireguard_uapi import UapiError, format_endpoint
 from privacy_router.node.endpoint_memory import load_endpoints
 from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.values.items import Kind
-from privacy_router.values.kinds import (
+from privacy_router.values.wireguard import (
     PeerState,
     SecretTag,
     SilentTunnel,
     TunnelKey,
     TunnelState,
     TunnelValue,
+    public_key_of,
 )
-from privacy_router.values.wireguard import public_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
