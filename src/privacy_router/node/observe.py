@@ -28,10 +28,14 @@ def observe(desired: NodeState, machine: NodeHost, kinds: Kinds = KINDS) -> Item
     look = Look(desired, machine)
     for kind in kinds.of_node:
         items.update(kind.observe(look))
-    for where in (*NAMESPACES, HOST):
-        key = NamespaceKey(where)
-        if where == HOST or (key in items and key in desired.items):
-            items.update(_in_place(Place(where, desired, machine), kinds))
+    for key in map(NamespaceKey, NAMESPACES):
+        if key not in items or key not in desired.items:
+            continue
+        if namespaces.exists(key.where):
+            items.update(_in_place(Place(key.where, desired, machine), kinds))
+        else:
+            del items[key]  # it has gone since
+    items.update(_in_place(Place(HOST, desired, machine), kinds))
     return items
 
 

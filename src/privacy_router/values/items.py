@@ -5,8 +5,8 @@ there is a `Change`. Everything that `plan` shows, `up` applies and the controll
 a change, so nothing can be applied that is not also read back.
 
 The key and the value of each kind are in the module of its subject, here in `values`, and those of
-meters and flows in `pipeline.flow`; how each is read, made and taken away is in `node.kinds`, where
-a list says what a new kind needs.
+meters and flows in `pipeline.flow`; how each is read, made and taken away is in `node.kinds`.
+CONTRIBUTING.md lists what a new kind needs.
 """
 
 from __future__ import annotations

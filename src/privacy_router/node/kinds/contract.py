@@ -1,22 +1,9 @@
 """What a kind of item has to say of itself.
 
-To add a kind of item:
-
-1. `values/items.py`: a member of `Kind`, at the place in the order in which it comes into being.
-2. `values/<subject>.py`: its key, with what identifies an item as typed parts, and its value,
-   frozen and without a secret.
-3. `node/kinds/<kind>.py`: `observe`, `apply` and `remove`, and a `PlacedKind` (of a namespace) or
-   `NodeKind` (of no namespace) made of them.
-4. `node/kinds/registry.py`: that in `KINDS`; with `Down.TAKEN` a step in `node/teardown.py`, too.
-5. `plan/`: what brings such items into a desired state. In a change of the chain they are changed
-   with the tunnel closed, unless `plan/stages.py` says otherwise.
-6. `make goldens`, and read what `tests/golden/node/*/items.txt` have more. If another program can
-   change it: what tells of that (`node/network_watch.py`, `node/unheard_watch.py`), and a test in
-   `tests/e2e` that changes it.
-
-`tests/node/test_new_kind.py` goes this way with a kind of its own. A part that a kind leaves out is
-an error of mypy and at the first import; a kind that is in no registry fails
-`tests/node/test_kinds.py`.
+To add a kind: a member of `Kind` (values/items.py), its key and value (values/), a file beside this
+one with `observe`, `apply`, `remove` and a `PlacedKind` or `NodeKind` made of them, a line in
+registry.py, and what plans such items (plan/). CONTRIBUTING.md, "Add a kind of item", names every
+file, and `tests/adding/test_add_kind.py` follows it.
 """
 
 from __future__ import annotations

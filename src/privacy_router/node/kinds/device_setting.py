@@ -28,8 +28,8 @@ def observe(place: Place) -> Iterator[tuple[DeviceSettingKey, SettingValue]]:
 
 
 def _noted(machine: NodeHost) -> list[Sysctl]:
-    """The settings of the host that were changed. A note that cannot be read holds up nothing else
-    of a look: who wants to add to it, and `down`, are refused."""
+    """The settings of the host that the node changed. A note that cannot be read holds up nothing
+    else of a look; changing such a setting, and `down`, fail by it."""
     try:
         return [Sysctl.at(path) for path in machine.borrowed.names()]
     except StorageError as error:
