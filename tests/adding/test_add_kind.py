@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from checkout import Checkout, files_of_list
+from tests.adding.checkout import Checkout, files_of_list
 
 if TYPE_CHECKING:
     from pathlib import Path

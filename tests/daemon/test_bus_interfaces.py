@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from dbus_fast import DBusError
@@ -33,7 +33,7 @@ CHANGING = {
 
 
 def described(kind: type[Manager | OpenFlow | Plugin]) -> Interface:
-    interface = kind.__new__(kind)
+    interface: Any = kind.__new__(kind)
     interface.readings = {}
     ServiceInterface.__init__(interface, f"org.opdbus.{kind.__name__}")
     return ServiceInterface.introspect(interface)
@@ -42,8 +42,8 @@ def described(kind: type[Manager | OpenFlow | Plugin]) -> Interface:
 def signatures(found: Interface) -> dict[str, tuple[str, str]]:
     return {
         method.name: (
-            "".join(arg.signature for arg in method.in_args),
-            "".join(arg.signature for arg in method.out_args),
+            "".join(str(arg.signature) for arg in method.in_args),
+            "".join(str(arg.signature) for arg in method.out_args),
         )
         for method in found.methods
     }
@@ -145,8 +145,8 @@ async def test_what_changes_is_refused_before_it_begins(name: str) -> None:
         await method.fn(interface, *arguments)
 
 
-def _bare(kind: type[Manager | OpenFlow]) -> Manager | OpenFlow:
-    interface = kind.__new__(kind)
+def _bare(kind: type[Manager | OpenFlow]) -> Any:
+    interface: Any = kind.__new__(kind)
     interface.readings = {}
     ServiceInterface.__init__(interface, f"org.opdbus.{kind.__name__}")
     return interface

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
-from containers import DATABASE, events, must
 
 from privacy_router.lab import internet
 from privacy_router.lab.capture import Captures
 from privacy_router.lab.check import new_token, rules_for
+from tests.e2e.containers import DATABASE, events, must
 
 if TYPE_CHECKING:
     from privacy_router.lab.stage import Lab
@@ -157,10 +157,10 @@ def test_a_connection_outlives_a_time_without_connection_tracking(lab: Lab) -> N
         assert client.stdin is not None
         assert client.stdout is not None
 
-        def fetch(size: int) -> int:
-            client.stdin.write(f"{size}\n".encode())
-            client.stdin.flush()
-            return int(client.stdout.readline() or 0)
+        def fetch(size: int, to: IO[bytes] = client.stdin, back: IO[bytes] = client.stdout) -> int:
+            to.write(f"{size}\n".encode())
+            to.flush()
+            return int(back.readline() or 0)
 
         assert fetch(1000) == 1000
         must(lab, "kill", "-STOP", controller)

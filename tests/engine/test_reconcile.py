@@ -7,7 +7,6 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from file_plugin import FilePlugin, machine, make_engine
 from structlog.testing import capture_logs
 
 from privacy_router.engine import backoff, reconcile
@@ -15,6 +14,7 @@ from privacy_router.engine.backoff import Backoff
 from privacy_router.engine.document import Source
 from privacy_router.engine.model import ResourceKey
 from privacy_router.engine.reconcile import Reconciler
+from tests.engine.file_plugin import FilePlugin, machine, make_engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from login_sessions import USER, Heard, end_all, have_user, run, session, tried, until
 
 from privacy_router.config.plugins.login1 import Login1Config
 from privacy_router.engine.errors import RefusedError
@@ -23,6 +22,7 @@ from privacy_router.plugins.login1.drop_in import FILE
 from privacy_router.plugins.login1.logind import MANAGER
 from privacy_router.plugins.login1.reload import reload
 from privacy_router.plugins.place import Place
+from tests.machine.login_sessions import USER, Heard, end_all, have_user, run, session, tried, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from test_node_flows import pipeline, row
 
 from privacy_router.node.flows.changes import Changes
 from privacy_router.node.flows.keeper import FlowKeeper
 from privacy_router.node.flows.table import FlowError
 from privacy_router.openflow import Difference
 from privacy_router.pipeline.allocation import port_of
+from tests.node.test_node_flows import pipeline, row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hop_sets import HOP_SETS, config_of
 
 from privacy_router.node.kinds.registry import KINDS
 from privacy_router.plan.compile import compile_node
+from tests.plan.hop_sets import HOP_SETS, config_of
 
 if TYPE_CHECKING:
     from privacy_router.plan.keys import NodeFacts, NodeKeys

@@ -282,7 +282,7 @@ def test_only_what_matters_is_told() -> None:
 
     manager, changed = SERVICE_MANAGER.interface, "org.freedesktop.DBus.Properties"
     unit = f"{OBJECT}/unit/a_2eservice"
-    state = ("org.freedesktop.systemd1.Unit", {"ActiveState": "failed"}, [])
+    state: tuple[Any, ...] = ("org.freedesktop.systemd1.Unit", {"ActiveState": "failed"}, [])
     assert told(unit, changed, "PropertiesChanged", *state) == "a.service is failed"
     assert told(f"{OBJECT}/unit/b_2eservice", changed, "PropertiesChanged", *state) == ""
     assert "enabled" in told(OBJECT, manager, "UnitFilesChanged")
