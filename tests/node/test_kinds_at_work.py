@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from privacy_router.chain.stations import NAMESPACES, SWITCH_NAMESPACE
+from privacy_router.chain.stations import SWITCH_NAMESPACE
 from privacy_router.errors import StorageError
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.host import namespaces, nftables, processes, sysctl
 from privacy_router.host.nftables import Table
 from privacy_router.host.processes import Process
@@ -52,15 +54,14 @@ from privacy_router.values.network import (
 from privacy_router.values.processes import ProcessKey, ProcessState
 from privacy_router.values.rulesets import FirewallKey, ForeignTable, RulesetValue, TableRole
 from privacy_router.values.sysctls import DeviceSettingKey, SettingKey, SettingValue, Sysctl
-from privacy_router.values.wireguard import SilentTunnel, TunnelKey, TunnelState
+from privacy_router.values.wireguard import SilentTunnel, TunnelKey, TunnelState, WireGuardConfig
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from privacy_router.node.kinds.place import Look, Place
     from privacy_router.node.kinds.session import Session
 
 WARP = "pr-warp"
+CONFIGURATION = WireGuardConfig("private key", ())
 
 
 class Calls:
@@ -84,8 +85,11 @@ class Work:
     def __init__(self, **answers: Any) -> None:
         self.done: list[Any] = []
         calls = Calls(self.done, **answers)
-        machine = SimpleNamespace(borrowed=calls, owner="owner", wireguard=calls)
-        desired = SimpleNamespace(tunnels={"wgcf": "configuration"})
+        paths = SimpleNamespace(endpoints=Path("/nonexistent/endpoints.json"))
+        machine = SimpleNamespace(
+            borrowed=calls, owner="owner", wireguard=calls, hops=CATALOGUE, paths=paths
+        )
+        desired = SimpleNamespace(tunnels={"wgcf": CONFIGURATION})
         found = SimpleNamespace(
             netlink=lambda _: calls, switch=calls, machine=machine, desired=desired
         )
@@ -145,7 +149,7 @@ def test_an_address_goes_with_its_device_and_is_taken_off_else() -> None:
 
 def test_a_tunnel_with_another_key_or_no_answer_is_told_everything() -> None:
     key, wanted = TunnelKey(WARP, "wgcf"), TunnelState("key", None, {}, 7)
-    told = ("apply", "wgcf", namespaces.path_of(WARP), "configuration")
+    told = ("apply", "wgcf", namespaces.path_of(WARP), CONFIGURATION)
     for before in (None, SilentTunnel("it hangs"), TunnelState("other", None, {}, 7)):
         assert Work().make(key, before, wanted) == [told]
 
@@ -311,11 +315,13 @@ def test_a_table_is_put_in_place_and_anothers_is_taken_away_in_its_family(
 def test_a_namespace_counts_where_it_is_wanted_or_marked(
     marked: bool, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = list(NAMESPACES[:2])
+    there = ["pr-gateway", "pr-warp"]
     monkeypatch.setattr(namespaces, "exists", there.__contains__)
     monkeypatch.setattr(ownership, "is_own_namespace", lambda *_: marked)
     desired = SimpleNamespace(items={NamespaceKey(there[0]): Present()})
-    look = SimpleNamespace(desired=desired, machine=SimpleNamespace(owner="owner"))
+    hops = SimpleNamespace(namespaces=[*there, "pr-xray"])
+    machine = SimpleNamespace(owner="owner", hops=hops)
+    look = SimpleNamespace(desired=desired, machine=machine)
     found = [key.where for key, _ in namespace.observe(cast("Look", look))]
     assert found == there[:count]
 

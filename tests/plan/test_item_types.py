@@ -11,7 +11,7 @@ from privacy_router.plan.compile import compile_node
 from tests.plan.hop_sets import HOP_SETS, config_of
 
 if TYPE_CHECKING:
-    from privacy_router.plan.keys import NodeFacts, NodeKeys
+    from privacy_router.hops.keys import NodeFacts, NodeKeys
 
 
 @pytest.mark.parametrize("hops", HOP_SETS)

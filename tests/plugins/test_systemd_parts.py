@@ -201,7 +201,7 @@ def test_what_only_root_may_read_is_not_shown() -> None:
     public = file_value("[Unit]\n")
     shown = redacted({"drop_in": private, "others": [public, link_value("/dev/null"), None]})
     assert "hunter2" not in str(shown)
-    assert shown["drop_in"]["content"].startswith("(not for everybody to read, ")
+    assert shown["drop_in"]["content"].startswith("(not for every user to read, ")
     assert shown["drop_in"]["mode"] == "0640"
     assert shown["others"] == [public, link_value("/dev/null"), None]
     assert redacted(private) == shown["drop_in"]

@@ -6,8 +6,8 @@ import json
 import socket
 from typing import TYPE_CHECKING
 
-from privacy_router.chain.stations import GATEWAY_TUNNEL
 from privacy_router.errors import PrivacyRouterError
+from privacy_router.hops.gateway.hop import GATEWAY_TUNNEL
 from privacy_router.host import namespaces, wireguard_uapi
 from privacy_router.host.files import read_bounded, write_private
 from privacy_router.json_input import read_json_untrusted

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from privacy_router.chain.stations import NAMESPACES
 from privacy_router.host import namespaces
 from privacy_router.node.kinds.place import Look, Place, path_of
 from privacy_router.node.kinds.registry import KINDS
@@ -28,9 +27,8 @@ def observe(desired: NodeState, machine: NodeHost, kinds: Kinds = KINDS) -> Item
     look = Look(desired, machine)
     for kind in kinds.of_node:
         items.update(kind.observe(look))
-    for key in map(NamespaceKey, NAMESPACES):
-        if key not in items or key not in desired.items:
-            continue
+    wanted = [key for key in items if isinstance(key, NamespaceKey) and key in desired.items]
+    for key in wanted:
         if namespaces.exists(key.where):
             items.update(_in_place(Place(key.where, desired, machine), kinds))
         else:

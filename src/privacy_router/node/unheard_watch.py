@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from privacy_router.errors import PrivacyRouterError
+from privacy_router.errors import FAILURES
 from privacy_router.host import namespaces
 from privacy_router.host.device_settings import snapshot_here
-from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.threads import in_thread
 from privacy_router.node.kinds import firewall, foreign, setting, tunnel
 from privacy_router.node.kinds.place import path_of
@@ -106,7 +105,7 @@ class UnheardWatch:
             await asyncio.sleep(_PERIOD_S)
             try:
                 found = await in_thread(self._differences)
-            except (PrivacyRouterError, OSError, NetlinkError) as error:
+            except FAILURES as error:
                 _log.debug("what is unheard of cannot be read", reason=str(error))
                 continue
             if found:

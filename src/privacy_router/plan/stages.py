@@ -17,7 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from privacy_router.plan.compile import OVS_PROCESSES, XRAY_PROCESS
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.plan.compile import OVS_PROCESSES
 from privacy_router.values.items import Change, Kind
 from privacy_router.values.network import AddressKey, Device, DeviceKey, Route
 from privacy_router.values.processes import ProcessKey
@@ -27,6 +28,7 @@ from privacy_router.values.sysctls import DeviceSettingKey
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from privacy_router.hops.catalogue import Catalogue
     from privacy_router.values.items import ItemValue
 
 _OF_A_NEW_NAMESPACE = frozenset({Kind.NAMESPACE, Kind.SETTING, Kind.FIREWALL, Kind.RULE})
@@ -43,13 +45,14 @@ class Stages:
     after: tuple[Change, ...] = ()
 
 
-def in_stages(changes: Sequence[Change]) -> Stages:
-    """Divide the changes that turn the observed node into the desired one."""
+def in_stages(changes: Sequence[Change], hops: Catalogue = CATALOGUE) -> Stages:
+    """Divide the changes that turn the observed node into the desired one. `hops` are those that
+    there are."""
     new = {c.key.where for c in changes if c.key.kind is Kind.NAMESPACE and c.before is None}
     tunnels = {device for c in changes for device in _new_tunnel(c, new)}
     found: dict[str, list[Change]] = {"before": [], "during": [], "after": []}
     for change in changes:
-        found[_stage(change, new, tunnels)].append(change)
+        found[_stage(change, new, tunnels, hops)].append(change)
     ending = [Change(c.key, c.before, None) for c in found["during"] if _is_program_of_a_hop(c)]
     return Stages(
         tuple(found["before"]), tuple(ending), tuple(found["during"]), tuple(found["after"])
@@ -71,10 +74,10 @@ def is_guard(change: Change) -> bool:
     return isinstance(change.key, FirewallKey) and change.key.role is TableRole.GUARD
 
 
-def _stage(change: Change, new: set[str], tunnels: set[str]) -> str:
+def _stage(change: Change, new: set[str], tunnels: set[str], hops: Catalogue) -> str:
     kind = change.key.kind
     if change.after is None:
-        waits = kind is Kind.PROCESS and not _has_connections(change)
+        waits = kind is Kind.PROCESS and not _has_connections(change, hops)
         return "after" if waits or kind is Kind.NAMESPACE or is_guard(change) else "during"
     if kind is Kind.TUNNEL or is_guard(change):
         return "before"  # a tunnel's keys and peers do not decide where packets go
@@ -84,9 +87,10 @@ def _stage(change: Change, new: set[str], tunnels: set[str]) -> str:
     return "before" if beside else "during"
 
 
-def _has_connections(change: Change) -> bool:
-    """Whether it is about an XRay, whose peers are to hear that its connections end."""
-    return isinstance(change.key, ProcessKey) and change.key.process == XRAY_PROCESS
+def _has_connections(change: Change, hops: Catalogue) -> bool:
+    """Whether it is about an XRay or the like, whose peers are to hear that its connections end."""
+    hop = hops.of_program(change.key.process) if isinstance(change.key, ProcessKey) else None
+    return hop is not None and hop.resets_connections
 
 
 def _needs_no_port(change: Change, tunnels: set[str]) -> bool:

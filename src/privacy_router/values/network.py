@@ -134,7 +134,7 @@ class RuleKey(Key, kind=Kind.RULE):
     with more than the plan's have, which is another. Value: `Rule`."""
 
     rule: Rule
-    has_more: bool
+    has_more: bool = False
 
     @classmethod
     def of(cls, where: str, rule: Rule) -> RuleKey:
@@ -171,16 +171,28 @@ class DeviceKey(Key, kind=Kind.DEVICE):
 
 @dataclass(frozen=True)
 class Device(ItemValue):
-    """A device as it should be in its namespace; `mac` None where it has none (WireGuard)."""
+    """A device as it should be in its namespace; `mac` None where it has none (WireGuard).
+
+    `offloads_checksums`: whether the kernel leaves the checksums of what is sent to the device's
+    driver; None where either is right.
+    """
 
     mac: str | None
     mtu_bytes: int
     up: bool = True
     carrier: bool = True
+    offloads_checksums: bool | None = None
 
     def __str__(self) -> str:
         state = "up" if self.up and self.carrier else "down"
-        return f"{state}, mtu {self.mtu_bytes}" + (f", {self.mac}" if self.mac else "")
+        mac = f", {self.mac}" if self.mac else ""
+        return f"{state}, mtu {self.mtu_bytes}{mac}{self._checksums}"
+
+    @property
+    def _checksums(self) -> str:
+        if self.offloads_checksums is None:
+            return ""
+        return f", checksums by the {'driver' if self.offloads_checksums else 'kernel'}"
 
 
 @dataclass(frozen=True)
@@ -230,9 +242,9 @@ class RouteKey(Key, kind=Kind.ROUTE):
     another. Value: `Route`."""
 
     destination: Network
-    table: int
-    metric: int
-    has_more: bool
+    table: int = MAIN_TABLE
+    metric: int = 0
+    has_more: bool = False
 
     @classmethod
     def of(cls, where: str, route: Route) -> RouteKey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.chain.stations import SWITCH_NAMESPACE
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from privacy_router.node.kinds.place import Place
     from privacy_router.node.kinds.session import Session
     from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.network import Link
 
 _LOOPBACK: Final = "lo"
 _KERNELS_WIREGUARD: Final = "wireguard"
@@ -38,9 +40,18 @@ def observe(place: Place) -> Iterator[tuple[DeviceKey, Device]]:
         wanted = place.desired.items.get(key)
         if wanted is None and (not link.up or place.where == SWITCH_NAMESPACE):
             continue
-        has_mac = isinstance(wanted, Device) and wanted.mac is not None
-        mac = link.mac if has_mac else None
-        yield key, Device(mac, link.mtu_bytes, link.up, link.carrier)
+        device = Device(None, link.mtu_bytes, link.up, link.carrier)
+        yield key, _as_wanted(device, wanted, link, place) if isinstance(wanted, Device) else device
+
+
+def _as_wanted(device: Device, wanted: Device, link: Link, place: Place) -> Device:
+    """With those of its parts that the plan has an opinion of."""
+    if wanted.mac is not None:
+        device = replace(device, mac=link.mac)
+    if wanted.offloads_checksums is not None:
+        found = place.netlink.offloads_checksums(link.name)
+        device = replace(device, offloads_checksums=found)
+    return device
 
 
 def apply(session: Session, key: DeviceKey, before: Device | None, after: Device) -> None:
@@ -53,6 +64,8 @@ def apply(session: Session, key: DeviceKey, before: Device | None, after: Device
     elif name != _LOOPBACK and path is not None:
         _bring_tunnel(session, name, path)
     inside.set_link(name, mtu_bytes=after.mtu_bytes, mac=after.mac)
+    if after.offloads_checksums is not None:
+        inside.set_offloading(name, wanted=after.offloads_checksums)
     inside.set_link(name, up=True)
 
 
@@ -77,7 +90,7 @@ def _bring_tunnel(session: Session, name: str, path: Path) -> None:
     That one makes it here in the host's namespace, where its UDP socket is to stay. Another
     program's of that name is left: ours is held by our process.
     """
-    if session.machine.wireguard.command(name) is None:
+    if not session.machine.wireguard.has_processes:
         _make_in_kernel(session, name, path)
     elif not _has_tun(session, name, path):
         session.wait_for(lambda: _has_come(session, name), f"the device {name} did not appear")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.chain.stations import NAMESPACES
 from privacy_router.host import namespaces
 from privacy_router.node import ownership
 from privacy_router.node.kinds.contract import Down, NodeKind, Role
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 def observe(look: Look) -> Iterator[tuple[NamespaceKey, Present]]:
     """A namespace that the node needs is the node's: who makes another of its name while the node
     is kept has the node's in that place. Of others only what is marked counts. Raises OSError."""
-    for key in map(NamespaceKey, NAMESPACES):
+    for key in map(NamespaceKey, look.machine.hops.namespaces):
         if not namespaces.exists(key.where):
             continue
         owner = look.machine.owner

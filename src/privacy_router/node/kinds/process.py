@@ -5,14 +5,13 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.chain.stations import XRAY_NAMESPACE
 from privacy_router.errors import MissingPrerequisiteError
 from privacy_router.host import namespaces, processes, tcp_sockets
 from privacy_router.host.files import make_directory, write_private
 from privacy_router.node.kinds.contract import Down, NodeKind, Role
 from privacy_router.node.places import is_reachable
-from privacy_router.node.remembered import forget_connections_of_xray
-from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
+from privacy_router.node.remembered import forget_connections_of
+from privacy_router.plan.compile import ovs_dir
 from privacy_router.values.items import Kind
 from privacy_router.values.processes import ProcessKey, ProcessState
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from privacy_router.node.kinds.place import Look
     from privacy_router.node.kinds.session import Session
     from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.processes import ProcessSpec
 
 _OVS_SCHEMA: Final = "/usr/share/openvswitch/vswitch.ovsschema"
 
@@ -56,7 +56,7 @@ def apply(
     if before is not None:
         _stop(session, key)
     spec = session.desired.processes[key.process]
-    _prepare(session, spec.name, spec.inputs)
+    _prepare(session, spec)
     processes.start(spec, session.machine.owner, session.machine.paths.logs / f"{spec.name}.log")
 
 
@@ -73,21 +73,30 @@ def rank_within(desired: DesiredState, key: ProcessKey, value: ProcessState) -> 
 
 
 def _stop(session: Session, key: ProcessKey) -> None:
-    if key.process == XRAY_PROCESS and namespaces.exists(XRAY_NAMESPACE):
-        tcp_sockets.reset_connections(namespaces.path_of(XRAY_NAMESPACE))
+    _reset_connections(session, key.process)
     for process in processes.running(session.machine.owner):
         if process.name == key.process and key.pid in (None, process.pid):
             processes.stop(process)
 
 
-def _prepare(session: Session, name: str, inputs: bytes) -> None:
-    run = session.machine.paths.run
-    if name == XRAY_PROCESS:
-        forget_connections_of_xray(session.desired, session.machine)
-        write_private(xray_settings_file(run), inputs)
-    elif name == "ovsdb-server":
-        _create_ovs_database(ovs_dir(run))
-    elif name == "ovs-vswitchd":
+def _reset_connections(session: Session, program: str) -> None:
+    """Have the peers of a hop's program, if it is one, hear that its connections end."""
+    hop = session.machine.hops.of_program(program)
+    if hop is None or not hop.resets_connections or hop.role.namespace is None:
+        return
+    if namespaces.exists(hop.role.namespace):
+        tcp_sockets.reset_connections(namespaces.path_of(hop.role.namespace))
+
+
+def _prepare(session: Session, spec: ProcessSpec) -> None:
+    hop = session.machine.hops.of_program(spec.name)
+    if hop is not None and hop.resets_connections:
+        forget_connections_of(hop, session.desired, session.machine)
+    if spec.input_file is not None:
+        write_private(spec.input_file, spec.inputs)
+    if spec.name == "ovsdb-server":
+        _create_ovs_database(ovs_dir(session.machine.paths.run))
+    elif spec.name == "ovs-vswitchd":
         # started any earlier, it would wait a whole second before its second try
         session.wait_for(
             session.machine.ovs_socket.is_socket, "ovsdb-server did not open its socket"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from privacy_router.hops.settings import is_everywhere
 from privacy_router.host import sysctl as files
 from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.node.kinds.place import path_of
-from privacy_router.plan.settings import is_everywhere
 from privacy_router.values.items import HOST, Kind
 from privacy_router.values.sysctls import DeviceSettingKey, SettingKey, SettingValue
 

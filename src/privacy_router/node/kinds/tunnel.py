@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from privacy_router.chain.stations import GATEWAY_TUNNEL
 from privacy_router.host import namespaces
 from privacy_router.host.wireguard_uapi import UapiError, format_endpoint
 from privacy_router.node.endpoint_memory import load_endpoints
@@ -25,7 +24,6 @@ from privacy_router.values.wireguard import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from privacy_router.host.wireguard_uapi import DeviceStatus, PeerStatus
     from privacy_router.node.kinds.place import Place
@@ -110,7 +108,7 @@ def apply(session: Session, key: TunnelKey, before: TunnelValue | None, after: T
         if found is None:
             wireguard.update_peer(device, namespace, peer)
         elif found != after.peers[peer.public_key]:
-            _put_right(session, device, namespace, peer, found)
+            _put_right(session, key, peer, found, after.peers[peer.public_key])
 
 
 def remove(session: Session, key: TunnelKey, before: TunnelValue) -> None:
@@ -119,27 +117,27 @@ def remove(session: Session, key: TunnelKey, before: TunnelValue) -> None:
 
 
 def _put_right(
-    session: Session, device: str, namespace: Path, peer: WireGuardPeer, found: PeerState
+    session: Session, key: TunnelKey, peer: WireGuardPeer, found: PeerState, wanted: PeerState
 ) -> None:
     """A peer that may move stays where it is; one that may not is put back, with a session of
     its own making: while packets come in from elsewhere, WireGuard waits for that place and
     begins none (section 6.5: what is received puts its own handshake off)."""
-    wireguard = session.machine.wireguard
-    if device == GATEWAY_TUNNEL:
+    wireguard, namespace = session.machine.wireguard, namespaces.path_of(key.where)
+    if wanted.endpoint is None:
         peer = replace(peer, endpoint=None)
     elif found.endpoint != peer.endpoint:
-        _tell_of_move(device, found.endpoint, peer.endpoint)
-        wireguard.remove_peer(device, namespace, peer.public_key)
-    wireguard.update_peer(device, namespace, peer)
+        _tell_of_move(key.device, found.endpoint, peer.endpoint)
+        wireguard.remove_peer(key.device, namespace, peer.public_key)
+    wireguard.update_peer(key.device, namespace, peer)
 
 
 def _with_endpoints(session: Session, device: str) -> WireGuardConfig:
     """A gateway that is made anew is told where its clients were, so that it can call them."""
     config = session.desired.tunnels[device]
-    if device != GATEWAY_TUNNEL:
-        return config
     known = load_endpoints(session.machine.paths.endpoints)
-    peers = tuple(replace(peer, endpoint=known.get(peer.public_key)) for peer in config.peers)
+    peers = tuple(
+        replace(peer, endpoint=peer.endpoint or known.get(peer.public_key)) for peer in config.peers
+    )
     return replace(config, peers=peers)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from privacy_router.engine.model import Change, Resource, ResourceKey, Value
 from privacy_router.node.kinds.registry import KINDS
-from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.flow import Flow
-from privacy_router.pipeline.tables import name_of
+from privacy_router.report.flows import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,12 +42,10 @@ def values_of(items: Mapping[Key, ItemValue]) -> dict[ResourceKey, Value]:
 
 
 def flow_value(flow: ItemValue | None, names: Names) -> Value:
-    """A flow or a meter in words."""
+    """A flow, a meter or another item in words."""
     if not isinstance(flow, Flow):
         return None if flow is None else flow.plain()
-    match = format_match(flow.match, names.get) or "everything else"
-    does = format_instructions(flow.instructions, names.get, name_of)
-    return {"match": match, "actions": does, "reason": flow.reason, "origin": flow.origin}
+    return text_of(flow, names).value
 
 
 def flow_changes(changes: Iterable[ItemChange], names: Names) -> list[Change]:
@@ -60,3 +58,8 @@ def flow_changes(changes: Iterable[ItemChange], names: Names) -> list[Change]:
         )
         for change in changes
     ]
+
+
+def item_changes(changes: Iterable[ItemChange], names: Names) -> list[Change]:
+    """Changes of a node's items, made for the node, as changes of resources."""
+    return [replace(one, by="privacy_router") for one in flow_changes(changes, names)]
