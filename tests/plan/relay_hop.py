@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from privacy_router.chain.stations import Station
     from privacy_router.config import PrivacyRouterConfig
     from privacy_router.hops.hop import HopContext
-    from privacy_router.hops.namespace import Items
+    from privacy_router.values.items import Items
 
 PORT, PROGRAM, NAMESPACE = "relay0", "relayd", "pr-relay"
 _TABLES = 101

@@ -19,7 +19,10 @@ from privacy_router.hops.warp.hop import WARP_SOCKET_MARK, WARP_TUNNEL
 from privacy_router.plan.compile import OVS_PROCESSES, compile_node
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.values.bridges import mac_of
-from privacy_router.values.items import HOST, Key, Kind, TunnelState
+from privacy_router.values.items import HOST, Kind
+from privacy_router.values.network import Device, DeviceKey
+from privacy_router.values.rulesets import FirewallKey, TableRole
+from privacy_router.values.sysctls import DeviceSettingKey, SettingKey, SettingValue, Sysctl
 from tests.plan.hop_sets import HOP_SETS, config_of
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from privacy_router.config import PrivacyRouterConfig
     from privacy_router.hops.keys import NodeFacts, NodeKeys
     from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.wireguard import TunnelState
 
 
 @pytest.fixture
@@ -85,7 +89,7 @@ def test_the_xray_hop_forwards_nothing(state: DesiredState) -> None:
 
 def of_settings(state: DesiredState, where: str) -> dict[str, str]:
     kinds = (Kind.SETTING, Kind.DEVICE_SETTING)
-    return {n: v for kind in kinds for w, n, v in of_kind(state, kind) if w == where}
+    return {n: v.text for kind in kinds for w, n, v in of_kind(state, kind) if w == where}
 
 
 def test_what_forwards_does_so_by_each_of_its_devices(state: DesiredState) -> None:
@@ -124,10 +128,10 @@ def test_a_setting_without_which_addresses_are_refused_comes_before_them(
 def test_every_firewall_drops_by_policy(state: DesiredState) -> None:
     rulesets = [item for item in of_kind(state, Kind.FIREWALL) if item[0] != HOST]
     assert {where for where, _, _ in rulesets} == namespaces(state)
-    for _, _, text in rulesets:
+    for _, _, ruleset in rulesets:
         policies = {
             item["chain"]["hook"]: item["chain"]["policy"]
-            for item in json.loads(text)
+            for item in ruleset.objects
             if "chain" in item and item["chain"]["type"] == "filter"
         }
         assert {policies[hook] for hook in ("input", "forward", "output")} == {"drop"}
@@ -177,18 +181,18 @@ def test_the_uplink_forwards_answers_to_xray_and_what_it_forwarded_before(
     about_uplink = [rule for rule in host_rules(state, "forward") if '"eth0"' in rule]
     assert len(about_uplink) == (0 if forwarded_before else 1)
     assert all("drop" in rule for rule in about_uplink)
-    assert Key(Kind.DEVICE_SETTING, HOST, "ipv4/conf/eth0/forwarding") in state.items
+    assert DeviceSettingKey(HOST, Sysctl("ipv4", "forwarding", "eth0")) in state.items
 
 
 def host_rules(state: DesiredState, chain: str) -> list[str]:
-    (text,) = [
-        text
-        for where, name, text in of_kind(state, Kind.FIREWALL)
+    (ruleset,) = [
+        ruleset
+        for where, name, ruleset in of_kind(state, Kind.FIREWALL)
         if (where, name) == (HOST, TABLE)
     ]
     return [
         json.dumps(item["rule"]["expr"])
-        for item in json.loads(text)
+        for item in ruleset.objects
         if "rule" in item and item["rule"]["chain"] == chain
     ]
 
@@ -199,7 +203,9 @@ def test_a_chain_with_warp_guards_the_host_and_leaves_it_alone_else(
     state = compile_node(make_config(xray={"vps_address": "192.0.2.9"}), keys, facts)
     ours = [key for key in state.items if key.where == HOST]
     assert len(ours) == 2
-    assert all(key.name.startswith(GUARD_PREFIX) for key in ours)
+    guards = [key for key in ours if isinstance(key, FirewallKey) and key.role is TableRole.GUARD]
+    assert guards == ours
+    assert all(key.table.startswith(GUARD_PREFIX) for key in guards)
 
 
 def test_no_item_holds_a_secret(state: DesiredState, keys: NodeKeys) -> None:
@@ -297,8 +303,8 @@ def test_xray_gives_an_attempt_to_reach_the_vps_up_within_seconds(
 ) -> None:
     """It makes five, and holds what a client sent until the last has failed."""
     state = compile_node(make_config(xray={"vps_address": "192.0.2.9"}), keys, facts)
-    retries = Key(Kind.SETTING, "pr-xray", "ipv4/tcp_syn_retries")
-    assert state.items[retries] == "1"
+    retries = SettingKey("pr-xray", Sysctl("ipv4", "tcp_syn_retries"))
+    assert state.items[retries] == SettingValue("1")
 
 
 def test_macs_are_local_unicast_and_differ_between_bridges() -> None:
@@ -350,7 +356,7 @@ def test_what_the_profile_says_of_its_tunnel_is_in_force_unless_the_configuratio
     own = replace(keys, warp=profile)
     config = make_config(xray={"vps_address": "192.0.2.9"}, warp=section)
     state = compile_node(config, own, facts)
-    assert state.items[Key(Kind.DEVICE, "pr-warp", "wgcf")].mtu_bytes == mtu_bytes
+    assert state.items[DeviceKey("pr-warp", "wgcf")] == Device(None, mtu_bytes)
     routes = [route for where, _, route in of_kind(state, Kind.ROUTE) if where == "pr-xray"]
     ways_out = [route for route in routes if route.mtu_bytes and not route.destination.prefixlen]
     assert {route.mtu_bytes for route in ways_out} == {mtu_bytes}
@@ -365,7 +371,7 @@ def test_what_is_not_said_of_the_tunnel_has_a_default(
     assert keys.warp is not None
     silent = replace(keys, warp=replace(keys.warp, mtu_bytes=None, keepalive_s=None))
     state = compile_node(make_config(), silent, facts)
-    assert state.items[Key(Kind.DEVICE, "pr-warp", "wgcf")].mtu_bytes == 1280
+    assert state.items[DeviceKey("pr-warp", "wgcf")] == Device(None, 1280)
     assert state.tunnels["wgcf"].peers[0].keepalive_s == 25
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_interface, ip_network
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -16,6 +17,7 @@ from privacy_router.hops.namespace import (
     FROM_CLIENTS,
     TO_CLIENTS,
     NamespaceItems,
+    anywhere,
     networks_of,
 )
 from privacy_router.host import namespaces, processes
@@ -23,6 +25,8 @@ from privacy_router.node import observe, status, teardown
 from privacy_router.node.counted import Sample, Tap, port_of, tunnel_of
 from privacy_router.node.evidence import Evidence, State
 from privacy_router.node.health import Told
+from privacy_router.node.kinds.namespace import NAMESPACE as KIND_OF_NAMESPACES
+from privacy_router.node.kinds.registry import Kinds
 from privacy_router.node.outside import NOT_ASKED
 from privacy_router.node.paths import NodePaths
 from privacy_router.pipeline.allocation import tracking_zone_between
@@ -30,8 +34,16 @@ from privacy_router.pipeline.trace.packet import parse_packet, with_defaults
 from privacy_router.pipeline.trace.walk import Dropped, Sent, own_mac, walk
 from privacy_router.plan.compile import compile_node, plan_node
 from privacy_router.plan.stages import in_stages
-from privacy_router.values import rulesets
-from privacy_router.values.items import HOST, Key, Kind, diff
+from privacy_router.values.items import HOST, Kind, diff
+from privacy_router.values.network import (
+    MAIN_TABLE,
+    AddressKey,
+    NamespaceKey,
+    Route,
+    RouteKey,
+)
+from privacy_router.values.processes import ProcessKey
+from privacy_router.values.rulesets import FirewallKey, RulesetValue
 from tests.plan.hop_sets import HOP_SETS, config_of
 from tests.plan.node_keys import FACTS, KEYS
 from tests.plan.relay_hop import NAMESPACE, PORT, PROGRAM, Relay
@@ -41,9 +53,9 @@ if TYPE_CHECKING:
 
     from privacy_router.config import PrivacyRouterConfig
     from privacy_router.hops.hop import HopContext
-    from privacy_router.hops.namespace import Items
     from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.items import Items
 
 CLIENT, SITE, XRAY, VPS = "10.101.0.2", "198.51.100.7", "10.102.0.3", "192.0.2.9"
 NUMBER = Relay.role.ofport
@@ -79,9 +91,9 @@ def test_it_is_in_the_chain_at_its_place_and_in_the_plan(behind: str, hops: str)
     state = node(behind, hops)
     chain = chain_of(state)
     assert chain[chain.index(behind) + 1] == "relay"
-    assert Key(Kind.NAMESPACE, NAMESPACE, NAMESPACE) in state.items
-    assert state.items[Key(Kind.ADDRESS, NAMESPACE, f"10.102.0.5/24 on {PORT}")]
-    assert state.items[Key(Kind.PROCESS, "node", PROGRAM)]
+    assert NamespaceKey(NAMESPACE) in state.items
+    assert AddressKey(NAMESPACE, PORT, ip_interface("10.102.0.5/24")) in state.items
+    assert ProcessKey(PROGRAM) in state.items
     (port,) = [port for port in state.bridge.ports if port.name == PORT]
     assert port.ofport == NUMBER
 
@@ -94,22 +106,30 @@ def test_all_others_know_where_it_is(behind: str, hops: str) -> None:
     assert knowing == {one.namespace or HOST for one in others}
 
 
+def next_hop(
+    state: DesiredState, where: str, destination: str = "0.0.0.0/0", table: int = MAIN_TABLE
+) -> str:
+    """The gateway of a route."""
+    route = state.items[RouteKey(where, ip_network(destination), table)]
+    assert isinstance(route, Route)
+    return str(route.gateway)
+
+
 def test_its_neighbours_hand_on_to_it_and_it_to_them() -> None:
-    items = node().items
-    assert str(items[Key(Kind.ROUTE, "pr-gateway", "0.0.0.0/0")].gateway) == "10.102.0.5"
-    assert str(items[Key(Kind.ROUTE, "pr-warp", "0.0.0.0/0 table 101")].gateway) == "10.102.0.5"
-    assert str(items[Key(Kind.ROUTE, NAMESPACE, "0.0.0.0/0 table 101")].gateway) == "10.102.0.1"
-    assert str(items[Key(Kind.ROUTE, NAMESPACE, "0.0.0.0/0 table 102")].gateway) == "10.102.0.2"
+    state = node()
+    assert next_hop(state, "pr-gateway") == "10.102.0.5"
+    assert next_hop(state, "pr-warp", table=101) == "10.102.0.5"
+    assert next_hop(state, NAMESPACE, table=101) == "10.102.0.1"
+    assert next_hop(state, NAMESPACE, table=102) == "10.102.0.2"
 
 
 def test_a_way_out_answers_a_proxy_by_the_hop_between_them() -> None:
-    items = node("warp").items
-    assert str(items[Key(Kind.ROUTE, "pr-warp", "10.102.0.3/32")].gateway) == "10.102.0.5"
-    assert str(items[Key(Kind.ROUTE, "pr-xray", "0.0.0.0/0")].gateway) == "10.102.0.5"
+    state = node("warp")
+    assert next_hop(state, "pr-warp", "10.102.0.3/32") == "10.102.0.5"
+    assert next_hop(state, "pr-xray") == "10.102.0.5"
     ways = ("10.102.0.3", "10.102.0.1", "10.102.0.1", "10.102.0.3")  # each leg, there and back
     for table, way in enumerate(ways, 101):
-        route = items[Key(Kind.ROUTE, NAMESPACE, f"0.0.0.0/0 table {table}")]
-        assert str(route.gateway) == way, table
+        assert next_hop(state, NAMESPACE, table=table) == way, table
 
 
 # --- fail closed ---------------------------------------------------------------------------------
@@ -118,17 +138,24 @@ def test_a_way_out_answers_a_proxy_by_the_hop_between_them() -> None:
 @there
 def test_its_firewall_drops_by_policy_and_the_hosts_guard_names_it(behind: str, hops: str) -> None:
     state = node(behind, hops)
-    own = rulesets.parse(state.items[Key(Kind.FIREWALL, NAMESPACE, TABLE)])
+    ruleset = state.items[FirewallKey(NAMESPACE, TABLE)]
+    assert isinstance(ruleset, RulesetValue)
+    own = ruleset.objects
     policies = {one["chain"]["hook"]: one["chain"]["policy"] for one in own if "chain" in one}
     assert policies == dict.fromkeys(("input", "forward", "output"), "drop")
     guard = json.dumps(
-        [value for key, value in state.items.items() if key.where == HOST and "guard" in key.name]
+        [
+            value.plain()
+            for key, value in state.items.items()
+            if key.where == HOST and "guard" in key.name
+        ]
     )
     assert guard.count(f'\\"{PORT}\\"') == 2, "neither taken nor forwarded"
 
 
 def test_its_namespace_refuses_what_has_no_way() -> None:
-    routes = [v for k, v in node().items.items() if k.kind is Kind.ROUTE and k.where == NAMESPACE]
+    items = node().items.items()
+    routes = [v for k, v in items if isinstance(v, Route) and k.where == NAMESPACE]
     main = [route for route in routes if route.table == 254]
     assert {route.kind for route in main} == {"unreachable"}
     assert {route.destination.version for route in main} == {4, 6}
@@ -315,18 +342,11 @@ def test_what_was_of_it_is_found_in_a_node_that_has_it_no_more(
     machine: NodeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without = compile_node(config_of(), KEYS, FACTS)
-    there: list[str] = []
-    for name in ("_processes", "_host", "_bridge"):
-        monkeypatch.setattr(observe, name, lambda *_: {})
-    monkeypatch.setattr(observe, "observe_tunnels", lambda *_: {})
-
-    def look(name: str, *_: object) -> dict[Key, Any]:
-        there.append(name)
-        return {}
-
-    monkeypatch.setattr(observe, "_namespace", look)
-    assert observe.observe(without, machine) == {}
-    assert NAMESPACE in there
+    monkeypatch.setattr(namespaces, "exists", lambda _: True)
+    monkeypatch.setattr(namespaces, "run_in", lambda _, work: work())
+    found = observe.observe(without, machine, Kinds(of_node=(KIND_OF_NAMESPACES,), placed=()))
+    assert NamespaceKey(NAMESPACE) in found
+    assert NamespaceKey(NAMESPACE) not in without.items
 
 
 def test_it_is_taken_down_with_its_files(
@@ -366,7 +386,7 @@ def test_it_is_taken_down_with_its_files(
 def test_a_plan_shows_it() -> None:
     keys = cast("Any", SimpleNamespace(**vars(KEYS), stand_ins={}))
     found = plan_node(config_of(), keys, FACTS, with_relay_behind("gateway"))
-    assert Key(Kind.NAMESPACE, NAMESPACE, NAMESPACE) in found.items
+    assert NamespaceKey(NAMESPACE) in found.items
 
 
 # --- a way out of its own -------------------------------------------------------------------------
@@ -420,7 +440,8 @@ def test_packets_turn_at_a_way_out_of_its_own() -> None:
             *(("internal_101", OWN, "masque0"), ("masque0", ANSWER, "internal_101")),
         ],
     )
-    route = state.items[Key(Kind.ROUTE, "pr-masque", "0.0.0.0/0 table 102")]
+    route = state.items[RouteKey("pr-masque", anywhere(4), 102)]
+    assert isinstance(route, Route)
     assert str(route.gateway) == "10.102.0.3"
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from privacy_router.chain.stations import Role, Station
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.hops.keys import KeySet, NodeFacts, Part
-    from privacy_router.hops.namespace import Items
+    from privacy_router.values.items import Items
     from privacy_router.values.processes import ProcessSpec
     from privacy_router.values.wireguard import WireGuardConfig
 

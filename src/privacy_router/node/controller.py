@@ -20,15 +20,15 @@ from privacy_router.hops.gateway.hop import GATEWAY_NAMESPACE
 from privacy_router.host import namespaces, processes
 from privacy_router.host.threads import in_thread
 from privacy_router.node import converge, places
-from privacy_router.node.apply import ApplyError
+from privacy_router.node.bridge_row import read_bridge
+from privacy_router.node.endpoint_memory import EndpointMemory
 from privacy_router.node.endpoint_watch import EndpointWatch
 from privacy_router.node.flows.keeper import FlowKeeper
 from privacy_router.node.health import HealthWatch
+from privacy_router.node.kinds.session import ApplyError
 from privacy_router.node.liveness import Liveness
 from privacy_router.node.network_watch import NetworkWatch
-from privacy_router.node.observe import read_bridge
 from privacy_router.node.supervision import Supervisor, words
-from privacy_router.node.tunnels import EndpointMemory
 from privacy_router.node.unheard_watch import UnheardWatch
 from privacy_router.ovsdb.watch import BridgeWatch
 from privacy_router.values.items import HOST, summary

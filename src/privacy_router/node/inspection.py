@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.node import machine as machines
+from privacy_router.node.bridge_row import read_bridge
 from privacy_router.node.controller import make_engine
-from privacy_router.node.observe import read_bridge
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.proxmox import container_mac

@@ -17,6 +17,7 @@ from privacy_router.node.supervision import words
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plan.compile import OVS_PROCESSES, ovs_dir
 from privacy_router.plan.guard import GUARD_PREFIX
+from privacy_router.values.items import Kind
 from privacy_router.values.wireguard import UAPI_DIR
 
 if TYPE_CHECKING:
@@ -25,6 +26,18 @@ if TYPE_CHECKING:
 
     from privacy_router.host.processes import Process
     from privacy_router.node.machine import NodeHost
+
+TAKEN: Final = frozenset(
+    {
+        Kind.PROCESS,
+        Kind.TUNNEL,
+        Kind.BRIDGE,
+        Kind.NAMESPACE,
+        Kind.DEVICE_SETTING,
+        Kind.FIREWALL,
+    }
+)
+"""The kinds of items that a step of `tear_down` takes away; all others go with one of these."""
 
 _log = structlog.get_logger()
 _DATABASE_S: Final = 5.0

@@ -15,12 +15,28 @@ from privacy_router.hops.wireguard import device_process
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.plan.desired import DesiredState, NodeState, PlannedState
 from privacy_router.plan.guard import host_guards
-from privacy_router.values import rulesets
-from privacy_router.values.bridges import USERSPACE_DATAPATH, BridgeSpec, PortSpec
+from privacy_router.values.bridges import (
+    USERSPACE_DATAPATH,
+    BridgeKey,
+    BridgeSettingKey,
+    BridgeSpec,
+    PortKey,
+    PortSettingKey,
+    PortSpec,
+    SwitchValue,
+)
 from privacy_router.values.confinement import TUN_DEVICE, Capability, Confinement
-from privacy_router.values.items import HOST, Key, Kind, PeerState, SecretTag, TunnelState
-from privacy_router.values.processes import ProcessSpec
-from privacy_router.values.wireguard import public_key_of
+from privacy_router.values.items import HOST, Present
+from privacy_router.values.network import Device, DeviceKey
+from privacy_router.values.processes import ProcessKey, ProcessSpec, ProcessState
+from privacy_router.values.rulesets import FirewallKey, RulesetValue, TableRole
+from privacy_router.values.wireguard import (
+    PeerState,
+    SecretTag,
+    TunnelKey,
+    TunnelState,
+    public_key_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +46,7 @@ if TYPE_CHECKING:
     from privacy_router.hops.catalogue import Catalogue
     from privacy_router.hops.hop import Hop
     from privacy_router.hops.keys import KeySet, NodeFacts, NodeKeys, PlanningKeys
-    from privacy_router.hops.namespace import Items
+    from privacy_router.values.items import Items, Key
     from privacy_router.values.wireguard import WireGuardConfig
 
     Placed = Sequence[tuple[Hop, HopContext]]
@@ -78,7 +94,7 @@ def _compile(
         **_tunnel_items(devices),
     }
     for spec in processes.values():
-        items[Key(Kind.PROCESS, "node", spec.name)] = spec.fingerprint
+        items[ProcessKey(spec.name)] = ProcessState(spec.fingerprint)
     items |= _without_offloads(items, bridge)
     pipeline = Pipeline(config, segment)
     pipeline.require_valid()
@@ -119,13 +135,13 @@ def _bridge(config: PrivacyRouterConfig, segment: Segment, facts: NodeFacts) -> 
 def _bridge_items(bridge: BridgeSpec) -> Items:
     """The bridge, its ports, and each of their settings by itself, so that a difference has its
     name; what is set and not listed here is one, too."""
-    items: Items = {Key(Kind.BRIDGE, "node", bridge.name): True}
-    for label, value in bridge.bridge_settings.items():
-        items[Key(Kind.BRIDGE, bridge.name, label)] = value
-    for label, value in bridge.port_settings.items():
-        items[Key(Kind.PORT, bridge.name, label)] = value
+    items: Items = {BridgeKey(bridge.name): Present()}
+    for setting, value in bridge.bridge_settings.items():
+        items[BridgeSettingKey(bridge.name, setting)] = SwitchValue(value)
+    for setting, value in bridge.port_settings.items():
+        items[PortSettingKey(bridge.name, setting)] = SwitchValue(value)
     for port in bridge.ports:
-        items[Key(Kind.PORT, bridge.name, port.name)] = port
+        items[PortKey(bridge.name, port.name)] = port
     return items
 
 
@@ -141,7 +157,7 @@ def _without_offloads(items: Items, bridge: BridgeSpec) -> Items:
     return {
         key: replace(device, offloads_checksums=False)
         for key, device in items.items()
-        if key.kind is Kind.DEVICE and key.name in ports
+        if isinstance(key, DeviceKey) and isinstance(device, Device) and key.device in ports
     }
 
 
@@ -153,14 +169,14 @@ def _guard_items(
 ) -> Items:
     endpoints = {hop.name: device for hop, device in devices.items()}
     return {
-        Key(Kind.FIREWALL, HOST, name): rulesets.canonical(objects)
+        FirewallKey(HOST, name, TableRole.GUARD): RulesetValue.of(objects)
         for name, objects in host_guards(config, segment, hops, endpoints).items()
     }
 
 
 def _tunnel_items(devices: Mapping[Hop, WireGuardConfig]) -> Items:
     return {
-        Key(Kind.TUNNEL, f"{hop.role.namespace}", f"{hop.role.tunnel}"): tunnel_state(device)
+        TunnelKey(f"{hop.role.namespace}", f"{hop.role.tunnel}"): tunnel_state(device)
         for hop, device in devices.items()
     }
 

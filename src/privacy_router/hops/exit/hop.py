@@ -16,7 +16,7 @@ from privacy_router.values.network import Neighbour
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.hops.hop import HopContext
-    from privacy_router.hops.namespace import Items
+    from privacy_router.values.items import Items
 
 EXIT_PORT = reserved.EXIT_PORT
 

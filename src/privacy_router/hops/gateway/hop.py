@@ -17,7 +17,7 @@ from privacy_router.values.network import Route
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.hops.hop import HopContext
-    from privacy_router.hops.namespace import Items
+    from privacy_router.values.items import Items
     from privacy_router.values.wireguard import WireGuardConfig
 
 GATEWAY_TUNNEL = reserved.GATEWAY_TUNNEL

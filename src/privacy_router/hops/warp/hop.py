@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.hops.hop import HopContext
     from privacy_router.hops.keys import KeySet
-    from privacy_router.hops.namespace import Items
+    from privacy_router.values.items import Items
     from privacy_router.values.wireguard import WarpTunnel
 
 WARP_TUNNEL = reserved.WARP_TUNNEL

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.hops.hop import HopContext
-    from privacy_router.hops.namespace import Items
+    from privacy_router.values.items import Items
 
 XRAY_PROCESS = "xray"
 XRAY_ROLE = Role("xray", 3, Task.PROXY)
