@@ -9,6 +9,7 @@ import pytest
 
 from privacy_router.lab import internet, stage
 from privacy_router.lab.check import run_check
+from privacy_router.lab.hosts import NODE_CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,9 +23,9 @@ pytestmark = pytest.mark.e2e
 def site(lab_prefix: str) -> Iterator[Lab]:
     try:
         lab = stage.up(lab_prefix, with_node=False)
-        document = json.loads(lab["node"].file(stage.NODE_CONFIG).read_text())
+        document = json.loads(lab["node"].file(NODE_CONFIG).read_text())
         document["plugins"] = {"privacy": document["plugins"].pop("privacy_router")}
-        lab["node"].write(stage.NODE_CONFIG, json.dumps(document).encode())
+        lab["node"].write(NODE_CONFIG, json.dumps(document).encode())
         stage.start_node(lab)
         stage.connect_client(lab)
         yield lab
@@ -44,9 +45,9 @@ def test_the_hops_alone_keep_every_promise(site: Lab) -> None:
 
 
 def test_the_same_as_a_whole_node_is_no_change(site: Lab) -> None:
-    document = json.loads(site["node"].file(stage.NODE_CONFIG).read_text())
+    document = json.loads(site["node"].file(NODE_CONFIG).read_text())
     document["plugins"] = {"privacy_router": document["plugins"]["privacy"]}
-    site["node"].write(stage.NODE_CONFIG, json.dumps(document).encode())
+    site["node"].write(NODE_CONFIG, json.dumps(document).encode())
     plan = site["node"].run(("privacy-router", "plan", "--json"), 60.0)
     assert plan.returncode == 0, plan.stderr
     assert json.loads(plan.stdout)["changes"] == []
