@@ -88,12 +88,15 @@ def check(
     that it names is not ready.
     """
     from privacy_router.node.obstacles import obstacles, sees_all
+    from privacy_router.plugins.openflow.declare import declare
 
     path = config_file or path
     try:
-        config = load_document(path).plugins.node
+        plugins = load_document(path).plugins
+        config = plugins.node
         if config is not None:
             Pipeline(config, CATALOGUE.segment(config)).require_valid()
+        declare(plugins.openflow)
     except (ConfigError, FlowRefusedError, PipelineError) as error:
         if not as_json:
             raise
