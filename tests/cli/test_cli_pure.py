@@ -141,6 +141,18 @@ def test_check_refuses_a_flow_that_bypasses_a_hop(tmp_path: Path) -> None:
     assert "warp0" in problem["expected"]
 
 
+def test_check_compiles_the_flows_of_other_bridges(tmp_path: Path) -> None:
+    flow = {"match_fields": {"tcp_dst": 25}, "actions": ["outptu:eth1"]}
+    bridges = {"vmbr0": {"flows": [flow]}}
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"version": 1, "plugins": {"openflow": {"bridges": bridges}}}))
+    result = run("check", str(file), "--json")
+    assert result.returncode == ExitCode.INVALID_CONFIG
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert problem["path"] == "plugins.openflow.bridges.vmbr0.flows[0].actions[0]"
+    assert "no such action" in problem["found"]
+
+
 def checked_with_profile(tmp_path: Path, text: str | None) -> list[str]:
     """The notes on a configuration that imports a profile of that text; None: it is not there."""
     profile = tmp_path / "wgcf-profile.conf"

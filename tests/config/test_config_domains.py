@@ -90,7 +90,6 @@ def test_each_problem_of_the_hops_names_its_key(section: dict[str, Any], path: s
 
 
 def test_the_nodes_bridge_is_kept_from_others_all_the_same() -> None:
-    flows: dict[str, Any] = {"bridges": {"ovsbr0": {}}}
-    assert paths(privacy={}, openflow=flows) == ["plugins.openflow.bridges.ovsbr0"]
-    bridge: dict[str, Any] = {"bridges": {"ovsbr0": {}}}
-    assert paths(privacy={}, net=bridge) == ["plugins.net.bridges.ovsbr0"]
+    section: dict[str, Any] = {"bridges": {"ovsbr0": {}}}
+    assert paths(privacy={}, openflow=section) == ["plugins.openflow.bridges.ovsbr0"]
+    assert paths(privacy={}, net=section) == ["plugins.net.bridges.ovsbr0"]

@@ -350,7 +350,7 @@ async def test_a_meter_that_a_cut_short_run_left_is_taken_away(machine: NetMachi
 
 
 async def test_what_was_taken_over_stays_when_that_is_undone(machine: NetMachine) -> None:
-    """A group and a meter that are as declared already, whoever made them."""
+    """A group and a meter of another program that are as declared already."""
     made, meter = plugin(machine), "meter=6,kbps,burst,stats,band=type=drop,rate=1000,burst_size=5"
     ofctl(machine, "add-group", "group_id=9,type=all,bucket=output:2,bucket=drop")
     ofctl(machine, "add-meter", meter)

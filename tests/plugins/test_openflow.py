@@ -242,7 +242,7 @@ def test_the_example_compiles() -> None:
 # --- whose it is ----------------------------------------------------------------------------------
 
 
-def test_cookies_are_nobody_elses() -> None:
+def test_cookies_differ_from_those_of_the_node() -> None:
     assert DECLARED_OWNER & OWNER_MASK != OWNER
     assert [is_ours(cookie(part)) for part in Part] == [True] * 3
     assert [layer_of(cookie(part)) for part in Part] == [None] * 3

@@ -89,9 +89,9 @@ def check(
 
     path = config_file or path
     try:
-        config = load_document(path).plugins.node
-        if config is not None:
-            require_valid(config)
+        plugins = load_document(path).plugins
+        config = plugins.node
+        require_valid(plugins)
     except InvalidError as error:
         if not as_json:
             raise

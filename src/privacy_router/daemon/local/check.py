@@ -11,19 +11,23 @@ from privacy_router.hops.warp.store import load_profile
 from privacy_router.node.obstacles import obstacles, sees_all
 from privacy_router.node.paths import NodePaths
 from privacy_router.pipeline.compile import Pipeline
+from privacy_router.plugins.openflow.declare import declare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from privacy_router.client.rows import Obstacle
     from privacy_router.config import Document, PrivacyRouterConfig
+    from privacy_router.config.models import Plugins
 
 __all__ = ["obstacles_of", "profile_notes", "require_valid", "sees_all"]
 
 
-def require_valid(config: PrivacyRouterConfig) -> None:
-    """Compile the flows of the configuration. Raises FlowRefusedError, PipelineError."""
-    Pipeline(config, CATALOGUE.segment(config)).require_valid()
+def require_valid(plugins: Plugins) -> None:
+    """Compile the flows that the document declares. Raises InvalidError."""
+    if plugins.node is not None:
+        Pipeline(plugins.node, CATALOGUE.segment(plugins.node)).require_valid()
+    declare(plugins.openflow)
 
 
 def obstacles_of(document: Document) -> list[Obstacle]:

@@ -169,7 +169,7 @@ def _groups_without_ports(program: Program) -> dict[int, Obstacle | None]:
 
 
 def _groups_of_others(program: Program, state: SwitchState) -> dict[int, Obstacle]:
-    """One that is as it should be is taken over: who deletes all flows deletes its anchor."""
+    """One that is as declared is taken over: its anchor goes when all flows are deleted."""
     others = program.groups.keys() & state.groups.keys() - state.owned(Anchored.GROUP)
     return {
         n: _of_others("group", n, program.groups[n].where)
