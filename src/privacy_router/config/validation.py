@@ -218,7 +218,7 @@ def _description(location: _Location) -> str:
 
 def _place_of(key: str, section: str) -> str | None:
     """Where a key belongs that belongs in one place only: of that section, or of the document."""
-    places = _key_places().get(key, frozenset())
+    places = _key_places().get(key, set())
     here = {place for place in places if place.startswith(f"{section}.")}
     return next(iter(here or places)) if len(here or places) == 1 else None
 
