@@ -81,7 +81,10 @@ class Bridges:
     async def survey(
         self, there: Collection[str], name: str, section: FlowsOfBridge | None
     ) -> Survey:
-        """One bridge beside its section. Raises SwitchError, FlowRefusedError, PipelineError."""
+        """One bridge beside its section.
+
+        Raises BridgeSwitchError, FlowRefusedError, PipelineError.
+        """
         if name not in there:
             return survey_of(await self._program(name, section, {}), None, {})
         async with connected(self.database, name) as channel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from privacy_router.hops.gateway import Client, ClientSettings, device_config, render_client
+from privacy_router.hops.gateway.clients import Client, ClientSettings, device_config, render_client
 from privacy_router.values.wireguard import WireGuardConfig, WireGuardPeer
 
 PHONE = Client(
