@@ -13,6 +13,9 @@ FAULTS ?= 1000
 SECONDS ?= 7200
 STORM_FLAGS ?=
 
+# The releases of Debian that `make test-machine` boots.
+DEBIAN ?= bookworm trixie
+
 # Where `make install` puts the programs, and the directory that a package is made of, if it is.
 PREFIX ?= /opt/privacy-router
 DESTDIR ?=
@@ -27,9 +30,8 @@ FLOORS := chain:98 config:97 hops:98 openflow:97 pipeline:98 plan:98 values:91
 DECIDING_TESTS := tests/chain tests/config tests/hops tests/openflow tests/peers tests/pipeline \
     tests/plan tests/plugins
 
-# `make mutants` has an environment of its own: its tool brings packages that nothing else needs.
+# How many mutants `make mutants` tries.
 MUTANTS ?= 200
-MUTANTS_VENV := $(CURDIR)/build/mutants/venv
 
 # Each file that says on its first line that a shell runs it.
 SHELL_SHEBANG := '^\#! ?/.*[/ ](ba|da)?sh( |$$)'
@@ -73,10 +75,8 @@ coverage: ## which lines and branches of what decides no pure test takes; fails 
 	done; exit $$code
 
 mutants: ## which of MUTANTS (200) small faults in what decides the pure tests notice, by SEED (1)
-	@BOOTSTRAP_VENV=$(MUTANTS_VENV) $(BOOTSTRAP) test-unit
-	@$(MUTANTS_VENV)/bin/pip --quiet --disable-pip-version-check install --require-hashes --no-deps \
-	    --only-binary :all: -r tests/mutants.lock
-	$(MUTANTS_VENV)/bin/python -m tests.mutants --count $(MUTANTS) --seed $(or $(SEED),1)
+	@$(BOOTSTRAP) test-unit
+	$(BIN)/python -m tests.mutants --count $(MUTANTS) --seed $(or $(SEED),1)
 
 test-pythons: ## the pure tests with Python 3.11, 3.12 and 3.13, as far as they are there
 	packaging/pythons $(PURE)
@@ -85,9 +85,9 @@ test-e2e: ## the tests that build the lab (root)
 	@$(BOOTSTRAP) test-e2e
 	$(E2E_TESTS)
 
-test-machine: ## the tests that need systemd and its D-Bus services, in a container (root)
+test-machine: ## the tests that need systemd and its D-Bus services, in containers of Debian 12 and 13; DEBIAN=trixie: of one release (root)
 	@$(BOOTSTRAP) test-machine
-	tests/machine/run
+	for release in $(DEBIAN); do DEBIAN=$$release tests/machine/run || exit 1; done
 
 test-vm: ## the node on the kernel's Open vSwitch and WireGuard, in an emulated machine (root, slow)
 	@$(BOOTSTRAP) test-e2e
@@ -141,11 +141,7 @@ lock: ## write requirements.lock anew (LOCK_FLAGS=--upgrade takes newer versions
 	    --generate-hashes --extra dev --all-build-deps --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links --no-emit-options $(LOCK_FLAGS) \
 	    --output-file requirements.lock pyproject.toml
-	@mkdir -p build && sed -n 's/^\([a-z0-9.-]*==[^ ]*\) .*/\1/p' requirements.lock >build/locked
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe \
-	    --generate-hashes --no-annotate --no-emit-index-url --no-emit-trusted-host \
-	    --no-emit-find-links --no-emit-options --constraint build/locked \
-	    --output-file tests/mutants.lock tests/mutants.in
+	@cat packaging/newer-pythons.lock >> requirements.lock
 
 # A broken .venv is a reason to clean, so a failing `lab down` is told and passed over.
 clean: ## stop a lab that runs, then remove .venv, build results and caches

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from checkout import Checkout, files_of_list
+from tests.adding.checkout import Checkout, files_of_list
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,12 +41,12 @@ DECLARATION: Final = """    Table(
 """
 WALK: Final = """
 from pathlib import Path
-from privacy_router.chain import stations
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.config import load_document
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.mesh import expected_ports
 config = load_document(Path("examples/seed.json")).config
-pipeline = Pipeline(config, stations.build(config))
+pipeline = Pipeline(config, CATALOGUE.segment(config))
 program = pipeline.compile(expected_ports(config))
 flows = [flow for flow in program.flows if flow.table == "dscp"]
 print(len(flows), sorted({flow.reason for flow in flows}))

@@ -6,8 +6,11 @@ The scripts are bash and run in a host of the lab with the functions of `shell.P
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from privacy_router.values.wireguard import wireguard_go
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +31,7 @@ _PROCESSES = ("wg100", "wgcf", "xray", "ovs-vswitchd", "ovsdb-server")
 _WRONG_MAC = "02:00:00:00:00:66"
 _STATE = "/var/lib/privacy-router"
 _RUN = "/run/privacy-router"
+_CLOUDFLARES_END = shlex.join(wireguard_go("warp", is_called=True))
 _HANG_UP = "kill -HUP $(pid controller)"
 
 
@@ -419,7 +423,7 @@ def _outages() -> Iterator[Fault]:
         "awk '{print $4}' > /run/lab/warp.addr; " + stop % "9",
         (),
         "cloudflare",
-        "(WG_PROCESS_FOREGROUND=1 setsid wireguard-go --foreground warp >/dev/null 2>&1 &); "
+        f"(WG_PROCESS_FOREGROUND=1 setsid {_CLOUDFLARES_END} >/dev/null 2>&1 &); "
         "for i in $(seq 50); do wg setconf warp /run/lab/warp.conf 2>/dev/null && break; sleep 0.1;"
         " done; ip link set warp up mtu 1420; "
         "for a in $(cat /run/lab/warp.addr); do ip addr add $a dev warp nodad; done",

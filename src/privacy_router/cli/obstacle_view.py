@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from privacy_router.cli.output import err, printable
+from privacy_router.cli.output import err
+from privacy_router.values.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from privacy_router.node.obstacles import Obstacle
+    from privacy_router.client.rows import Obstacle
 
 
 def _count(number: int) -> str:

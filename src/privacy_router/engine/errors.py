@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError
+from privacy_router.errors import (
+    ConflictError,
+    InvalidError,
+    MissingPrerequisiteError,
+    PrivacyRouterError,
+)
 
 
-class PluginUnavailableError(PrivacyRouterError):
+class PluginUnavailableError(MissingPrerequisiteError):
     """A section needs a plugin whose service is not on this machine; nothing was touched."""
-
-    exit_code = ExitCode.MISSING_PREREQUISITE
 
 
 class PluginFailedError(PrivacyRouterError):
@@ -19,10 +22,8 @@ class PluginTimeoutError(PluginFailedError):
     """A plugin did not come back in time."""
 
 
-class RefusedError(PrivacyRouterError):
+class RefusedError(InvalidError):
     """A declaration that cannot be carried out, found before anything was touched."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
 
 class RollbackFailedError(PrivacyRouterError):

@@ -103,7 +103,7 @@ def remove(namespace: Path, foreign: Foreign) -> None:
 # --- IPsec ----------------------------------------------------------------------------------------
 
 
-def _ipsec() -> Iterator[tuple[str, Foreign]]:
+def _ipsec() -> Iterator[tuple[str, Listed]]:
     try:
         line = open_socket(None, protocol=_NETLINK_XFRM)
     except OSError as error:
@@ -143,7 +143,7 @@ def _links(line: socket.socket) -> dict[int, tuple[str, bytes]]:
     return found
 
 
-def _programs(links: Mapping[int, tuple[str, bytes]]) -> Iterator[tuple[str, Foreign]]:
+def _programs(links: Mapping[int, tuple[str, bytes]]) -> Iterator[tuple[str, Listed]]:
     for index, (name, door) in links.items():
         if any(dict(decode_attributes(door)).get(_XDP_ATTACHED, b"")):
             nothing = encode_attributes(((_XDP_FD, _NO_PROGRAM),))
@@ -157,7 +157,7 @@ def _hooked(links: Mapping[int, tuple[str, bytes]]) -> Iterator[tuple[str, Forei
             yield f"program {number} on the way {attached.direction} {name}", attached
 
 
-def _qdiscs(line: socket.socket, names: Mapping[int, str]) -> Iterator[tuple[str, Foreign]]:
+def _qdiscs(line: socket.socket, names: Mapping[int, str]) -> Iterator[tuple[str, Listed]]:
     """Those at the root and at the door; others hang below. The kernel's own have no handle."""
     for content in ask(line, _GET_QDISC, bytes(_QDISC.size)):
         _, index, handle, parent, _ = _QDISC.unpack_from(content)
@@ -172,7 +172,7 @@ def _qdiscs(line: socket.socket, names: Mapping[int, str]) -> Iterator[tuple[str
 # --- next hops ------------------------------------------------------------------------------------
 
 
-def _nexthops(line: socket.socket) -> Iterator[tuple[str, Foreign]]:
+def _nexthops(line: socket.socket) -> Iterator[tuple[str, Listed]]:
     try:
         answers = ask(line, _GET_NEXTHOP, bytes(_NEXTHOP_BYTES))
     except OSError as error:

@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_interface
 from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from privacy_router.host import routing
+from privacy_router.host import offloads, routing
 from privacy_router.host.namespaces import enter
 from privacy_router.host.netlink_library import IPRoute, NetlinkError, translated
 from privacy_router.host.rtnetlink import Verb
@@ -101,6 +101,15 @@ class Netlink:
         if mac is not None:
             change["address"] = mac
         self._ip.link("set", index=self._index(name), **change)
+
+    def offloads_checksums(self, name: str) -> bool | None:
+        """Whether checksums of what is sent by a device are left to its driver; None when there is
+        no such device."""
+        return self._ip.run(lambda: offloads.offloads_checksums(name))
+
+    def set_offloading(self, name: str, *, wanted: bool) -> None:
+        """Leave the checksums of what is sent to a device's driver, or have the kernel do them."""
+        self._ip.run(lambda: offloads.set_offloading(name, wanted=wanted))
 
     def move(self, name: str, target_fd: int) -> None:
         """Move a device into the namespace behind `target_fd`. It arrives down and bare."""

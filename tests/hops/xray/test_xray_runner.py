@@ -88,13 +88,13 @@ def test_what_xray_would_die_of_is_said(document: object, complaint: str | None)
     if complaint is None:
         runner.check_shape_untrusted(json.dumps(document))
         return
-    with pytest.raises(runner.ConfigError) as caught:
+    with pytest.raises(runner.XrayConfigError) as caught:
         runner.check_shape_untrusted(json.dumps(document))
     assert caught.value.message == f"the configuration for XRay is broken: {complaint}"
 
 
 def test_what_is_no_json_is_said() -> None:
-    with pytest.raises(runner.ConfigError, match=r"broken: it is not JSON$"):
+    with pytest.raises(runner.XrayConfigError, match=r"broken: it is not JSON$"):
         runner.check_shape_untrusted("{")
 
 
@@ -184,5 +184,5 @@ def test_the_process_is_light() -> None:
 def test_any_text_is_accepted_or_one_kind_of_error(text: str) -> None:
     try:
         runner.check_shape_untrusted(text)
-    except runner.ConfigError as error:
+    except runner.XrayConfigError as error:
         assert error.remedy

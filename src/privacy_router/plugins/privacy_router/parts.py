@@ -1,7 +1,8 @@
-"""The domains whose resources come from `privacy_router`: containers, the chain, flows, the mesh.
+"""The domains whose resources come from `privacy_router`: containers, the chain, the mesh.
 
-They have no section of their own: what they keep is written in `plugins.privacy_router`, whose plan
-shows its changes under their names. Here they say whether the machine has what they work with.
+What they keep is made by the plugin `privacy_router` as one, whose plan shows its changes under
+their names; the section `privacy` of a document means such a node, too (`Plugins.node`). Here they
+say whether the machine has what they work with.
 """
 
 from __future__ import annotations
@@ -47,15 +48,6 @@ def _program(name: str, reason: str, remedy: str) -> Callable[[Place], Availabil
 PARTS: Final = (
     Part("lxc", "Namespaces and containers of the hops", _always),
     Part("privacy", "The chain: tunnels, firewalls and processes of the hops", _always),
-    Part(
-        "openflow",
-        "Flows and meters of the bridge",
-        _program(
-            "ovs-vswitchd",
-            "Open vSwitch is not installed",
-            "apt-get install openvswitch-switch",
-        ),
-    ),
     Part(
         "netmaker",
         "The mesh of the containers",
