@@ -23,8 +23,8 @@ from privacy_router.engine.reconcile import Keeper
 from privacy_router.errors import ConflictError
 from privacy_router.host.entries import read_entry
 from privacy_router.plugins.dns import DnsPlugin
-from privacy_router.plugins.dns.declaring import DROP_IN, KEPT_COPY
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.dns.declare import DROP_IN, KEPT_COPY
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -75,7 +75,7 @@ def machine() -> Iterator[None]:
 
 @pytest.fixture
 def plugin(bus: Bus) -> DnsPlugin:
-    return DnsPlugin(Place(bus))
+    return DnsPlugin(Machine(bus))
 
 
 def without_resolved() -> None:
@@ -199,7 +199,7 @@ async def test_going_back_from_a_run_that_was_cut_short(plugin: DnsPlugin, bus: 
     checkpoint = await plugin.checkpoint(changes)
     Path(DROP_IN).parent.mkdir(parents=True)
     Path(DROP_IN).write_text("[Resolve]\nDNS=192.0.2.53\n")  # and then there was no restart
-    await DnsPlugin(Place(bus)).rollback(checkpoint, lines)
+    await DnsPlugin(Machine(bus)).rollback(checkpoint, lines)
     assert await state(plugin) == before
 
 

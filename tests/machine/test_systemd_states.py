@@ -20,8 +20,8 @@ from systemd_units import (
     write,
 )
 
-from privacy_router.plugins.place import Place
 from privacy_router.plugins.systemd import SystemdPlugin
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +62,7 @@ ALL_PROPERTIES = {
 
 @pytest.fixture
 def plugin(bus: Bus) -> SystemdPlugin:
-    return SystemdPlugin(Place(bus))
+    return SystemdPlugin(Machine(bus))
 
 
 @pytest.fixture(autouse=True)

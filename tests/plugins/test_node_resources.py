@@ -14,10 +14,10 @@ from privacy_router.engine.model import Change, Desired, Resource, ResourceKey
 from privacy_router.host.dbus import Bus
 from privacy_router.node.paths import NodePaths
 from privacy_router.plan.state import Key, Kind
-from privacy_router.plugins.place import Place
 from privacy_router.plugins.privacy_router import PARTS, PartPlugin, PrivacyRouterPlugin
 from privacy_router.plugins.privacy_router.plugin import NodeObserved
 from privacy_router.plugins.privacy_router.resources import DOMAINS, key_of, value_of
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +71,7 @@ async def test_without_a_node_there_is_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 async def test_a_part_keeps_nothing_by_itself(part: object, tmp_path: Path) -> None:
-    made = PartPlugin(part, Place(Bus(None), tmp_path))  # type: ignore[arg-type]
+    made = PartPlugin(part, Machine(Bus(None), tmp_path))  # type: ignore[arg-type]
     assert made.declare(None) == Desired()
     with pytest.raises(RefusedError, match="no section of its own"):
         made.declare({})
@@ -83,7 +83,7 @@ async def test_a_part_keeps_nothing_by_itself(part: object, tmp_path: Path) -> N
 
 async def test_a_part_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    parts = {part.name: PartPlugin(part, Place(Bus(None), tmp_path)) for part in PARTS}
+    parts = {part.name: PartPlugin(part, Machine(Bus(None), tmp_path)) for part in PARTS}
     missing = {name: await part.availability() for name, part in parts.items()}
     assert {name for name, found in missing.items() if not found} == {"openflow", "netmaker"}
     assert "apt-get install" in missing["openflow"].remedy

@@ -16,15 +16,15 @@ from privacy_router.config.validation import validate
 from privacy_router.engine.model import Capability, Desired, Mode, Observed, Resource
 from privacy_router.host.dbus import Bus
 from privacy_router.plugins.login1.logind import Session
-from privacy_router.plugins.place import Place
 from privacy_router.plugins.sessdecl import SessdeclPlugin
-from privacy_router.plugins.sessdecl.selecting import (
+from privacy_router.plugins.sessdecl.selector import (
     declared_name,
     matching,
     observed_value,
     resource_name,
     selector_of,
 )
+from privacy_router.plugins.target import Machine
 
 ALICE = Session(
     id="3",
@@ -58,7 +58,7 @@ SESSIONS = [ALICE, ROOT, GREETER, JOB]
 
 @pytest.fixture
 def plugin() -> SessdeclPlugin:
-    return SessdeclPlugin(Place(Bus(None)))
+    return SessdeclPlugin(Machine(Bus(None)))
 
 
 def one(**words: Any) -> dict[str, Any]:

@@ -89,14 +89,14 @@ async def _plan_here(config_file: Path) -> list[Row]:
     from privacy_router.engine.planning import make_preview
     from privacy_router.engine.plugin import Trust
     from privacy_router.host.dbus import Bus
-    from privacy_router.plugins.place import Place
     from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
+    from privacy_router.plugins.target import Machine
 
     set_up_logging(verbose=False)
     paths = NodePaths.from_environment()
     managed = Journal(paths.journal).managed() if paths.journal.exists() else {}
     source, bus = source_of(config_file), Bus(bus_address(os.environ))
-    plugins = in_order(all_plugins(Place(bus), PrivacyRouterPlugin(paths)))
+    plugins = in_order(all_plugins(Machine(bus), PrivacyRouterPlugin(paths)))
     try:
         sections = source.sections()
         found = await make_preview(plugins, source, sections, managed, Trust.OWNER)

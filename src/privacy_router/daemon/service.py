@@ -29,8 +29,8 @@ from privacy_router.host.notify import Notifier
 from privacy_router.node.lock import READ_CLIENTS, NodeLock
 from privacy_router.node.machine import require_root
 from privacy_router.node.supervision import Supervisor, words
-from privacy_router.plugins.place import Place
 from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -93,7 +93,7 @@ class Daemon:
         self._order = order
         self._bus = Bus(bus_address(os.environ))
         self._node = PrivacyRouterPlugin(order.paths)
-        plugins = all_plugins(Place(self._bus), self._node)
+        plugins = all_plugins(Machine(self._bus), self._node)
         self.engine = Engine(plugins, Journal(order.paths.journal))
         self.file = ConfigFile(order.config_file, self.engine, order.paths.file_note)
         self.file.on_note = self._tell_state

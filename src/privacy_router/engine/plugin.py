@@ -4,6 +4,9 @@ A plugin knows one domain of the machine. It reads resources, says which changes
 section declares, makes them, and can go back. It keeps no state of its own between calls: the
 machine is the state, and the journal holds what is needed to go back, so every method may be
 called again after the daemon was killed in the middle of it.
+
+Its folder below `plugins/` has one module for each stage that is more than a few lines, and it has
+the stage's name: declare, observe, check, apply, rollback, watch; `plugin` has the class.
 """
 
 from __future__ import annotations

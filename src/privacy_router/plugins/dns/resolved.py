@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from privacy_router.engine.model import Value
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 SERVICE: Final = "org.freedesktop.resolve1"
 UNIT: Final = "systemd-resolved.service"
@@ -59,9 +59,9 @@ _FAMILIES: Final = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 class Resolved:
     """The service. Methods raise DBusCallError unless they say otherwise."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._bus = place.bus
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._bus = machine.bus
 
     async def is_there(self) -> bool:
         """Whether it answers; it is started for that if it is enabled.
@@ -72,7 +72,7 @@ class Resolved:
         try:
             await self._bus.call(MANAGER.at(MANAGER.path, _PEER), "Ping")
         except BusGoneError:
-            if self._place.path(LINK_STATES).parent.is_dir():
+            if self._machine.path(LINK_STATES).parent.is_dir():
                 raise
             return False
         except DBusCallError as error:
@@ -123,7 +123,7 @@ class Resolved:
             if error.name in {_NO_LINK, "org.freedesktop.DBus.Error.UnknownObject"}:
                 return None
             raise
-        told = self._place.path(LINK_STATES) / str(index)
+        told = self._machine.path(LINK_STATES) / str(index)
         if not (found["DNS"] or found["Domains"] or await in_thread(told.exists)):
             return None
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 NAME: Final = "org.freedesktop.login1"
 MANAGER: Final = Remote(NAME, "/org/freedesktop/login1", f"{NAME}.Manager")
+_SYSTEMD: Final = Remote(
+    "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
+)
+_UNIT: Final = "systemd-logind.service"
 _PEER: Final = MANAGER.at(MANAGER.path, "org.freedesktop.DBus.Peer")
 _GONE: Final = frozenset(
     {
@@ -64,6 +69,18 @@ async def ping(bus: Bus) -> None:
     """Wait until the login manager has looked at everything that came before. Raises
     DBusCallError."""
     await bus.call(_PEER, "Ping")
+
+
+async def reload(bus: Bus) -> None:
+    """Have the login manager read logind.conf again, and return when that is in force.
+
+    It has no method for that. SIGHUP keeps sessions and locks, and forgets what no file says any
+    more. Raises DBusCallError.
+    """
+    await bus.call(_SYSTEMD, "KillUnit", "ssi", _UNIT, "main", int(signal.SIGHUP))
+    # The signal is there by now. At most one message comes before it, so that the next one after
+    # this finds it dealt with.
+    await ping(bus)
 
 
 async def properties(bus: Bus) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from privacy_router.engine.model import Change, ResourceKey
     from privacy_router.engine.plugin import Tell
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Part:
 
     name: str
     title: str
-    available: Callable[[Place], Availability]
+    available: Callable[[Machine], Availability]
 
 
-def _always(_: Place) -> Availability:
+def _always(_: Machine) -> Availability:
     return AVAILABLE
 
 
-def _program(name: str, reason: str, remedy: str) -> Callable[[Place], Availability]:
-    def look(place: Place) -> Availability:
+def _program(name: str, reason: str, remedy: str) -> Callable[[Machine], Availability]:
+    def look(place: Machine) -> Availability:
         places = ":".join(str(place.path(f"{top}bin")) for top in ("/usr/", "/usr/s", "/", "/s"))
         there = shutil.which(name, path=places) or shutil.which(name)
         return AVAILABLE if there else Availability(reason, remedy)
@@ -73,7 +73,7 @@ class PartPlugin(Plugin):
 
     capabilities = frozenset({Capability.ROLLBACK})
 
-    def __init__(self, part: Part, place: Place) -> None:
+    def __init__(self, part: Part, place: Machine) -> None:
         self.name = part.name  # type: ignore[misc]
         self.title = part.title  # type: ignore[misc]
         self._part = part

@@ -10,7 +10,7 @@ from privacy_router.host.kernel_network import KernelNetwork
 from privacy_router.host.routes import LOCAL_TABLE, PROTOCOL_KERNEL
 from privacy_router.ovsdb.host_bridges import HostBridges
 from privacy_router.plugins.net.errors import doing
-from privacy_router.plugins.net.reading import name_of
+from privacy_router.plugins.net.observe import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from privacy_router.engine.plugin import Tell
     from privacy_router.host.addresses import AddressEntry
     from privacy_router.host.routes import RouteEntry
-    from privacy_router.plugins.net.reading import Location
+    from privacy_router.plugins.net.observe import Location
 
 
-class Work:
+class NetSession:
     """Open sessions; a context manager."""
 
     def __init__(self, location: Location, tell: Tell) -> None:

@@ -9,9 +9,9 @@ from privacy_router.daemon.plugins import all_plugins
 from privacy_router.engine.order import in_order
 from privacy_router.host.dbus import Bus
 from privacy_router.node.paths import NodePaths
-from privacy_router.plugins import registry
-from privacy_router.plugins.place import Place
+from privacy_router.plugins import target
 from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     import pytest
@@ -24,13 +24,13 @@ SEED = {
 
 def ordered() -> list[str]:
     node = PrivacyRouterPlugin(NodePaths(Path("/nowhere"), Path("/nowhere")))
-    return [plugin.name for plugin in in_order(all_plugins(Place(Bus(None)), node))]
+    return [plugin.name for plugin in in_order(all_plugins(Machine(Bus(None)), node))]
 
 
 async def test_every_plugin_of_the_seed_is_registered() -> None:
     assert set(ordered()) == SEED
     node = PrivacyRouterPlugin(NodePaths(Path("/nowhere"), Path("/nowhere")))
-    for plugin in all_plugins(Place(Bus(None)), node):
+    for plugin in all_plugins(Machine(Bus(None)), node):
         assert plugin.after <= SEED, plugin.name
 
 
@@ -52,10 +52,10 @@ async def test_a_plugin_that_does_not_load_takes_no_other_away(
             raise ImportError("a library is missing")
         return real(name, package)
 
-    real = registry.import_module
-    monkeypatch.setattr(registry, "import_module", broken)
+    real = target.import_module
+    monkeypatch.setattr(target, "import_module", broken)
     node = PrivacyRouterPlugin(NodePaths(Path("/nowhere"), Path("/nowhere")))
-    plugins = {plugin.name: plugin for plugin in all_plugins(Place(Bus(None)), node)}
+    plugins = {plugin.name: plugin for plugin in all_plugins(Machine(Bus(None)), node)}
     assert set(plugins) == SEED
     assert (await plugins["packagekit"].availability()).reason == (
         "it cannot be loaded: a library is missing"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.inotify import watching
-from privacy_router.plugins.packagekit.declaring import PINS
+from privacy_router.plugins.packagekit.declare import PINS
 from privacy_router.plugins.packagekit.transactions import DAEMON, SERVICE
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.host.dbus import Bus
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 _RULE: Final = f"sender='{SERVICE}',path='{DAEMON.path}',interface='{DAEMON.interface}'"
 _WORDS: Final = {
@@ -28,10 +28,10 @@ _STATUS: Final = "status"
 _RPM: Final = "/var/lib/rpm"
 
 
-async def changes(place: Place) -> AsyncIterator[str]:
+async def changes(machine: Machine) -> AsyncIterator[str]:
     """A few words for each change. Raises BusGoneError, StorageError."""
     heard: asyncio.Queue[str | PrivacyRouterError] = asyncio.Queue()
-    dpkg, rpm, pins = map(place.path, (_DPKG, _RPM, PINS))
+    dpkg, rpm, pins = map(machine.path, (_DPKG, _RPM, PINS))
 
     def tell(path: Path) -> None:
         if path == dpkg / _STATUS or path.parent == rpm:
@@ -40,7 +40,7 @@ async def changes(place: Place) -> AsyncIterator[str]:
             heard.put_nowait(f"{path} changed")
 
     with watching((dpkg, rpm, pins), tell):
-        task = asyncio.create_task(_from_bus(place.bus, heard))
+        task = asyncio.create_task(_from_bus(machine.bus, heard))
         try:
             while not isinstance(found := await heard.get(), PrivacyRouterError):
                 yield found

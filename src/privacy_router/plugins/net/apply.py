@@ -12,9 +12,9 @@ from privacy_router.host.addresses import new_address
 from privacy_router.host.routes import PROTOCOL_KERNEL, new_route
 from privacy_router.ovsdb.host_bridges import INTERNAL, SYSTEM, HostPort
 from privacy_router.plugins.net import dhcp, names
-from privacy_router.plugins.net.declaring import wanted_addresses, without_others
+from privacy_router.plugins.net.declare import wanted_addresses, without_others
 from privacy_router.plugins.net.errors import KernelRefusedError, doing, not_on_the_link
-from privacy_router.plugins.net.reading import accept_ra, name_of, read_bridges
+from privacy_router.plugins.net.observe import accept_ra, name_of, read_bridges
 from privacy_router.plugins.net.uplink import move_off_bridge, move_onto_bridge
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from privacy_router.engine.model import Change, Desired
     from privacy_router.host.topology import Interface
-    from privacy_router.plugins.net.work import Work
+    from privacy_router.plugins.net.session import NetSession
 
 _KERNEL_DATAPATH: Final = "/sys/module/openvswitch"
 _DEFAULT_MTU_BYTES: Final = 1500
@@ -30,11 +30,11 @@ _NO_WAY_TO_ROUTER: Final = (errno.ENETUNREACH, errno.EHOSTUNREACH)
 _SHORTEST_WITHOUT_BROADCAST: Final = 31  # RFC 3021
 
 
-class Applying:
+class Applier:
     """The changes of one run. `desired` is what the whole document asks for."""
 
-    def __init__(self, work: Work, desired: Desired, changes: Sequence[Change]) -> None:
-        self._work = work
+    def __init__(self, session: NetSession, desired: Desired, changes: Sequence[Change]) -> None:
+        self._work = session
         self._desired = desired
         self._changes = changes
 
@@ -81,7 +81,7 @@ class Applying:
     # --- bridges and ports -----------------------------------------------------------------------
 
     def _add_bridge(self, name: str, wanted: dict[str, Any]) -> None:
-        found = self._work.location.place.path(_KERNEL_DATAPATH).exists()
+        found = self._work.location.machine.path(_KERNEL_DATAPATH).exists()
         datapath = wanted.get("datapath") or (SYSTEM if found else "netdev")
         self._work.ovs.add_bridge(name, datapath)
 
@@ -138,7 +138,7 @@ class Applying:
             for command in change.after["commands"] if change.after else ():
                 if tuple(command) not in commands:
                     self._work.tell(f"{command[0]} is started again for {change.key.name}")
-                    dhcp.start(command, self._work.location.place, self._work.location.namespace)
+                    dhcp.start(command, self._work.location.machine, self._work.location.namespace)
 
     def _set_mtu(self, name: str, wanted: int) -> None:
         if self._request_mtu(name, wanted):

@@ -9,7 +9,7 @@ from privacy_router.errors import PrivacyRouterError, StorageError
 from privacy_router.host import netlink_events
 from privacy_router.host.dbus import BusGoneError
 from privacy_router.host.inotify import watching
-from privacy_router.plugins.dns.declaring import DROP_IN, FILE
+from privacy_router.plugins.dns.declare import DROP_IN, FILE
 from privacy_router.plugins.dns.resolved import LINK_STATES, MANAGER, SERVICE
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.host.dbus import Signal
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 _CHANGED: Final = (
     f"sender='{SERVICE}',path='{MANAGER.path}',"
@@ -33,14 +33,14 @@ _SETTINGS: Final = frozenset({"DNS", "DNSEx", "Domains", "FallbackDNS", "Fallbac
 _Heard = str | PrivacyRouterError
 
 
-async def changes(place: Place) -> AsyncIterator[str]:
+async def changes(machine: Machine) -> AsyncIterator[str]:
     """A few words for each change. Raises BusGoneError, StorageError.
 
     systemd-resolved announces few of its settings. Those of a link it keeps in files, so these
     are watched; and a link that was made anew has none, so the kernel is listened to.
     """
     heard: asyncio.Queue[_Heard] = asyncio.Queue()
-    sources = (_from_bus(place, heard), _from_files(place, heard), _from_kernel(heard))
+    sources = (_from_bus(machine, heard), _from_files(machine, heard), _from_kernel(heard))
     tasks = [asyncio.create_task(_forward(source, heard)) for source in sources]
     try:
         while not isinstance(found := await heard.get(), PrivacyRouterError):
@@ -67,13 +67,13 @@ async def _forward(source: Coroutine[None, None, None], heard: asyncio.Queue[_He
         )
 
 
-async def _from_bus(place: Place, heard: asyncio.Queue[_Heard]) -> None:
+async def _from_bus(machine: Machine, heard: asyncio.Queue[_Heard]) -> None:
     try:
-        async for signal in place.bus.signals(_CHANGED, _CAME_OR_WENT):
+        async for signal in machine.bus.signals(_CHANGED, _CAME_OR_WENT):
             if words := _words(signal):
                 heard.put_nowait(words)
     except BusGoneError:
-        if place.path(LINK_STATES).parent.is_dir():
+        if machine.path(LINK_STATES).parent.is_dir():
             raise  # systemd-resolved was here, so there should be a bus
 
 
@@ -92,11 +92,11 @@ async def _from_kernel(heard: asyncio.Queue[_Heard]) -> None:
             heard.put_nowait("a network interface changed")
 
 
-async def _from_files(place: Place, heard: asyncio.Queue[_Heard]) -> None:
-    drop_ins, links = place.path(DROP_IN).parent, place.path(LINK_STATES)
-    told = {place.path(FILE[1]), drop_ins, links}
+async def _from_files(machine: Machine, heard: asyncio.Queue[_Heard]) -> None:
+    drop_ins, links = machine.path(DROP_IN).parent, machine.path(LINK_STATES)
+    told = {machine.path(FILE[1]), drop_ins, links}
     directories = {one for path in told for one in (path, *path.parents[:2])} - {
-        place.path(FILE[1])
+        machine.path(FILE[1])
     }
     found: asyncio.Queue[Path] = asyncio.Queue()
     while True:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.host.dbus import Bus, Signal
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 _RULES: Final = (
     f"sender='{NAME}',path_namespace='{MANAGER.path}'",
@@ -57,22 +57,22 @@ def _changed(signal: Signal) -> str:
     return f"{interface.rpartition('.')[2]}: {', '.join(names)}" if names else ""
 
 
-async def everything(place: Place) -> AsyncIterator[str]:
+async def outside_changes(machine: Machine) -> AsyncIterator[str]:
     """The same, and changes of the configuration and of who lingers.
 
     Ends when the directory of drop-in files appears or goes: then there is another to watch.
     Raises BusGoneError, StorageError.
     """
     queue: asyncio.Queue[str | Exception] = asyncio.Queue()
-    drop_ins = place.path(FILE).parent
+    drop_ins = machine.path(FILE).parent
 
     def tell(path: Path) -> None:
         if path.parent != drop_ins.parent or path.name.startswith(_CONFIGURATION):
             queue.put_nowait(f"{path} changed")
 
-    directories = (drop_ins.parent, drop_ins, place.path(DIRECTORY))
+    directories = (drop_ins.parent, drop_ins, machine.path(DIRECTORY))
     with watching(directories, tell):
-        pump = asyncio.create_task(_pump(place.bus, queue))
+        pump = asyncio.create_task(_pump(machine.bus, queue))
         try:
             while not isinstance(words := await queue.get(), Exception):
                 yield words

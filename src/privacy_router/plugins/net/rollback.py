@@ -13,27 +13,27 @@ from privacy_router.engine.model import Change, Desired, Resource, ResourceKey
 from privacy_router.host.addresses import AddressEntry
 from privacy_router.host.routes import LOCAL_TABLE, PROTOCOL_KERNEL, RouteEntry
 from privacy_router.plugins.net import names
-from privacy_router.plugins.net.declaring import PLUGIN
+from privacy_router.plugins.net.declare import PLUGIN
 from privacy_router.plugins.net.errors import doing
-from privacy_router.plugins.net.reading import name_of
+from privacy_router.plugins.net.observe import name_of
+from privacy_router.plugins.net.session import in_order
 from privacy_router.plugins.net.shield import unshield
 from privacy_router.plugins.net.uplink import copy_addresses, know_neighbours, move_routes
-from privacy_router.plugins.net.work import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from privacy_router.engine.model import Value
-    from privacy_router.plugins.net.reading import Machine
-    from privacy_router.plugins.net.work import Work
+    from privacy_router.plugins.net.observe import NetState
+    from privacy_router.plugins.net.session import NetSession
 
 
-def written_down(machine: Machine, changes: Sequence[Change]) -> dict[str, Value]:
+def written_down(state: NetState, changes: Sequence[Change]) -> dict[str, Value]:
     """What to keep before these changes are made, as a JSON value."""
-    devices = sorted({d for change in changes for d in _devices(change)} & machine.devices.keys())
-    routes = [r for r in machine.routes if _is_somebodys(r) and set(r.devices) & set(devices)]
+    devices = sorted({d for change in changes for d in _devices(change)} & state.devices.keys())
+    routes = [r for r in state.routes if _is_somebodys(r) and set(r.devices) & set(devices)]
     changed = {names.parse_route(c.key.name) for c in changes if c.key.kind == names.ROUTE}
-    routes += [r for r in machine.routes if name_of(r) in changed and r not in routes]
+    routes += [r for r in state.routes if name_of(r) in changed and r not in routes]
     return {
         "changes": [[change.key.kind, change.key.name, change.before] for change in changes],
         "uplinks": [
@@ -41,8 +41,8 @@ def written_down(machine: Machine, changes: Sequence[Change]) -> dict[str, Value
             for change in changes
             if change.key.kind == names.UPLINK and change.after["bridge"] is not None
         ],
-        "devices": {name: _device(machine, name) for name in devices},
-        "mtus": {device.name: device.mtu_bytes for device in machine.above(_lowered(changes))},
+        "devices": {name: _device(state, name) for name in devices},
+        "mtus": {device.name: device.mtu_bytes for device in state.above(_lowered(changes))},
         "routes": [route.saved() for route in routes if _is_somebodys(route)],
     }
 
@@ -56,9 +56,9 @@ def _is_somebodys(route: RouteEntry) -> bool:
     return route.protocol != PROTOCOL_KERNEL and route.table != LOCAL_TABLE
 
 
-def _device(machine: Machine, name: str) -> dict[str, Value]:
-    kept = [entry for entry in machine.of(name) if not entry.is_temporary]
-    device = machine.devices[name]
+def _device(state: NetState, name: str) -> dict[str, Value]:
+    kept = [entry for entry in state.of(name) if not entry.is_temporary]
+    device = state.devices[name]
     return {
         "up": device.up,
         "promiscuous": device.promiscuous,
@@ -113,75 +113,77 @@ def restoring(checkpoint: Value) -> Desired:
 # --- bringing back --------------------------------------------------------------------------------
 
 
-def reconnect(work: Work, checkpoint: Value) -> None:
+def reconnect(session: NetSession, checkpoint: Value) -> None:
     """Give an uplink back its addresses and routes: first of all, and without Open vSwitch, which
     may be what went wrong."""
     for name, bridge in checkpoint["uplinks"]:
-        if name in work.network.indexes():
-            unshield(work.location.namespace, name)
-            _reconnect(work, name, bridge, checkpoint)
+        if name in session.network.indexes():
+            unshield(session.location.namespace, name)
+            _reconnect(session, name, bridge, checkpoint)
 
 
-def _reconnect(work: Work, name: str, bridge: str, checkpoint: Value) -> None:
+def _reconnect(session: NetSession, name: str, bridge: str, checkpoint: Value) -> None:
     saved = [entry for entry in _addresses(checkpoint, name) if entry.is_movable]
-    copy_addresses(work, saved, name)
-    known = work.network.indexes().keys()
+    copy_addresses(session, saved, name)
+    known = session.network.indexes().keys()
     if bridge in known:
-        know_neighbours(work, bridge, name)
+        know_neighbours(session, bridge, name)
     routes = [route for route in _routes(checkpoint) if name in route.devices]
-    move_routes(work, [route for route in routes if set(route.devices) <= known], name, name)
+    move_routes(session, [route for route in routes if set(route.devices) <= known], name, name)
     moved = {entry.address for entry in saved}
     moved -= {entry.address for entry in _addresses(checkpoint, bridge)}
     if bridge in known:
-        work.remove_addresses([e for e in work.network.addresses(bridge) if e.address in moved])
+        session.remove_addresses(
+            [e for e in session.network.addresses(bridge) if e.address in moved]
+        )
 
 
-def bring_back(work: Work, checkpoint: Value) -> None:
+def bring_back(session: NetSession, checkpoint: Value) -> None:
     """Bring the devices and routes that were kept back to what they were, and leave what others
     have added since."""
-    indexes = work.network.indexes()
+    indexes = session.network.indexes()
     for name in sorted(checkpoint["devices"].keys() & indexes.keys()):
-        _bring_back_device(work, name, checkpoint)
-    _bring_back_mtus(work, checkpoint["mtus"])
+        _bring_back_device(session, name, checkpoint)
+    _bring_back_mtus(session, checkpoint["mtus"])
     saved = _routes(checkpoint)
     changed = {
         names.parse_route(name) for kind, name, _ in checkpoint["changes"] if kind == names.ROUTE
     }
-    for route in work.somebodys_routes():
+    for route in session.somebodys_routes():
         wrong = name_of(route) in changed and not any(route.same_as(s, indexes) for s in saved)
         if wrong:
             with doing(f"take the route {name_of(route)} away"):
-                work.network.delete_route(route)
-    work.put_back_routes(sorted(saved, key=lambda route: route.gateway is not None))
+                session.network.delete_route(route)
+    session.put_back_routes(sorted(saved, key=lambda route: route.gateway is not None))
 
 
-def _bring_back_device(work: Work, name: str, checkpoint: Value) -> None:
+def _bring_back_device(session: NetSession, name: str, checkpoint: Value) -> None:
     was = checkpoint["devices"][name]
-    device = work.network.devices()[name]
+    device = session.network.devices()[name]
     # A vswitchd that is killed leaves the devices promiscuous that it listens to.
     if (device.up, device.promiscuous) != (was["up"], was["promiscuous"]):
         with doing(f"bring {name} back to what it was"):
-            work.network.set_link(name, up=was["up"], promiscuous=was["promiscuous"])
+            session.network.set_link(name, up=was["up"], promiscuous=was["promiscuous"])
     saved = _addresses(checkpoint, name)
-    there = work.network.addresses(name)
-    _bring_back_order(work, [e for e in saved if _is_v4(e)], [e for e in there if _is_v4(e)])
+    there = session.network.addresses(name)
+    _bring_back_order(session, [e for e in saved if _is_v4(e)], [e for e in there if _is_v4(e)])
     present = {entry.address for entry in there}
     for entry in in_order(saved):
         if entry.address not in present or entry.expires:
             with doing(f"put {entry.address} back on {name}"):
-                work.network.put_address(name, entry)
+                session.network.put_address(name, entry)
 
 
-def _bring_back_mtus(work: Work, mtus: Mapping[str, int]) -> None:
-    found = work.network.devices()
+def _bring_back_mtus(session: NetSession, mtus: Mapping[str, int]) -> None:
+    found = session.network.devices()
     for name, mtu_bytes in mtus.items():
         if name in found and found[name].mtu_bytes != mtu_bytes:
             with doing(f"bring the MTU of {name} back to {mtu_bytes}"):
-                work.network.set_link(name, mtu_bytes=mtu_bytes)
+                session.network.set_link(name, mtu_bytes=mtu_bytes)
 
 
 def _bring_back_order(
-    work: Work, saved: Sequence[AddressEntry], there: Sequence[AddressEntry]
+    session: NetSession, saved: Sequence[AddressEntry], there: Sequence[AddressEntry]
 ) -> None:
     """The first IPv4 address of a network is the one that the machine speaks from. So where the
     order is not what it was, take away those from the first wrong one on, and put them back."""
@@ -192,10 +194,10 @@ def _bring_back_order(
     while right < len(found) and found[right].address == wanted[right]:
         right += 1
     if right < len(found):
-        work.remove_addresses(found[right:], routes=False)
+        session.remove_addresses(found[right:], routes=False)
         for entry in saved[right:]:
             with doing(f"put {entry.address} back on {entry.device}"):
-                work.network.put_address(entry.device, entry)
+                session.network.put_address(entry.device, entry)
 
 
 def _is_v4(entry: AddressEntry) -> bool:

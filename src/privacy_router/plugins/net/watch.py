@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
-    from privacy_router.plugins.net.reading import Location
+    from privacy_router.plugins.net.observe import Location
 
 _PAUSES_S: Final = (0.05, 0.2, 0.5, 1.0)
 

@@ -20,8 +20,8 @@ from privacy_router.host.entries import (
     remove_if_empty,
 )
 from privacy_router.host.threads import in_thread
+from privacy_router.plugins.systemd.apply import start_units
 from privacy_router.plugins.systemd.jobs import STOP, run_jobs
-from privacy_router.plugins.systemd.making import start_units
 from privacy_router.plugins.systemd.names import (
     DROP_IN,
     FILE,
@@ -38,26 +38,26 @@ if TYPE_CHECKING:
 
     from privacy_router.engine.model import Change, Value
     from privacy_router.engine.plugin import Tell
-    from privacy_router.plugins.systemd.places import UnitPlaces
     from privacy_router.plugins.systemd.systemd1 import LoadedUnit, Systemd1
+    from privacy_router.plugins.systemd.unit_paths import UnitPaths
 
 
-def picture(places: UnitPlaces, changes: Sequence[Change]) -> Value:
+def picture(paths: UnitPaths, changes: Sequence[Change]) -> Value:
     """What is there of all that these changes may touch, as JSON values."""
     units = sorted({c.key.name for c in changes if c.key.kind == UNIT})
-    family = sorted(_family(places, units, changes))
+    family = sorted(_family(paths, units, changes))
     controlled = sorted({*units, *(unit_of(c.key.name) for c in changes if c.key.kind == PROPERTY)})
     return {
         "changes": [[c.key.kind, c.key.name, c.before] for c in changes],
         "family": family,
         "controlled": controlled,
-        "entries": {str(p): read_entry(p) for p in _touched(places, family, controlled)},
-        "directories": sorted(map(str, places.directories())),
-        "invocations": {unit: places.invocation(unit) for unit in units},
+        "entries": {str(p): read_entry(p) for p in _touched(paths, family, controlled)},
+        "directories": sorted(map(str, paths.directories())),
+        "invocations": {unit: paths.invocation(unit) for unit in units},
     }
 
 
-def _family(places: UnitPlaces, units: Iterable[str], changes: Sequence[Change]) -> set[str]:
+def _family(paths: UnitPaths, units: Iterable[str], changes: Sequence[Change]) -> set[str]:
     """These units and all that is enabled and disabled together with them."""
     found: set[str] = set()
     pending = list(units)
@@ -65,7 +65,7 @@ def _family(places: UnitPlaces, units: Iterable[str], changes: Sequence[Change])
         unit = pending.pop()
         if unit not in found:
             found.add(unit)
-            pending += also([*places.texts(unit), *_new_texts(unit, changes)])
+            pending += also([*paths.texts(unit), *_new_texts(unit, changes)])
     return found
 
 
@@ -76,25 +76,23 @@ def _new_texts(unit: str, changes: Sequence[Change]) -> Iterator[str]:
             yield after["content"] or ""
 
 
-def _touched(
-    places: UnitPlaces, family: Iterable[str], controlled: Iterable[str]
-) -> Iterator[Path]:
+def _touched(paths: UnitPaths, family: Iterable[str], controlled: Iterable[str]) -> Iterator[Path]:
     """The links of these units that are there, and the settings."""
     names = set(family)
-    for path in places.links():
+    for path in paths.links():
         if path.name in names or path.readlink().name in names:
             yield path
     for unit in controlled:
-        yield from places.all_settings(unit)
+        yield from paths.all_settings(unit)
 
 
-class GoingBack:
+class Rollback:
     """One way back to a picture; whatever of the changes was made by now, and whether or not it
     was gone before."""
 
-    def __init__(self, systemd: Systemd1, places: UnitPlaces, kept: Value, tell: Tell) -> None:
+    def __init__(self, systemd: Systemd1, paths: UnitPaths, kept: Value, tell: Tell) -> None:
         self._systemd = systemd
-        self._places = places
+        self._paths = paths
         self._kept = kept
         self._tell = tell
 
@@ -146,11 +144,11 @@ class GoingBack:
     def _runs_with_others(self, unit: str) -> bool:
         """Whether it was started anew since, while its files were others: not when that was by an
         earlier attempt to go back."""
-        if self._kept["invocations"][unit] == self._places.invocation(unit):
+        if self._kept["invocations"][unit] == self._paths.invocation(unit):
             return False
-        started_ns = self._places.invoked_at_ns(unit)
+        started_ns = self._paths.invoked_at_ns(unit)
         return any(
-            _changed_at_ns(self._places.of(kind, name)) > started_ns
+            _changed_at_ns(self._paths.of(kind, name)) > started_ns
             for kind, name, _ in self._kept["changes"]
             if concerns(kind, name, unit)
         )
@@ -159,14 +157,14 @@ class GoingBack:
 
     def _put_entries(self) -> bool:
         wanted = self._entries()
-        found = set(_touched(self._places, self._kept["family"], self._kept["controlled"]))
+        found = set(_touched(self._paths, self._kept["family"], self._kept["controlled"]))
         done = [put_entry(path, wanted.get(path)) for path in sorted({*found, *wanted})]
         return any(done)
 
     def _entries(self) -> dict[Path, Value]:
         kept = {Path(path): value for path, value in self._kept["entries"].items()}
         files = {
-            self._places.of(kind, name): before
+            self._paths.of(kind, name): before
             for kind, name, before in self._kept["changes"]
             if kind in {FILE, DROP_IN}
         }
@@ -176,14 +174,14 @@ class GoingBack:
         kept = set(map(Path, self._kept["directories"]))
         for path in sorted(kept):
             make_directory(path)
-        for path in sorted(self._places.directories(), reverse=True):
+        for path in sorted(self._paths.directories(), reverse=True):
             if path not in kept:
                 remove_if_empty(path)
 
     def require_done(self) -> None:
         """Raise VerificationError when an entry is not as it was."""
         wanted = self._entries()
-        found = set(_touched(self._places, self._kept["family"], self._kept["controlled"]))
+        found = set(_touched(self._paths, self._kept["family"], self._kept["controlled"]))
         paths = sorted({*found, *wanted})
         still = [str(path) for path in paths if read_entry(path) != wanted.get(path)]
         if still:

@@ -9,7 +9,7 @@ from privacy_router.engine.errors import PluginFailedError
 from privacy_router.engine.model import Mode
 from privacy_router.host.entries import put_entry, read_entry, remove_if_empty
 from privacy_router.host.threads import in_thread
-from privacy_router.plugins.systemd.comparing import declared_active, units_to_restart
+from privacy_router.plugins.systemd.diff import declared_active, units_to_restart
 from privacy_router.plugins.systemd.jobs import RESTART, START, STOP, run_jobs
 from privacy_router.plugins.systemd.names import (
     DROP_IN,
@@ -20,27 +20,27 @@ from privacy_router.plugins.systemd.names import (
     is_template,
     unit_of,
 )
+from privacy_router.plugins.systemd.observe import enabled_of, masked_of
 from privacy_router.plugins.systemd.properties import PERSISTENT, RUNTIME
-from privacy_router.plugins.systemd.reading import enabled_of, masked_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from privacy_router.engine.model import Change, Desired, Value
     from privacy_router.engine.plugin import Tell
-    from privacy_router.plugins.systemd.places import UnitPlaces
     from privacy_router.plugins.systemd.systemd1 import Systemd1
+    from privacy_router.plugins.systemd.unit_paths import UnitPaths
 
 _BROKEN = frozenset({"bad-setting", "error"})
 
 
 @dataclass
-class Making:
+class Applier:
     """One round of changes. `stale`: what the service manager has read is no longer what is
     there."""
 
     systemd: Systemd1
-    places: UnitPlaces
+    paths: UnitPaths
     desired: Desired
     changes: Sequence[Change]
     tell: Tell
@@ -117,7 +117,7 @@ class Making:
 
     def _waits(self, unit: str) -> bool:
         return any(
-            read_entry(self.places.of(key.kind, key.name)) != wanted.value
+            read_entry(self.paths.of(key.kind, key.name)) != wanted.value
             for key, wanted in self.desired.resources.items()
             if wanted.mode is Mode.ENFORCE and concerns(key.kind, key.name, unit)
         )
@@ -127,7 +127,7 @@ class Making:
     def _write(self) -> None:
         for kind in (FILE, DROP_IN):
             for name, value in self._of(kind):
-                path = self.places.of(kind, name)
+                path = self.paths.of(kind, name)
                 self.stale |= put_entry(path, value)
                 if value is None and kind == DROP_IN:
                     remove_if_empty(path.parent)
@@ -140,7 +140,7 @@ class Making:
 
     def _unset(self, name: str, how: str) -> None:
         unit, _, key = name.partition("/")
-        paths = self.places.settings_of(unit, key, how)
+        paths = self.paths.settings_of(unit, key, how)
         removed = [put_entry(path, None) for path in paths]
         if any(removed):
             self.stale = True
@@ -176,7 +176,7 @@ class Making:
     async def _disable(self, name: str, *, runtime: bool) -> None:
         """Disabling takes the unit itself away where it is a link to a file elsewhere; that link
         stays."""
-        path = self.places.of(FILE, name)
+        path = self.paths.of(FILE, name)
         before = await in_thread(read_entry, path)
         await self.systemd.disable(name, runtime=runtime)
         self.stale = True
@@ -210,7 +210,7 @@ class Making:
     def _forget_relative(self, unit: str, keys: Iterable[str]) -> None:
         """A value in percent, set earlier, would win over the one that is set now."""
         for key in keys:
-            _, relative = self.places.settings_of(unit, key, PERSISTENT)
+            _, relative = self.paths.settings_of(unit, key, PERSISTENT)
             put_entry(relative, None)
 
     # --- the service manager's view --------------------------------------------------------------

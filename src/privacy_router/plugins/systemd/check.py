@@ -16,14 +16,14 @@ from privacy_router.plugins.systemd.names import (
     is_template,
     unit_of,
 )
-from privacy_router.plugins.systemd.reading import masked_of
+from privacy_router.plugins.systemd.observe import masked_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from privacy_router.engine.model import Change, Value
-    from privacy_router.plugins.systemd.places import UnitPlaces
     from privacy_router.plugins.systemd.systemd1 import LoadedUnit, Systemd1
+    from privacy_router.plugins.systemd.unit_paths import UnitPaths
 
 _NOT_TO_ENABLE: Final = {
     "static": "its file has no [Install] section; leave enabled out, or give it one by a drop-in",
@@ -35,12 +35,12 @@ _NOT_TO_ENABLE: Final = {
 _BROKEN: Final = frozenset({"bad-setting", "error"})
 
 
-class Checking:
+class Checker:
     """What a run would do, held against what is there."""
 
-    def __init__(self, systemd: Systemd1, places: UnitPlaces, changes: Sequence[Change]) -> None:
+    def __init__(self, systemd: Systemd1, paths: UnitPaths, changes: Sequence[Change]) -> None:
         self._systemd = systemd
-        self._places = places
+        self._paths = paths
         self._changes = changes
 
     async def run(self) -> None:
@@ -82,7 +82,7 @@ class Checking:
         elif after.get("enabled") and state in _NOT_TO_ENABLE and not self._is_rewritten(name):
             yield f"it cannot be enabled: {_NOT_TO_ENABLE[state]}"
         if after.get("masked") is True and not masked_of(state):
-            found = await in_thread(read_entry, self._places.of(FILE, name))
+            found = await in_thread(read_entry, self._paths.of(FILE, name))
             if found is not None:
                 yield (
                     "it cannot be masked, since its file is in /etc/systemd/system itself; declare"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 _DROP_IN_DIRECTORIES: Final = (  # of two files of one name the earlier directory's is read
     "/etc/systemd/resolved.conf.d",
@@ -30,7 +30,7 @@ _MOUNTS: Final = "/proc/self/mountinfo"
 _MOUNT_POINT_FIELD: Final = 4
 
 
-def require_replaceable(place: Place, path: Path) -> None:
+def require_replaceable(machine: Machine, path: Path) -> None:
     """Refuse when `path` cannot be replaced by a file of ours. Raises RefusedError."""
     parent = path.parent
     if not parent.is_dir():
@@ -45,7 +45,7 @@ def require_replaceable(place: Place, path: Path) -> None:
                 f"{one} is immutable: somebody protects it from being changed",
                 remedy=f"chattr -i {one}, if that is meant to end",
             )
-    if _mount_points(place) & {str(path), str(parent.resolve() / path.name)}:
+    if _mount_points(machine) & {str(path), str(parent.resolve() / path.name)}:
         raise RefusedError(
             f"{path} is a mount of its own, as container managers make it",
             remedy=f"set the servers in the container manager, or umount {path}",
@@ -66,17 +66,17 @@ def _is_immutable(path: Path) -> bool:
     return bool(struct.unpack("l", flags)[0] & _IMMUTABLE)
 
 
-def _mount_points(place: Place) -> frozenset[str]:
-    mounts = place.path(_MOUNTS)
+def _mount_points(machine: Machine) -> frozenset[str]:
+    mounts = machine.path(_MOUNTS)
     if not mounts.is_file():
         return frozenset()
     lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
     return frozenset(line.split(" ")[_MOUNT_POINT_FIELD] for line in lines)
 
 
-def require_last_word(place: Place, ours: Path, names: Collection[str]) -> None:
+def require_last_word(machine: Machine, ours: Path, names: Collection[str]) -> None:
     """Refuse when a file that is read after ours sets one of these. Raises RefusedError."""
-    for path in _files_after(place, ours.name):
+    for path in _files_after(machine, ours.name):
         for name in _names_in(path):
             if name in names:
                 raise RefusedError(
@@ -85,9 +85,9 @@ def require_last_word(place: Place, ours: Path, names: Collection[str]) -> None:
                 )
 
 
-def _files_after(place: Place, name: str) -> Iterator[Path]:
+def _files_after(machine: Machine, name: str) -> Iterator[Path]:
     seen = set()
-    for directory in map(place.path, _DROP_IN_DIRECTORIES):
+    for directory in map(machine.path, _DROP_IN_DIRECTORIES):
         for path in sorted(directory.glob("*.conf")):
             if path.name > name and path.name not in seen:
                 seen.add(path.name)

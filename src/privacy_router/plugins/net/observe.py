@@ -12,7 +12,7 @@ from privacy_router.host.routes import LOCAL_TABLE, PROTOCOL_KERNEL
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.host_bridges import INTERNAL, SYSTEM, HostBridge, HostBridges
 from privacy_router.plugins.net import dhcp, names
-from privacy_router.plugins.net.declaring import PLUGIN
+from privacy_router.plugins.net.declare import PLUGIN
 from privacy_router.plugins.net.names import RouteName, address_name
 from privacy_router.plugins.net.shield import is_shielded
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from privacy_router.host.devices import Device
     from privacy_router.host.routes import RouteEntry
     from privacy_router.ovsdb.host_bridges import HostPort
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 LOOPBACK = "lo"
 
@@ -33,13 +33,13 @@ LOOPBACK = "lo"
 class Location:
     """Where the plugin works; a namespace of None is our own."""
 
-    place: Place
+    machine: Machine
     namespace: Path | None
     ovs_socket: Path
 
 
 @dataclass(frozen=True)
-class Machine:
+class NetState:
     """What was read. `bridges` is None where no Open vSwitch answers."""
 
     devices: Mapping[str, Device]
@@ -99,13 +99,13 @@ class Machine:
         return None
 
 
-def read(location: Location) -> Machine:
+def read(location: Location) -> NetState:
     """Everything but what services on the bus know. Raises OSError."""
     with KernelNetwork(location.namespace) as network:
         devices = network.devices()
         addresses, routes = network.addresses(), network.routes()
     bridges = read_bridges(location.ovs_socket)
-    return Machine(
+    return NetState(
         devices=devices,
         addresses=addresses,
         routes=routes,
@@ -150,7 +150,7 @@ def accept_ra(device: str) -> str:
 
 
 @dataclass(frozen=True)
-class Seen(Observed):
+class NetObserved(Observed):
     """Values, and which devices and ports there are. On those that are `waiting` a DHCP client has
     no address yet."""
 
@@ -159,31 +159,31 @@ class Seen(Observed):
     waiting: frozenset[str] = frozenset()
 
 
-def observe(machine: Machine, keys: Sequence[ResourceKey] | None) -> Seen:
+def observe(state: NetState, keys: Sequence[ResourceKey] | None) -> NetObserved:
     """The values of these resources, or with None of all that a person would want to see."""
-    wanted = list(_everything(machine)) if keys is None else keys
-    found = {key: value_of(machine, key.kind, key.name) for key in wanted}
-    bridges = (machine.bridges or {}).values()
-    return Seen(
+    wanted = list(_everything(state)) if keys is None else keys
+    found = {key: value_of(state, key.kind, key.name) for key in wanted}
+    bridges = (state.bridges or {}).values()
+    return NetObserved(
         {key: value for key, value in found.items() if value is not None},
-        devices=frozenset(machine.devices),
+        devices=frozenset(state.devices),
         ports=frozenset(port for bridge in bridges for port in bridge.ports),
-        waiting=frozenset(device for device in machine.devices if machine.waits(device)),
+        waiting=frozenset(device for device in state.devices if state.waits(device)),
     )
 
 
-def _everything(machine: Machine) -> Iterator[ResourceKey]:
-    for device in machine.devices:
+def _everything(state: NetState) -> Iterator[ResourceKey]:
+    for device in state.devices:
         if device != LOOPBACK:
             yield ResourceKey(PLUGIN, names.INTERFACE, device)
-    for entry in machine.addresses:
+    for entry in state.addresses:
         if entry.device != LOOPBACK:
             name = address_name(entry.device, entry.address)
             yield ResourceKey(PLUGIN, names.ADDRESS, name)
-    for route in machine.routes:
+    for route in state.routes:
         if route.protocol != PROTOCOL_KERNEL and route.table != LOCAL_TABLE:
             yield ResourceKey(PLUGIN, names.ROUTE, str(name_of(route)))
-    for bridge in (machine.bridges or {}).values():
+    for bridge in (state.bridges or {}).values():
         yield ResourceKey(PLUGIN, names.BRIDGE, bridge.name)
         for port in bridge.ports:
             yield ResourceKey(PLUGIN, names.PORT, port)
@@ -194,36 +194,36 @@ def name_of(route: RouteEntry) -> RouteName:
     return RouteName(route.destination, route.table, route.metric)
 
 
-def value_of(machine: Machine, kind: str, name: str) -> Any:
+def value_of(state: NetState, kind: str, name: str) -> Any:
     """The value of a resource, None when it is not there."""
     match kind:
         case names.ADDRESS:
-            return _address(machine, name)
+            return _address(state, name)
         case names.OTHER_ADDRESSES:
-            return _global_addresses(machine, name)
+            return _global_addresses(state, name)
         case names.ROUTE:
-            return _route(machine, name)
+            return _route(state, name)
         case names.BRIDGE | names.FAIL_MODE | names.PORT:
-            return _switch(machine, kind, name)
-    device = machine.devices.get(name)
-    return None if device is None else _setting(machine, kind, device)
+            return _switch(state, kind, name)
+    device = state.devices.get(name)
+    return None if device is None else _setting(state, kind, device)
 
 
-def _setting(machine: Machine, kind: str, device: Device) -> Any:
+def _setting(state: NetState, kind: str, device: Device) -> Any:
     match kind:
         case names.UP:
             return device.up
         case names.MTU:
             return device.mtu_bytes
         case names.IPV6_RA:
-            return _ipv6_ra(machine, device.name)
+            return _ipv6_ra(state, device.name)
         case names.DHCP:
-            return _dhcp(machine, device.name)
+            return _dhcp(state, device.name)
         case names.UPLINK:
-            return _uplink(machine, device.name)
+            return _uplink(state, device.name)
     return {
-        "dhcp": _dhcp(machine, device.name),
-        "ipv6_ra": _ipv6_ra(machine, device.name),
+        "dhcp": _dhcp(state, device.name),
+        "ipv6_ra": _ipv6_ra(state, device.name),
         "kind": device.kind,
         "mac": device.mac,
         "mtu": device.mtu_bytes,
@@ -231,38 +231,38 @@ def _setting(machine: Machine, kind: str, device: Device) -> Any:
     }
 
 
-def _dhcp(machine: Machine, device: str) -> Any:
-    managed = machine.managed.get(device)
+def _dhcp(state: NetState, device: str) -> Any:
+    managed = state.managed.get(device)
     managers = [managed.service] if managed is not None and managed.dhcp else []
-    return dhcp.value(machine.clients_of(device), managers)
+    return dhcp.value(state.clients_of(device), managers)
 
 
-def _ipv6_ra(machine: Machine, device: str) -> int | str | None:
+def _ipv6_ra(state: NetState, device: str) -> int | str | None:
     """The kernel's setting, or who listens to routers in its place."""
-    managed = machine.managed.get(device)
+    managed = state.managed.get(device)
     if managed is not None and managed.ipv6_ra:
         return managed.service
-    return machine.accept_ra.get(device)
+    return state.accept_ra.get(device)
 
 
-def _uplink(machine: Machine, device: str) -> dict[str, Any]:
+def _uplink(state: NetState, device: str) -> dict[str, Any]:
     """It is on the bridge once it is a port and has no addresses of its own; whether that carries
     anything is another question: after a boot both are down."""
-    port = machine.port(device)
-    addresses = sorted(str(e.address) for e in machine.of(device) if e.is_movable)
+    port = state.port(device)
+    addresses = sorted(str(e.address) for e in state.of(device) if e.is_movable)
     on = port.bridge if port is not None else None
-    bridge = (machine.bridges or {}).get(on or "")
+    bridge = (state.bridges or {}).get(on or "")
     return {
         "addresses": addresses,
         "bridge": None if addresses else on,
-        "connected": bridge is not None and machine.connects(bridge, device),
+        "connected": bridge is not None and state.connects(bridge, device),
         "port_of": on,
     }
 
 
-def _address(machine: Machine, name: str) -> dict[str, Any] | None:
+def _address(state: NetState, name: str) -> dict[str, Any] | None:
     device, address = names.parse_address(name)
-    found = (entry for entry in machine.of(device) if entry.address == address)
+    found = (entry for entry in state.of(device) if entry.address == address)
     return next((_address_value(entry) for entry in found), None)
 
 
@@ -270,22 +270,22 @@ def _address_value(entry: AddressEntry) -> dict[str, Any]:
     return {"broadcast": entry.broadcast, "scope": entry.scope_name}
 
 
-def _global_addresses(machine: Machine, device: str) -> dict[str, Any] | None:
-    if device not in machine.devices:
+def _global_addresses(state: NetState, device: str) -> dict[str, Any] | None:
+    if device not in state.devices:
         return None
-    found = (entry for entry in machine.of(device) if entry.is_movable)
+    found = (entry for entry in state.of(device) if entry.is_movable)
     return {str(entry.address): _address_value(entry) for entry in found}
 
 
-def routes_named(machine: Machine, name: RouteName) -> list[RouteEntry]:
+def routes_named(state: NetState, name: RouteName) -> list[RouteEntry]:
     """The routes of that name, the kernel's own last: there may be more than one of a network that
     several devices are in."""
-    found = [route for route in machine.routes if name_of(route) == name]
+    found = [route for route in state.routes if name_of(route) == name]
     return sorted(found, key=lambda route: route.protocol == PROTOCOL_KERNEL)
 
 
-def _route(machine: Machine, name: str) -> dict[str, Any] | None:
-    found = routes_named(machine, names.parse_route(name))
+def _route(state: NetState, name: str) -> dict[str, Any] | None:
+    found = routes_named(state, names.parse_route(name))
     values = [_route_value(route) for route in found if route.protocol != PROTOCOL_KERNEL]
     values = values or [_route_value(route) for route in found]
     if not values:
@@ -309,11 +309,11 @@ def _route_value(route: RouteEntry) -> dict[str, Any]:
     return value | {"dev": device, "via": None if route.gateway is None else str(route.gateway)}
 
 
-def _switch(machine: Machine, kind: str, name: str) -> Any:
+def _switch(state: NetState, kind: str, name: str) -> Any:
     if kind == names.PORT:
-        port = machine.port(name)
+        port = state.port(name)
         return None if port is None else _port_value(port)
-    bridge = (machine.bridges or {}).get(name)
+    bridge = (state.bridges or {}).get(name)
     if bridge is None:
         return None
     return bridge.fail_mode if kind == names.FAIL_MODE else _bridge_value(bridge)

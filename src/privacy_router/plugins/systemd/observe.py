@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from privacy_router.engine.model import Value
-    from privacy_router.plugins.systemd.places import UnitPlaces
     from privacy_router.plugins.systemd.systemd1 import Systemd1
+    from privacy_router.plugins.systemd.unit_paths import UnitPaths
 
 _ENABLED: Final = {"enabled": True, "enabled-runtime": RUNTIME}
 _MASKED: Final = {"masked": True, "masked-runtime": RUNTIME}
@@ -44,17 +44,17 @@ def _unit_value(state: str, *, active: bool) -> Value:
     return {"active": active, "enabled": enabled_of(state), "masked": masked_of(state)}
 
 
-class Reading:
+class Reader:
     """What is there of the resources of this plugin."""
 
-    def __init__(self, systemd: Systemd1, places: UnitPlaces) -> None:
+    def __init__(self, systemd: Systemd1, paths: UnitPaths) -> None:
         self._systemd = systemd
-        self._places = places
+        self._paths = paths
 
     async def value(self, kind: str, name: str) -> Value:
         """The value of a resource; None when it is not there."""
         if kind in {FILE, DROP_IN}:
-            return await in_thread(read_entry, self._places.of(kind, name))
+            return await in_thread(read_entry, self._paths.of(kind, name))
         if kind == UNIT:
             return await self._unit(name)
         return await self._property(name)
@@ -63,7 +63,7 @@ class Reading:
         """What somebody has decided about: files and drop-ins in /etc, properties that were set,
         and units that are enabled, masked, or active though nothing enables them. Not those that
         come and go when others need them."""
-        for kind, name in await in_thread(lambda: sorted(self._places.declared_here())):
+        for kind, name in await in_thread(lambda: sorted(self._paths.declared_here())):
             yield kind, name, await self.value(kind, name)
         states = await self._systemd.unit_files()
         active = {row[0] for row in await self._systemd.units() if row[3] in _RUNNING}
@@ -71,7 +71,7 @@ class Reading:
             decided = enabled_of(state) or masked_of(state)
             if decided or (name in active and state in _OPTIONAL):
                 yield UNIT, name, _unit_value(state, active=name in active)
-        found = await in_thread(lambda: sorted(set(self._places.set_properties())))
+        found = await in_thread(lambda: sorted(set(self._paths.set_properties())))
         for unit, name in found:
             if name in PROPERTIES:
                 yield PROPERTY, f"{unit}/{name}", await self._property(f"{unit}/{name}")
@@ -97,6 +97,6 @@ class Reading:
 
     def _stored(self, unit: str, key: str) -> str | None:
         for how in (PERSISTENT, RUNTIME):
-            if any(path.exists() for path in self._places.settings_of(unit, key, how)):
+            if any(path.exists() for path in self._paths.settings_of(unit, key, how)):
                 return how
         return None
