@@ -45,6 +45,7 @@ class FilePlugin(Plugin):
         self.reason = ""
         self.fault = ""
         self.applied: list[str] = []
+        self.callers: list[int | None] = []
         self.gone: set[str] = set()
         self.hints: asyncio.Queue[str] = asyncio.Queue()
 
@@ -79,10 +80,12 @@ class FilePlugin(Plugin):
         return key.name in self.gone
 
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
+        self.callers.append(desired.caller_pid)
         if self.fault == "refuse":
             raise RefusedError(f"{self.name} refuses", remedy="ask for something else")
 
     async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+        self.callers.append(desired.caller_pid)
         for number, change in enumerate(changes):
             tell(f"{change.verb} {change.key.name}")
             if self.fault == "hang" and number == len(changes) - 1:

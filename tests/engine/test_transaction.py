@@ -54,6 +54,15 @@ async def test_all_changes_are_made_and_committed(tmp_path: Path) -> None:
     assert engine.journal.open_run() is None
 
 
+async def test_a_plugin_knows_who_called_for_a_run_and_forgets_it(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path)
+    await engine.apply(source(one=files(a="1")), caller_pid=4711)
+    assert plugin(engine, "one").callers == [4711, 4711]  # check, apply
+    assert engine.kept["one"].caller_pid is None  # by the next repair that may be another process
+    await engine.apply(source(one=files(a="2")))
+    assert plugin(engine, "one").callers[2:] == [None, None]
+
+
 async def test_the_same_again_writes_nothing(tmp_path: Path) -> None:
     engine = make_engine(tmp_path)
     await engine.apply(ALL)

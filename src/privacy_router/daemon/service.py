@@ -215,10 +215,10 @@ class Daemon:
         except PrivacyRouterError as error:
             _log.error("the file was not applied", reason=error.message, remedy=error.remedy)
 
-    async def _reload(self) -> None:
+    async def _reload(self, caller_pid: int | None = None) -> None:
         """Apply the file if it has changed; else read the keys and the clients again, and make the
-        machine so."""
-        if await self.file.follow() is Standing.NEW:
+        machine so. `caller_pid` is the process that asks for it over D-Bus."""
+        if await self.file.follow(caller_pid=caller_pid) is Standing.NEW:
             return
         if await self.engine.is_as_applied():
             await self._node.reload()

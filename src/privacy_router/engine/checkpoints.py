@@ -91,7 +91,9 @@ class Checkpoints:
         those = [plugin for plugin in self._engine.plugins.values() if plugin.keeps_itself]
         return (await self._engine.preview(source, those)).changes
 
-    async def restore(self, name: str = "", confirm_within_s: float = 0.0) -> Outcome:
+    async def restore(
+        self, name: str = "", confirm_within_s: float = 0.0, *, caller_pid: int | None = None
+    ) -> Outcome:
         """Apply the document of then, by which all that was taken over since is given back.
 
         Without a name what the last run has changed is taken back. Raises NothingToUndoError where
@@ -100,7 +102,7 @@ class Checkpoints:
         if not name:
             await self._require_run_to_undo()
         one = await self.find(name)
-        return await self._engine.apply(one.source, confirm_within_s)
+        return await self._engine.apply(one.source, confirm_within_s, caller_pid=caller_pid)
 
     async def _require_run_to_undo(self) -> None:
         runs = await in_thread(self._journal.runs, 1)

@@ -51,10 +51,15 @@ class Resource:
 
 @dataclass(frozen=True)
 class Desired:
-    """What one plugin's section asks for; `payload` is the plugin's own business."""
+    """What one plugin's section asks for; `payload` is the plugin's own business.
+
+    `caller_pid` is the process that called for this run over D-Bus; None for a run of the daemon's
+    own (a start, a signal, a repair).
+    """
 
     resources: Mapping[ResourceKey, Resource] = field(default_factory=dict)
     payload: Any = field(default=None, repr=False)
+    caller_pid: int | None = None
 
     def without(self, keys: Collection[ResourceKey]) -> Desired:
         """The same, but for these resources."""

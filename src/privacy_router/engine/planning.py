@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from privacy_router.engine.calls import availability, bounded, require_available
@@ -37,7 +37,7 @@ class Share:
     @property
     def kept(self) -> Desired:
         """What is to be kept so after the run."""
-        return self.desired.without(self.released)
+        return replace(self.desired.without(self.released), caller_pid=None)
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,19 @@ async def make_plan(
     source: Source,
     sections: Mapping[str, Any],
     managed: Mapping[ResourceKey, Value],
+    caller_pid: int | None = None,
 ) -> Plan:
     """Compare what the document declares with the machine, all plugins at the same time.
 
-    Raises PluginUnavailableError for a section whose plugin cannot work here, and whatever
-    declaring and querying do.
+    `caller_pid` is the process that calls for a run of this plan, if one does. Raises
+    PluginUnavailableError for a section whose plugin cannot work here, and what declaring and
+    querying do.
     """
-    return Plan(source, await _shares(plugins, sections, managed, lambda one: one.declare))
+
+    def declare_of(plugin: Plugin) -> Callable[[Any], Desired]:
+        return lambda section: replace(plugin.declare(section), caller_pid=caller_pid)
+
+    return Plan(source, await _shares(plugins, sections, managed, declare_of))
 
 
 async def make_preview(
@@ -155,4 +161,4 @@ async def _share(
 
 def _with_originals(declared: Desired, originals: Mapping[ResourceKey, Value]) -> Desired:
     back = {key: Resource(value, Mode.ENFORCE) for key, value in originals.items()}
-    return Desired({**declared.resources, **back}, declared.payload)
+    return replace(declared, resources={**declared.resources, **back})

@@ -42,10 +42,12 @@ class Progress:
 @dataclass(frozen=True)
 class Candidate:
     """A document that is to be applied. `is_patient`: the caller tries it again after a failure
-    that may pass (`retryable`), so that such a one decides nothing."""
+    that may pass (`retryable`), so that such a one decides nothing. `caller_pid`: the process that
+    calls for it over D-Bus."""
 
     mark: str
     is_patient: bool = False
+    caller_pid: int | None = None
 
     def is_to_blame_for(self, error: BaseException) -> bool:
         """Whether the document counts as rejected after that. Being told to end is no failure."""

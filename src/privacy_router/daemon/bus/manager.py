@@ -106,7 +106,9 @@ class Manager(Interface):
         nothing to do) and what was changed. With `confirm_within` seconds (0: none) it is undone
         unless Confirm is called in time."""
         source = self._source(document, base)
-        outcome = await self.view.engine.apply(source, _seconds(confirm_within))
+        outcome = await self.view.engine.apply(
+            source, _seconds(confirm_within), caller_pid=await self.view.caller_pid()
+        )
         self.view.file.overrule()
         return _ran(outcome)
 
@@ -167,7 +169,9 @@ class Manager(Interface):
     @answers("RestoreCheckpoint", Action.RESTORE)
     async def restore_checkpoint(self, name: DBusStr, confirm_within: DBusDouble) -> Ran:
         """Apply the document of then; "" for the state before the last run."""
-        outcome = await self.view.checkpoints.restore(name, _seconds(confirm_within))
+        outcome = await self.view.checkpoints.restore(
+            name, _seconds(confirm_within), caller_pid=await self.view.caller_pid()
+        )
         self.view.file.overrule()
         return _ran(outcome)
 
@@ -211,7 +215,7 @@ class Manager(Interface):
     @answers("Reload", Action.APPLY)
     async def reload(self) -> Nothing:
         """Apply the file if its content is new, else read the keys and the clients again."""
-        await self.view.reload()
+        await self.view.reload(await self.view.caller_pid())
 
     @answers("Repair", Action.FLOWS)
     async def repair(self) -> Changes:

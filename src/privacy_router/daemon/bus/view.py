@@ -102,7 +102,7 @@ class View:
         engine: Engine,
         node_plugin: PrivacyRouterPlugin,
         file: ConfigFile,
-        reload: Callable[[], Awaitable[None]],
+        reload: Callable[[int | None], Awaitable[None]],
         *,
         supervised: bool = False,
     ) -> None:
@@ -191,6 +191,10 @@ class View:
         if self.callers is None or (await self.callers.identity()).is_root:
             return Trust.OWNER
         return Trust.CALLER
+
+    async def caller_pid(self) -> int | None:
+        """The process of the present caller, if the bus knows callers."""
+        return None if self.callers is None else (await self.callers.identity()).pid
 
     async def require(self, action: Action) -> None:
         """Refuse who may not do that. Raises the bus' AccessDenied."""

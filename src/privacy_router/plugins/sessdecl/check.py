@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.engine.asking import asking_pid
 from privacy_router.engine.errors import RefusedError
 from privacy_router.host.dbus import DBusCallError
 from privacy_router.plugins.login1.logind import MANAGER, NAME
@@ -41,12 +40,11 @@ def refuse_own(
             )
 
 
-async def own_sessions(bus: Bus) -> frozenset[str]:
+async def own_sessions(bus: Bus, caller_pid: int | None) -> frozenset[str]:
     """The ids of the sessions to which this process and those above it belong (none for a
-    service), and of who asked over D-Bus. Raises DBusCallError."""
-    asked = asking_pid.get()
+    service), and the process that called over D-Bus. Raises DBusCallError."""
     found: set[str] = set()
-    for process in (os.getpid(), *(() if asked is None else (asked,))):
+    for process in (os.getpid(), *(() if caller_pid is None else (caller_pid,))):
         above = list(_ancestry(process))
         found |= {await _session_of(bus, pid) for pid in above}
         # A terminal that the user's own systemd started is in no session, but serves one, and may

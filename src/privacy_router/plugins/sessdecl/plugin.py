@@ -85,7 +85,7 @@ class SessdeclPlugin(Plugin):
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
         """Refuse to end the session in which this runs."""
         sessions = await logind.sessions(self._bus)
-        own = await own_sessions(self._bus)
+        own = await own_sessions(self._bus, desired.caller_pid)
         for change in changes:
             refuse_own(desired, change, _meant(change, sessions), own)
 
@@ -93,7 +93,7 @@ class SessdeclPlugin(Plugin):
         """End what is there now of the sessions that must not be. One of ours that has come since
         the check is refused again."""
         sessions = await logind.sessions(self._bus)
-        own = await own_sessions(self._bus)
+        own = await own_sessions(self._bus, desired.caller_pid)
         for change in changes:
             meant = _meant(change, sessions)
             refuse_own(desired, change, meant, own)
