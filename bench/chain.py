@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 from extent import extent
 from results import Row, publish
 
+from privacy_router.chain import addresses
+from privacy_router.chain import stations as chains
 from privacy_router.hops.warp.profile import parse_profile_untrusted
 from privacy_router.hops.xray.keys import XrayIdentity
 from privacy_router.hops.xray.settings import Vps, client_settings
 from privacy_router.lab import internet, stage
-from privacy_router.plan import chain as chains
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -179,7 +180,7 @@ def by_hand_environment(lab: Lab) -> dict[str, str]:
     identity = XrayIdentity.from_json_untrusted(node.file(STATE / "xray.json").read_text())
     (client,) = json.loads(node.file(STATE / "clients.json").read_text())
     chain = chains.build(config)
-    client_v4, client_v6 = chains.client_addresses(config, client["number"])
+    client_v4, client_v6 = addresses.client_addresses(config, client["number"])
     if chain.xray is None or config.vps_address is None or profile.v4 is None or profile.v6 is None:
         raise SystemExit("the benchmark needs the full chain")
     vps = Vps(config.vps_address, config.vps_port, config.xray.server_name,

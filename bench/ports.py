@@ -29,15 +29,15 @@ from extent import extent
 from results import Row, publish
 from switch import Switch
 
+from privacy_router.chain import stations as chains
 from privacy_router.config import parse_document
-from privacy_router.node.engine import FlowEngine
+from privacy_router.node.flows.keeper import FlowKeeper
 from privacy_router.openflow import FlowEvent, FlowEventKind, FlowMod, FlowModCommand, MonitorFlag
 from privacy_router.openflow.channel import connect_unix
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.watch import BridgeWatch
 from privacy_router.pipeline.allocation import layer_of
 from privacy_router.pipeline.compile import Pipeline
-from privacy_router.plan import chain as chains
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, MutableMapping
@@ -143,7 +143,7 @@ class Events:
 class Sightings:
     """When the database first told the number of each port."""
 
-    def __init__(self, engine: FlowEngine) -> None:
+    def __init__(self, engine: FlowKeeper) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self.times: dict[str, float] = {}
@@ -163,10 +163,10 @@ def pipeline() -> Pipeline:
 
 
 @asynccontextmanager
-async def keeping(switch: Switch) -> AsyncIterator[tuple[FlowEngine, Sightings]]:
+async def keeping(switch: Switch) -> AsyncIterator[tuple[FlowKeeper, Sightings]]:
     """An engine that keeps the bridge, with all flows in force."""
     database_socket = switch.directory / "db.sock"
-    engine = FlowEngine("br0", database_socket, pipeline(), lambda: None)
+    engine = FlowKeeper("br0", database_socket, pipeline(), lambda: None)
     with OvsDatabase(database_socket, timeout_s=60) as database:
         row = database.read_bridge("br0")
     if row is None:

@@ -8,7 +8,7 @@ from privacy_router.openflow import ApplyActions, Ct, GotoTable, Match, Output, 
 from privacy_router.pipeline.allocation import Layer
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import number_of
-from privacy_router.pipeline.walk import Walk, walk
+from privacy_router.pipeline.trace.walk import Walk, walk
 
 NAMES = {1: "internal_100", 2: "warp0"}
 STATE = number_of("state")

@@ -19,7 +19,7 @@ from privacy_router.daemon.bus.naming import (
     name_in,
 )
 from privacy_router.errors import ConflictError, PrivacyRouterError, StorageError
-from privacy_router.node.flows import FlowError
+from privacy_router.node.flows.table import FlowError
 
 if TYPE_CHECKING:
     from pathlib import Path

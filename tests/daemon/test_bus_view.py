@@ -11,7 +11,7 @@ import pytest
 from privacy_router.daemon.bus.view import NoNodeError, View
 from privacy_router.errors import StorageError
 from privacy_router.node.file_note import FileNote, FileState
-from privacy_router.plan.state import Change, Key, Kind
+from privacy_router.values.items import Change, Key, Kind
 
 CHANGE = Change(Key(Kind.ROUTE, "pr-warp", "default"), None, "via wgcf")
 

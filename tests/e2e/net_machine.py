@@ -24,7 +24,7 @@ from privacy_router.host.dbus import Bus
 from privacy_router.host.namespaces import run_in
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.sysctl import write
-from privacy_router.lab.hosts import LabHost, end, give_birth
+from privacy_router.lab.hosts import LabHost, create_hosts, end
 from privacy_router.plugins.net import NetPlugin, dhcp
 from privacy_router.plugins.target import Machine
 
@@ -104,7 +104,7 @@ def succeed(host: LabHost, *command: str) -> str:
 def net_machine(*, with_ovs: bool = True) -> Iterator[NetMachine]:
     born: list[LabHost] = []
     try:
-        hosts = give_birth(["machine", "outside"], note=born.extend)
+        hosts = create_hosts(["machine", "outside"], note=born.extend)
         machine = NetMachine(hosts["machine"], hosts["outside"])
         _wire(machine)
         if with_ovs:

@@ -11,8 +11,8 @@ from containers import Container, flows, must
 from hostile import SEND_FRAMES, dropped_by, listening
 
 from privacy_router.lab import internet, stage
-from privacy_router.ovsdb.model import DATAPATH_FLOWS_MOST, mac_of
 from privacy_router.plan.firewall import CONNECTIONS_OF_A_CLIENT
+from privacy_router.values.bridges import DATAPATH_FLOWS_MOST, mac_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

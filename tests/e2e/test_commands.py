@@ -36,7 +36,7 @@ SECOND_DEVICE = """
 import socket, sys, time
 from ipaddress import ip_network
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.topology import Route
+from privacy_router.values.network import Route
 from privacy_router.lab import device, internet
 from privacy_router.lab.tunnel import Tunnel
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from privacy_router.chain.stations import port_number
 from privacy_router.pipeline.allocation import Rate, meter_id
 from privacy_router.pipeline.tables import number_of
-from privacy_router.plan.chain import port_number
 
 if TYPE_CHECKING:
     from privacy_router.lab.stage import Lab

@@ -10,9 +10,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
+from privacy_router.chain.stations import port_number
 from privacy_router.errors import ExitCode
 from privacy_router.pipeline.tables import number_of
-from privacy_router.plan.chain import port_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

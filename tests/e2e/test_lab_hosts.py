@@ -16,7 +16,7 @@ from privacy_router.errors import ConflictError, ExitCode
 from privacy_router.lab import internet, network, register, stage
 from privacy_router.lab.capture import Captures
 from privacy_router.lab.check import new_token, rules_for, run_check
-from privacy_router.lab.hosts import LabError, LabHost, end, give_birth
+from privacy_router.lab.hosts import LabError, LabHost, create_hosts, end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ def hosts() -> Iterator[dict[str, LabHost]]:
     """Hosts and links only."""
     born: dict[str, LabHost] = {}
     try:
-        born = give_birth(internet.HOSTS, note=lambda _: None)
+        born = create_hosts(internet.HOSTS, note=lambda _: None)
         network.wire(born)
         yield born
     finally:
@@ -172,7 +172,7 @@ def test_orphans_are_collected(hosts: dict[str, LabHost]) -> None:
 
 
 def test_killing_a_hosts_pid_1_ends_everything_in_it() -> None:
-    born = give_birth(("client", "isp"), note=lambda _: None)
+    born = create_hosts(("client", "isp"), note=lambda _: None)
     try:
         service = born["client"].spawn("sleeper", ("sleep", "1000"))
         assert service.alive
@@ -195,13 +195,13 @@ def test_hosts_die_with_their_builder_before_it_has_noted_them() -> None:
         raise RuntimeError("the builder breaks here")
 
     with pytest.raises(RuntimeError, match="breaks here"):
-        give_birth(("client",), note=fail)
+        create_hosts(("client",), note=fail)
     end(noted)
     assert not any(host.alive for host in noted)
 
 
 def test_a_small_disk_is_small() -> None:
-    born = give_birth(("node",), note=lambda _: None, state_size_bytes=64 * 1024)
+    born = create_hosts(("node",), note=lambda _: None, state_size_bytes=64 * 1024)
     try:
         result = born["node"].run(("dd", "if=/dev/zero", "of=/var/lib/big", "bs=100k", "count=1"))
         assert "No space left" in result.stderr

@@ -20,9 +20,9 @@ from containers import (
     must,
 )
 
+from privacy_router.chain.stations import port_number
 from privacy_router.lab import stage
 from privacy_router.pipeline.tables import number_of
-from privacy_router.plan.chain import port_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ import pytest
 
 from privacy_router.errors import ExitCode
 from privacy_router.lab import internet, stage
-from privacy_router.lab.birth import SCRATCH
 from privacy_router.lab.hosts import NODE_CONFIG
+from privacy_router.lab.spawn_hosts import SCRATCH
 from privacy_router.plan.guard import WARP_GUARD
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 
 from privacy_router.host import routing
 from privacy_router.host.rtnetlink import Message, Verb, encode_attributes, u32
-from privacy_router.host.topology import LOCAL_TABLE, Route, Rule
 from privacy_router.plan.namespace import route_name, rule_name
+from privacy_router.values.network import LOCAL_TABLE, Route, Rule
 
 FIXED = struct.Struct("=BBBBBBBBI")
 NAMES = {5: "eth0"}

@@ -7,7 +7,7 @@ from ipaddress import ip_interface, ip_network
 
 import pytest
 
-from privacy_router.host.topology import LOCAL_TABLE, Route, Routes
+from privacy_router.values.network import LOCAL_TABLE, Route, Routes
 
 
 def local(address: str, device: str = "eth0") -> Route:

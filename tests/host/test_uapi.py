@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy_router.host import uapi
-from privacy_router.host.uapi import UapiError, WireGuardConfig, WireGuardPeer
+from privacy_router.host import wireguard_uapi
+from privacy_router.host.wireguard_uapi import UapiError
+from privacy_router.values.wireguard import WireGuardConfig, WireGuardPeer
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER = base64.b64encode(bytes(range(32, 64))).decode()
@@ -23,7 +24,7 @@ def test_a_configuration_replaces_all_peers_and_lists_each_with_its_addresses() 
         endpoint=(ip_address("2001:db8::1"), 51820),
         keepalive_s=25,
     )
-    lines = uapi.encode_set(WireGuardConfig(KEY, (peer,), 51820, 7)).decode().splitlines()
+    lines = wireguard_uapi.encode_set(WireGuardConfig(KEY, (peer,), 51820, 7)).decode().splitlines()
     assert lines == [
         "set=1",
         f"private_key={HEX}",
@@ -43,8 +44,8 @@ def test_a_configuration_replaces_all_peers_and_lists_each_with_its_addresses() 
 
 def test_updating_or_removing_one_peer_leaves_the_others_alone() -> None:
     peer = WireGuardPeer(OTHER, (ip_network("10.0.0.2/32"),))
-    update = uapi.encode_update_peer(peer).decode()
-    removal = uapi.encode_remove_peer(OTHER).decode()
+    update = wireguard_uapi.encode_update_peer(peer).decode()
+    removal = wireguard_uapi.encode_remove_peer(OTHER).decode()
     assert "replace_peers" not in update
     assert "private_key" not in update
     assert removal == f"set=1\npublic_key={OTHER_HEX}\nremove=true\n\n"
@@ -58,7 +59,7 @@ def test_a_status_is_read_with_its_peers() -> None:
         "persistent_keepalive_interval=25\nallowed_ip=10.0.0.2/32\nallowed_ip=fd00::2/128\n"
         "errno=0\n\n"
     )
-    status = uapi.decode_untrusted(answer.encode())
+    status = wireguard_uapi.decode_untrusted(answer.encode())
     peer = status.peer(OTHER)
     assert status.private_key == KEY
     assert status.listen_port == 51820
@@ -70,14 +71,14 @@ def test_a_status_is_read_with_its_peers() -> None:
 
 
 def test_a_mark_is_set_alone() -> None:
-    assert uapi.encode_set_mark(0x70720001) == b"set=1\nfwmark=1886519297\n\n"
+    assert wireguard_uapi.encode_set_mark(0x70720001) == b"set=1\nfwmark=1886519297\n\n"
 
 
 @pytest.mark.parametrize(("found", "known"), [(bytes(range(32)).hex(), KEY), ("00" * 32, None)])
 def test_the_mark_and_the_preshared_key_are_read(found: str, known: str | None) -> None:
     """The protocol writes a key of zeros where there is none."""
     answer = f"fwmark=7\npublic_key={OTHER_HEX}\npreshared_key={found}\nerrno=0\n\n"
-    status = uapi.decode_untrusted(answer.encode())
+    status = wireguard_uapi.decode_untrusted(answer.encode())
     peer = status.peer(OTHER)
     assert status.firewall_mark == 7
     assert peer is not None
@@ -85,19 +86,19 @@ def test_the_mark_and_the_preshared_key_are_read(found: str, known: str | None) 
 
 
 def test_a_peer_without_a_preshared_key_loses_the_one_it_has() -> None:
-    update = uapi.encode_update_peer(WireGuardPeer(OTHER, ())).decode()
+    update = wireguard_uapi.encode_update_peer(WireGuardPeer(OTHER, ())).decode()
     assert f"preshared_key={bytes(32).hex()}\n" in update
 
 
 def test_a_refusal_is_an_error() -> None:
     with pytest.raises(UapiError, match="errno 22"):
-        uapi.decode_untrusted(b"errno=-22\n\n".replace(b"-", b""))
+        wireguard_uapi.decode_untrusted(b"errno=-22\n\n".replace(b"-", b""))
 
 
 @pytest.mark.parametrize("key", ["", "short", base64.b64encode(b"x" * 31).decode()])
 def test_a_key_of_the_wrong_size_never_reaches_the_device(key: str) -> None:
     with pytest.raises(ValueError, match=r"WireGuard key|base64|padding"):
-        uapi.encode_set(WireGuardConfig(key, ()))
+        wireguard_uapi.encode_set(WireGuardConfig(key, ()))
 
 
 def test_secrets_are_not_in_what_is_printed() -> None:
@@ -105,13 +106,13 @@ def test_secrets_are_not_in_what_is_printed() -> None:
     config = WireGuardConfig(KEY, (peer,))
     answer = f"private_key={HEX}\npublic_key={OTHER_HEX}\npreshared_key={HEX}\nerrno=0\n\n"
     assert KEY not in repr(config)
-    assert KEY not in repr(uapi.decode_untrusted(answer.encode()))
+    assert KEY not in repr(wireguard_uapi.decode_untrusted(answer.encode()))
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_status_or_one_kind_of_error(data: bytes) -> None:
     try:
-        uapi.decode_untrusted(data)
+        wireguard_uapi.decode_untrusted(data)
     except UapiError:
         return
 
@@ -119,4 +120,4 @@ def test_any_bytes_are_a_status_or_one_kind_of_error(data: bytes) -> None:
 @given(st.ip_addresses(), st.integers(0, 65535))
 def test_endpoints_survive_being_written_down(address: object, port: int) -> None:
     endpoint = (ip_address(str(address)), port)
-    assert uapi.parse_endpoint(uapi.format_endpoint(endpoint)) == endpoint
+    assert wireguard_uapi.parse_endpoint(wireguard_uapi.format_endpoint(endpoint)) == endpoint

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from privacy_router.host import units
-from privacy_router.host.confinement import Capability, Confinement
-from privacy_router.host.processes import ProcessSpec
+from privacy_router.values.confinement import Capability, Confinement
+from privacy_router.values.processes import ProcessSpec
 
 LOG = Path("/run/privacy-router/log/xray.log")
 ENVIRONMENT = {"PATH": "/usr/bin", "PRIVACY_ROUTER_PROCESS": "xray"}

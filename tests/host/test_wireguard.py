@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from privacy_router.host import wireguard
-from privacy_router.host.uapi import UapiError
 from privacy_router.host.wireguard import UserspaceWireGuard
+from privacy_router.host.wireguard_uapi import UapiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

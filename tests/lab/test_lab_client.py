@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from privacy_router.config import ConfigError, parse_document
 from privacy_router.hops.gateway import Client, ClientSettings, render_client
-from privacy_router.host.wireguard import generate_private_key
 from privacy_router.lab.device import ConfigurationError, parse_untrusted
 from privacy_router.lab.settings import node_document
 from privacy_router.lab.traffic import longest_outage_s, outages
+from privacy_router.values.wireguard import generate_private_key
 
 KEY, PRESHARED, PUBLIC = (generate_private_key() for _ in range(3))
 TEXT = render_client(

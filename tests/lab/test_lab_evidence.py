@@ -12,7 +12,7 @@ from lab_frames import ACK, SYN, ethernet, frame, ipv4, tcp, udp
 
 from privacy_router.lab import internet
 from privacy_router.lab.check import rules_for
-from privacy_router.lab.evidence import Finding, LinkEvidence, Rules
+from privacy_router.lab.leak_rules import Finding, LinkEvidence, Rules
 
 TOKEN = b"0123456789abcdef"
 CLIENT, CLIENT6 = "198.18.1.2", "2001:db8:1::2"

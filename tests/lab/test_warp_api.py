@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from privacy_router.host.files import write_private
-from privacy_router.host.wireguard import generate_private_key, public_key_of
 from privacy_router.lab.standins.certificates import Authority
 from privacy_router.lab.standins.warp_accounts import TunnelOffer
 from privacy_router.lab.standins.warp_api import Fault, WarpApiStandIn
+from privacy_router.values.wireguard import generate_private_key, public_key_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

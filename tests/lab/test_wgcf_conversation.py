@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from privacy_router.host.wireguard import generate_private_key, public_key_of
 from privacy_router.lab.standins.warp_accounts import TunnelOffer
 from privacy_router.lab.standins.warp_api import WarpApiStandIn
+from privacy_router.values.wireguard import generate_private_key, public_key_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

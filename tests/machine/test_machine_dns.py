@@ -21,7 +21,7 @@ from privacy_router.engine.journal import Journal
 from privacy_router.engine.model import Desired, Resource, enforced
 from privacy_router.engine.reconcile import Keeper
 from privacy_router.errors import ConflictError
-from privacy_router.host.entries import read_entry
+from privacy_router.host.file_state import read_entry
 from privacy_router.plugins.dns import DnsPlugin
 from privacy_router.plugins.dns.declare import DROP_IN, KEPT_COPY
 from privacy_router.plugins.target import Machine

@@ -26,9 +26,9 @@ from whole_node import (
 
 from privacy_router.errors import MissingPrerequisiteError
 from privacy_router.host import processes, units
-from privacy_router.host.confinement import Capability, Confinement
-from privacy_router.host.processes import ProcessSpec
 from privacy_router.host.units import UnitError
+from privacy_router.values.confinement import Capability, Confinement
+from privacy_router.values.processes import ProcessSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

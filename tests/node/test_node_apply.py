@@ -8,13 +8,13 @@ import pytest
 
 from privacy_router.errors import MissingPrerequisiteError
 from privacy_router.node.apply import Applier, ApplyError
-from privacy_router.plan.state import Change, Key, Kind
+from privacy_router.values.items import Change, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import DesiredState
 
 GATEWAY, WARP = "pr-gateway", "pr-warp"
 STEPS = {
@@ -42,7 +42,7 @@ class Recorder:
         self.made: list[Key] = []
         self._failing = failing
         machine: Any = None
-        self.applier = Applier(cast("DesiredState", Nothing()), cast("Machine", machine))
+        self.applier = Applier(cast("DesiredState", Nothing()), cast("NodeHost", machine))
         for name in STEPS.values():
             setattr(self.applier, name, self._step)
 

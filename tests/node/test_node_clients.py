@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from privacy_router.config import parse_document
 from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError, StorageError
-from privacy_router.host.wireguard import generate_private_key, public_key_of
 from privacy_router.json_input import JsonError
 from privacy_router.node import clients
 from privacy_router.node.paths import NodePaths
+from privacy_router.values.wireguard import generate_private_key, public_key_of
 
 if TYPE_CHECKING:
     from pathlib import Path

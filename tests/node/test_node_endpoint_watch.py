@@ -10,16 +10,17 @@ import pytest
 
 from privacy_router.errors import RemoteServiceError, StorageError
 from privacy_router.host import namespaces
-from privacy_router.host.uapi import DeviceStatus, PeerStatus, WireGuardConfig, WireGuardPeer
+from privacy_router.host.wireguard_uapi import DeviceStatus, PeerStatus
 from privacy_router.node import endpoint_watch, warp
 from privacy_router.node.endpoint_watch import EndpointWatch
+from privacy_router.values.wireguard import WireGuardConfig, WireGuardPeer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from privacy_router.host.uapi import Endpoint
-    from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.wireguard import Endpoint
 
 OLD: Endpoint = (ip_address("192.0.2.1"), 2408)
 NEW: Endpoint = (ip_address("2001:db8::1"), 2408)
@@ -38,7 +39,7 @@ class Site:
         self.answers: list[Endpoint] = []
         self.has_another = False
         machine = SimpleNamespace(paths=None, wireguard=self)
-        self.watch = EndpointWatch(self.desired, cast("Machine", machine), self.adopt)
+        self.watch = EndpointWatch(self.desired, cast("NodeHost", machine), self.adopt)
 
     def desired(self) -> DesiredState:
         peer = WireGuardPeer("peer", (), self.endpoint, keepalive_s=25)

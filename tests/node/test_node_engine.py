@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from test_node_flows import pipeline, row
 
-from privacy_router.node.engine import FlowEngine
-from privacy_router.node.flow_changes import Changes
-from privacy_router.node.flows import FlowError
+from privacy_router.node.flows.changes import Changes
+from privacy_router.node.flows.keeper import FlowKeeper
+from privacy_router.node.flows.table import FlowError
 from privacy_router.openflow import Difference
 from privacy_router.pipeline.allocation import port_of
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from privacy_router.node.flows import FlowTable
+    from privacy_router.node.flows.table import FlowTable
     from privacy_router.openflow import FlowMod
 
 
@@ -43,7 +43,7 @@ class FullSwitch:
 
 
 async def test_the_tunnel_does_not_wait_for_a_container_that_does_not_fit(tmp_path: Path) -> None:
-    engine = FlowEngine("ovsbr0", tmp_path / "db.sock", pipeline())
+    engine = FlowKeeper("ovsbr0", tmp_path / "db.sock", pipeline())
     engine.set_rows([row("nm-privacy", 8), row("internal_200", 9)])
     switch = FullSwitch(9)
     engine._table = cast("FlowTable", switch)

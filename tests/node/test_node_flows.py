@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from privacy_router.chain import stations as chains
 from privacy_router.config import parse_document
 from privacy_router.node.contention import REPEATS, WINDOW_S, Contention
-from privacy_router.node.flow_changes import between, flow_mods, items, meter_mods
-from privacy_router.node.flow_plan import FlowPlan
+from privacy_router.node.flows.changes import between, flow_mods, items, meter_mods
+from privacy_router.node.flows.desired import FlowPlan
 from privacy_router.node.proxmox import container_mac, parse_mac
 from privacy_router.openflow import (
     FlowMod,
@@ -18,11 +19,10 @@ from privacy_router.openflow import (
     MeterCommand,
     MeterConfig,
 )
-from privacy_router.ovsdb.model import PortRow
 from privacy_router.pipeline.allocation import port_of
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.flow import RateLimit
-from privacy_router.plan import chain as chains
+from privacy_router.values.bridges import PortRow
 
 FUNCTION = {"function": "db", "target_socket": "internal_200", "match_fields": {"tcp_dst": 8080}}
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from privacy_router.host.processes import Process
-from privacy_router.host.topology import Link
 from privacy_router.node import host_devices
-from privacy_router.ovsdb.model import BridgeRow, PortRow, mac_of
+from privacy_router.values.bridges import BridgeRow, PortRow, mac_of
+from privacy_router.values.network import Link
 
 if TYPE_CHECKING:
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
 
 BRIDGE = "ovsbr0"
 OTHER_MAC = "52:54:00:00:00:01"
@@ -33,7 +33,7 @@ def own(monkeypatch: pytest.MonkeyPatch, found: Link, *, private_ovs: bool) -> b
     monkeypatch.setattr(host_devices, "read_bridge", lambda *_: row)
     machine: Any = SimpleNamespace(owner="me", facts=SimpleNamespace(private_ovs=private_ovs))
     return found.name in host_devices.own_devices(
-        {found.name: found}, BRIDGE, cast("Machine", machine)
+        {found.name: found}, BRIDGE, cast("NodeHost", machine)
     )
 
 

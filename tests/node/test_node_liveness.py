@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from privacy_router.host import processes
-from privacy_router.host.processes import Process, ProcessSpec
 from privacy_router.node import liveness
 from privacy_router.node.liveness import Liveness, SilenceError, ask_database, greet_socks
+from privacy_router.values.processes import ProcessSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.host.processes import Process
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import DesiredState
 
 OWNER = "test-of-liveness"
 
@@ -127,7 +128,7 @@ def process(tmp_path: Path) -> Iterator[Process]:
 def watcher(process: Process, tell: Callable[[], None] = lambda: None) -> Liveness:
     nothing: Any = None
     watch = Liveness(
-        lambda: cast("DesiredState", nothing), cast("Machine", Node()), lambda: [process], tell
+        lambda: cast("DesiredState", nothing), cast("NodeHost", Node()), lambda: [process], tell
     )
     watch._remember()
     return watch

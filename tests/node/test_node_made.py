@@ -15,8 +15,8 @@ from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.secrets import KeptNode, gateway_key, make_keys, read_keys, xray_identity
 from privacy_router.plan.compile import plan_node
+from privacy_router.plan.desired import DesiredState, PlannedState
 from privacy_router.plan.keys import NodeFacts, Part
-from privacy_router.plan.state import DesiredState, PlannedState
 
 if TYPE_CHECKING:
     from pathlib import Path

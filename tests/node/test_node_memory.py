@@ -9,8 +9,8 @@ import pytest
 
 from privacy_router.errors import StorageError
 from privacy_router.host import sysctl
-from privacy_router.node import borrowed
-from privacy_router.node.borrowed import BorrowedSettings
+from privacy_router.node import saved_sysctls
+from privacy_router.node.saved_sysctls import SavedSysctls
 from privacy_router.node.tunnels import load_endpoints
 
 if TYPE_CHECKING:
@@ -61,18 +61,18 @@ def test_settings_are_given_back_as_they_were_before_the_first_change(
 ) -> None:
     path = tmp_path / "borrowed.json"
     host.update({"a": "1", "b": "1"})
-    BorrowedSettings(path).note("a", "0")
-    BorrowedSettings(path).note("a", "1")  # a later start finds what an earlier one has set
-    BorrowedSettings(path).note("gone", "0")
-    BorrowedSettings(path).note("b", None)
+    SavedSysctls(path).note("a", "0")
+    SavedSysctls(path).note("a", "1")  # a later start finds what an earlier one has set
+    SavedSysctls(path).note("gone", "0")
+    SavedSysctls(path).note("b", None)
     assert path.stat().st_mode & 0o777 == 0o600
-    BorrowedSettings(path).give_back()
+    SavedSysctls(path).give_back()
     assert host == {"a": "0", "b": "1"}
     assert not path.exists()
 
 
 def test_nothing_borrowed_nothing_given_back(tmp_path: Path, host: Settings) -> None:
-    BorrowedSettings(tmp_path / "borrowed.json").give_back()
+    SavedSysctls(tmp_path / "borrowed.json").give_back()
     assert host == {}
 
 
@@ -80,7 +80,7 @@ def test_a_damaged_note_is_told(tmp_path: Path, host: Settings) -> None:
     path = tmp_path / "borrowed.json"
     path.write_text('{"a": ')
     with pytest.raises(StorageError, match="damaged") as refusal:
-        BorrowedSettings(path).give_back()
+        SavedSysctls(path).give_back()
     assert "forwarding" in refusal.value.remedy
     assert host == {}
 
@@ -89,12 +89,12 @@ def test_a_damaged_note_is_told(tmp_path: Path, host: Settings) -> None:
 
 
 def test_a_note_of_an_earlier_version_is_taken_over(tmp_path: Path, host: Settings) -> None:
-    path, older = tmp_path / "state" / "borrowed.json", tmp_path / "borrowed.json"
+    path, older = tmp_path / "state" / "borrowed.json", tmp_path / "saved_sysctls.json"
     older.write_text('{"a": "0"}')
     host.update({"a": "1", "b": "1"})
-    BorrowedSettings(path, older).note("b", "0")
+    SavedSysctls(path, older).note("b", "0")
     assert not older.exists()
-    BorrowedSettings(path, older).give_back()
+    SavedSysctls(path, older).give_back()
     assert host == {"a": "0", "b": "0"}
 
 
@@ -103,10 +103,10 @@ def test_a_note_of_another_boot_is_of_settings_that_are_gone(
 ) -> None:
     path = tmp_path / "borrowed.json"
     host.update({"a": "1"})
-    BorrowedSettings(path).note("a", "0")
-    monkeypatch.setattr(borrowed, "boot_id", lambda: "the next")
-    assert BorrowedSettings(path).names() == []
-    BorrowedSettings(path).give_back()
+    SavedSysctls(path).note("a", "0")
+    monkeypatch.setattr(saved_sysctls, "boot_id", lambda: "the next")
+    assert SavedSysctls(path).names() == []
+    SavedSysctls(path).give_back()
     assert host == {"a": "1"}
 
 
@@ -122,7 +122,7 @@ def test_no_note_is_more_than_one_error(
     if is_older:
         older.write_text(content)
     else:
-        path.write_text(f'{{"boot": "{borrowed.boot_id()}", "settings": {content}}}')
+        path.write_text(f'{{"boot": "{saved_sysctls.boot_id()}", "settings": {content}}}')
     with pytest.raises(StorageError, match="damaged"):
-        BorrowedSettings(path, older).give_back()
+        SavedSysctls(path, older).give_back()
     assert host == {}

@@ -9,10 +9,10 @@ import pytest
 
 from privacy_router.config import ConfigError, parse_document
 from privacy_router.errors import ConflictError, MissingPrerequisiteError
-from privacy_router.host.wireguard import generate_private_key
 from privacy_router.node import machine, obstacles, room
 from privacy_router.node.obstacles import MACHINE, STATE
 from privacy_router.node.paths import NodePaths
+from privacy_router.values.wireguard import generate_private_key
 
 if TYPE_CHECKING:
     from pathlib import Path

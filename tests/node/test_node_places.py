@@ -14,16 +14,17 @@ import pytest
 
 from privacy_router.errors import StorageError
 from privacy_router.host import processes
-from privacy_router.host.processes import Process, ProcessSpec
+from privacy_router.host.processes import Process
 from privacy_router.node import places
 from privacy_router.node.paths import NodePaths
+from privacy_router.values.processes import ProcessSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import DesiredState
 
 NAMES = ("ovsdb-server", "ovs-vswitchd", "wgcf", "xray")
 PATIENCE_S = 30.0
@@ -38,10 +39,10 @@ class Node:
     sockets: dict[str, Path] = field(default_factory=dict)
 
     @property
-    def machine(self) -> Machine:
+    def machine(self) -> NodeHost:
         ovs = self.run / "ovs"
         return cast(
-            "Machine",
+            "NodeHost",
             SimpleNamespace(
                 paths=NodePaths(state=self.run / "state", run=self.run),
                 ovs_socket=ovs / "db.sock",

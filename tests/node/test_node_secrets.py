@@ -21,7 +21,6 @@ from privacy_router.errors import (
 from privacy_router.hops.warp.endpoints import KnownEndpoints
 from privacy_router.hops.warp.profile import parse_profile_untrusted
 from privacy_router.host.files import write_private
-from privacy_router.host.wireguard import public_key_of
 from privacy_router.node import warp_endpoint
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
@@ -29,13 +28,14 @@ from privacy_router.node.secrets import gateway_key, xray_identity
 from privacy_router.node.warp import change_endpoint, endpoint_name, make_tunnel, read_tunnel
 from privacy_router.node.warp_endpoint import look_up, note_given
 from privacy_router.plan.keys import Part
+from privacy_router.values.wireguard import public_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.plan.keys import WarpTunnel
+    from privacy_router.values.wireguard import WarpTunnel
 
 SECRET = base64.b64encode(bytes(range(32))).decode()  # fixed: test ids must not change
 PEER = public_key_of(SECRET)

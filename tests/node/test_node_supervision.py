@@ -15,8 +15,8 @@ from privacy_router.errors import FAILURES, MachineError, PrivacyRouterError
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.nftables import NftablesError
-from privacy_router.host.uapi import UapiError
 from privacy_router.host.units import UnitError
+from privacy_router.host.wireguard_uapi import UapiError
 from privacy_router.node.controller import Controller
 from privacy_router.node.supervision import Supervisor
 from privacy_router.ovsdb import watch as watches
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from privacy_router.node.engine import FlowEngine
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.flows.keeper import FlowKeeper
+    from privacy_router.node.machine import NodeHost
     from privacy_router.node.network_watch import NetworkWatch
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.plan.desired import DesiredState
 
 DEFECTS = [AttributeError("no such row"), AssertionError(), RecursionError("deep"), KeyError("x")]
 PATIENCE_S = 30.0
@@ -149,7 +149,7 @@ async def test_a_pass_that_trips_over_something_is_tried_again(
         return []
 
     controller = Controller(
-        cast("DesiredState", nothing), cast("Machine", nothing), lambda: nothing
+        cast("DesiredState", nothing), cast("NodeHost", nothing), lambda: nothing
     )
     monkeypatch.setattr(Controller, "_reload", _nothing)
     monkeypatch.setattr(Controller, "_converge", odd)
@@ -158,7 +158,7 @@ async def test_a_pass_that_trips_over_something_is_tried_again(
     monkeypatch.setattr(Controller, "_places", lambda _: set())
     seen: list[str] = []
     controller.on_pass = lambda _: seen.append(controller.trouble)
-    engine = cast("FlowEngine", nothing)
+    engine = cast("FlowKeeper", nothing)
     with capture_logs() as logs:
         async with asyncio.timeout(PATIENCE_S):
             await controller._keep(engine, cast("NetworkWatch", _NoNetwork()))
@@ -174,7 +174,7 @@ async def test_a_reload_that_trips_over_something_keeps_the_old_state() -> None:
         raise RecursionError("deep")
 
     old = cast("DesiredState", object())
-    controller = Controller(old, cast("Machine", object()), odd)
+    controller = Controller(old, cast("NodeHost", object()), odd)
     await controller._reload()
     assert controller.desired is old
 

@@ -15,7 +15,8 @@ from privacy_router.node.teardown import LeftoverError, together
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
+
 
 FOUND = [
     Process("ovsdb-server", 1, ""),
@@ -104,7 +105,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
 
 
 def down(machine: FakeMachine) -> None:
-    teardown.tear_down(cast("Machine", machine), "ovsbr0")
+    teardown.tear_down(cast("NodeHost", machine), "ovsbr0")
 
 
 def test_all_steps_are_taken_tunnels_first(machine: FakeMachine) -> None:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from privacy_router.host.uapi import DeviceStatus, PeerStatus, UapiError
-from privacy_router.host.wireguard import generate_private_key, public_key_of
+from privacy_router.host.wireguard_uapi import DeviceStatus, PeerStatus, UapiError
 from privacy_router.node import unheard, unheard_watch
 from privacy_router.node.unheard_watch import Expectation
-from privacy_router.plan.state import HOST, Key, Kind, PeerState, SecretTag, TunnelState
+from privacy_router.values.items import HOST, Key, Kind, PeerState, SecretTag, TunnelState
+from privacy_router.values.wireguard import generate_private_key, public_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import DesiredState
 
 ALL, DEVICES = "ipv4/conf/all/rp_filter", "ipv4/conf/warp0/rp_filter"
 SECRET, OTHER_SECRET = generate_private_key(), generate_private_key()
@@ -29,9 +29,9 @@ def desired(items: Mapping[Key, Any]) -> DesiredState:
     return cast("DesiredState", SimpleNamespace(items=items))
 
 
-def machine(read: Callable[[], DeviceStatus | None]) -> Machine:
+def machine(read: Callable[[], DeviceStatus | None]) -> NodeHost:
     wireguard = SimpleNamespace(read=lambda *_: read())
-    return cast("Machine", SimpleNamespace(wireguard=wireguard))
+    return cast("NodeHost", SimpleNamespace(wireguard=wireguard))
 
 
 class Kernel:
@@ -185,7 +185,7 @@ async def test_a_look_that_fails_is_no_end_of_looking(monkeypatch: pytest.Monkey
 
     answers: list[Any] = [PermissionError("not now"), [], ["wgcf"]]
 
-    def differences(self: Expectation, machine: Machine) -> list[str]:
+    def differences(self: Expectation, machine: NodeHost) -> list[str]:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer

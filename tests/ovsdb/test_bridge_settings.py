@@ -11,7 +11,7 @@ from database_server import SCHEMA, Server, honest
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.columns import STATUS, STRUCTURE, setting_columns
 from privacy_router.ovsdb.errors import OvsdbError
-from privacy_router.ovsdb.model import BridgeRow, BridgeSpec, PortSpec, mac_of
+from privacy_router.values.bridges import BridgeRow, BridgeSpec, PortSpec, mac_of
 
 if TYPE_CHECKING:
     from pathlib import Path

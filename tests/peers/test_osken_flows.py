@@ -44,13 +44,13 @@ from privacy_router.openflow import (
     PopMpls,
     PopPbb,
     PopVlan,
-    Punt,
     PushMpls,
     PushPbb,
     PushVlan,
     RawAction,
     RawInstruction,
     Resubmit,
+    SendToController,
     SetField,
     SetFieldMasked,
     SetMplsTtl,
@@ -251,9 +251,9 @@ ACTIONS: list[tuple[Action, Callable[[], Any]]] = [
     (Note(b"people"), lambda: p.NXActionNote(note=list(b"people"))),
     (Conjunction(7, 1, 3), lambda: p.NXActionConjunction(1, 3, 7)),
     (LEARN, their_learn),
-    (Punt(128, 1, 2), lambda: p.NXActionController(128, 1, 2)),
+    (SendToController(128, 1, 2), lambda: p.NXActionController(128, 1, 2)),
     (
-        Punt(128, 1, 2, b"for the controller", pause=True),
+        SendToController(128, 1, 2, b"for the controller", pause=True),
         lambda: p.NXActionController2(
             max_len=128,
             controller_id=1,
@@ -322,7 +322,10 @@ REFUSED: dict[str, tuple[FlowMod, type[Exception]]] = {
         with_action(RawAction(UNKNOWN_TYPE, bytes(4))),
         AssertionError,
     ),
-    "no meter in the action controller": (with_action(Punt(meter_id=5)), AttributeError),
+    "no meter in the action controller": (
+        with_action(SendToController(meter_id=5)),
+        AttributeError,
+    ),
 }
 
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from privacy_router.chain import stations as chains
 from privacy_router.config import parse_document
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.mesh import MeshPort, expected_ports
-from privacy_router.plan import chain as chains
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from privacy_router.chain.stations import Chain
     from privacy_router.config import PrivacyRouterConfig
     from privacy_router.pipeline.flow import Program
-    from privacy_router.plan.chain import Chain
 
 VPS = {"vps_address": "192.0.2.9"}
 HOP_SETS: dict[str, dict[str, Any]] = {

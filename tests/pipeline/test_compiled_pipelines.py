@@ -17,10 +17,10 @@ from privacy_router.pipeline.allocation import Layer, cookie, layer_of, port_of
 from privacy_router.pipeline.checks import check
 from privacy_router.pipeline.flow import Flow, Program, join
 from privacy_router.pipeline.notation import FlowRefusedError
-from privacy_router.pipeline.packet import parse_packet, with_defaults
 from privacy_router.pipeline.rivals import PipelineError
 from privacy_router.pipeline.tables import TABLES, number_of, table_of
-from privacy_router.pipeline.walk import Dropped, Sent, Walk, own_mac, walk
+from privacy_router.pipeline.trace.packet import parse_packet, with_defaults
+from privacy_router.pipeline.trace.walk import Dropped, Sent, Walk, own_mac, walk
 
 CLIENT, SITE, VPS_ADDRESS = "10.101.0.2", "203.0.113.7", "192.0.2.9"
 CLIENT6, SITE6 = "fd70:7276:6174:1::2", "2001:db8::7"

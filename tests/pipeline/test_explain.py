@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from privacy_router.chain import stations
 from privacy_router.config import load_document
 from privacy_router.openflow.actions import DecNwTtl, Group, Output, SetNwTtl, set_field
 from privacy_router.openflow.constants import CtFlag, NatFlag, PortNumber
@@ -19,9 +20,8 @@ from privacy_router.pipeline.allocation import Layer, Zone
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.explain import explain, fate_in_words, packets_of
 from privacy_router.pipeline.flow import Flow
+from privacy_router.pipeline.match_text import enumerate_words, packets_in_words
 from privacy_router.pipeline.mesh import expected_ports
-from privacy_router.pipeline.packet_words import enumerate_words, packets_in_words
-from privacy_router.plan import chain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def flow(
 
 def seeds_flows() -> Iterator[tuple[Flow, dict[int, str]]]:
     config = load_document(SEED).config
-    hops = chain.build(config)
+    hops = stations.build(config)
     ports = expected_ports(config)
     names = {station.ofport: station.port for station in hops.stations}
     names |= {port.ofport: port.name for port in ports.values()}

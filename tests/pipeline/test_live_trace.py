@@ -25,19 +25,19 @@ from privacy_router.openflow import (
 )
 from privacy_router.pipeline.allocation import Layer
 from privacy_router.pipeline.flow import Flow
-from privacy_router.pipeline.live_trace import (
+from privacy_router.pipeline.tables import number_of
+from privacy_router.pipeline.trace.ofproto_trace import (
     LiveTraceError,
     compare,
     parse_trace_untrusted,
     trace_arguments,
 )
-from privacy_router.pipeline.packet import parse_packet
-from privacy_router.pipeline.tables import number_of
-from privacy_router.pipeline.walk import MAX_PASSAGES, walk
+from privacy_router.pipeline.trace.packet import parse_packet
+from privacy_router.pipeline.trace.walk import MAX_PASSAGES, walk
 
 if TYPE_CHECKING:
     from privacy_router.openflow import Action, Instruction
-    from privacy_router.pipeline.live_trace import LiveTrace
+    from privacy_router.pipeline.trace.ofproto_trace import LiveTrace
 
 SAMPLES = {path.stem: path.read_text() for path in (Path(__file__).parent / "traces").iterdir()}
 PORTS = {"p1": 1, "p2": 2}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from compiled_pipelines import HOP_SETS, MESH, SEED_SECTIONS, compiled
 
-from privacy_router.ovsdb.model import PortRow
 from privacy_router.pipeline.mesh import Mesh
+from privacy_router.values.bridges import PortRow
 
 MAC = "02:00:00:00:02:00"
 CONFIG = compiled(**SEED_SECTIONS, **MESH).config

@@ -12,7 +12,7 @@ from privacy_router.errors import ExitCode
 from privacy_router.openflow import PortNumber
 from privacy_router.openflow.fields import FIELDS
 from privacy_router.openflow.notation import format_value
-from privacy_router.pipeline.packet import (
+from privacy_router.pipeline.trace.packet import (
     PacketError,
     format_packet,
     parse_packet,

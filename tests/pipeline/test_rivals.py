@@ -15,7 +15,6 @@ from privacy_router.openflow.fields import FIELDS, field_on_wire
 from privacy_router.openflow.match import MatchItem
 from privacy_router.pipeline.allocation import Layer
 from privacy_router.pipeline.flow import Flow
-from privacy_router.pipeline.passage import matches
 from privacy_router.pipeline.rivals import (
     PipelineError,
     Rivals,
@@ -25,6 +24,7 @@ from privacy_router.pipeline.rivals import (
     same_effect,
     shared,
 )
+from privacy_router.pipeline.trace.traverse import matches
 
 PREREQUISITES: tuple[dict[str, Any], ...] = (
     {},

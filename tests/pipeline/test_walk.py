@@ -40,10 +40,10 @@ from privacy_router.openflow import (
 )
 from privacy_router.pipeline.allocation import Layer
 from privacy_router.pipeline.flow import Flow
-from privacy_router.pipeline.packet import PacketError, parse_packet
-from privacy_router.pipeline.passage import Rewrite, WalkError, matches
 from privacy_router.pipeline.tables import number_of
-from privacy_router.pipeline.walk import Dropped, Sent, own_mac, parse_ct_state, walk
+from privacy_router.pipeline.trace.packet import PacketError, parse_packet
+from privacy_router.pipeline.trace.traverse import Rewrite, WalkError, matches
+from privacy_router.pipeline.trace.walk import Dropped, Sent, own_mac, parse_ct_state, walk
 
 if TYPE_CHECKING:
     from privacy_router.openflow import Action, Instruction

@@ -19,19 +19,20 @@ from nft_text import ruleset_text
 from node_keys import FACTS, KEYS
 
 from privacy_router.config import parse_document
-from privacy_router.host import nftables
 from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.mesh import expected_ports
 from privacy_router.pipeline.tables import name_of, number_of
 from privacy_router.plan.compile import compile_node
-from privacy_router.plan.state import DesiredState, Kind, SecretTag
+from privacy_router.values import rulesets
+from privacy_router.values.items import Kind, SecretTag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.host.processes import ProcessSpec
-    from privacy_router.plan.state import Key
+    from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.items import Key
+    from privacy_router.values.processes import ProcessSpec
 
 CASES = Path(__file__).parents[1] / "golden/node"
 
@@ -63,10 +64,10 @@ def texts_of(case: Path) -> dict[str, str]:
     }
 
 
-def rulesets(node: DesiredState) -> dict[Key, nftables.Ruleset]:
+def rulesets_of(node: DesiredState) -> dict[Key, rulesets.Ruleset]:
     """The rulesets of a node by their items."""
     return {
-        key: nftables.parse(value)
+        key: rulesets.parse(value)
         for key, value in sorted(node.items.items())
         if key.kind is Kind.FIREWALL
     }
@@ -113,7 +114,7 @@ def _fields(value: Any) -> Iterator[str]:
 
 
 def _rulesets(node: DesiredState) -> Iterator[str]:
-    for key, objects in rulesets(node).items():
+    for key, objects in rulesets_of(node).items():
         yield f"# in {key.where}\n{ruleset_text(key.name, objects)}"
 
 
@@ -121,7 +122,7 @@ def _flows(node: DesiredState) -> Iterator[str]:
     program = node.pipeline.compile(expected_ports(node.pipeline.config))
     for rate in program.rates:
         yield f"meter {rate.meter_id}: {rate.packets_per_s} packets/s; {rate.reason}"
-    names = {port.ofport: port.port for port in node.pipeline.segment.ports}
+    names = {port.ofport: port.port for port in node.pipeline.chain.ports}
     table = None
     for flow in sorted(program.flows, key=lambda f: (number_of(f.table), -f.priority, f.key)):
         if flow.table != table:

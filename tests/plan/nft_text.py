@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from privacy_router.host.nftables import Ruleset
+    from privacy_router.values.rulesets import Ruleset
 
 _INDENT: Final = "    "
 

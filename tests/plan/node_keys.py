@@ -7,7 +7,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from privacy_router.hops.gateway import Client
 from privacy_router.hops.xray.keys import XrayIdentity
-from privacy_router.plan.keys import NodeFacts, NodeKeys, WarpTunnel
+from privacy_router.plan.keys import NodeFacts, NodeKeys
+from privacy_router.values.wireguard import WarpTunnel
 
 
 def key(byte: int) -> str:

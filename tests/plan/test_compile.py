@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hop_sets import HOP_SETS, config_of
 
-from privacy_router.ovsdb.model import mac_of
-from privacy_router.plan import chain as chains
-from privacy_router.plan.chain import EXIT_PORT, SWITCH_NAMESPACE
+from privacy_router.chain import addresses
+from privacy_router.chain import stations as chains
+from privacy_router.chain.stations import EXIT_PORT, SWITCH_NAMESPACE
 from privacy_router.plan.compile import OVS_PROCESSES, compile_node
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
-from privacy_router.plan.state import HOST, DesiredState, Key, Kind, TunnelState
+from privacy_router.values.bridges import mac_of
+from privacy_router.values.items import HOST, Key, Kind, TunnelState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from privacy_router.config import PrivacyRouterConfig
+    from privacy_router.plan.desired import DesiredState
     from privacy_router.plan.keys import NodeFacts, NodeKeys
 
 
@@ -255,9 +257,9 @@ def test_a_changed_vps_restarts_xray_and_nothing_else(
 
 def test_client_mtu_follows_the_chain(make_config: Callable[..., PrivacyRouterConfig]) -> None:
     with_xray = make_config(xray={"vps_address": "192.0.2.9"})
-    assert chains.client_mtu_bytes(with_xray) == 1420
-    assert chains.client_mtu_bytes(make_config()) == 1280
-    assert chains.client_mtu_bytes(make_config(wireguard={"mtu": 1300})) == 1300
+    assert addresses.client_mtu_bytes(with_xray) == 1420
+    assert addresses.client_mtu_bytes(make_config()) == 1280
+    assert addresses.client_mtu_bytes(make_config(wireguard={"mtu": 1300})) == 1300
 
 
 @pytest.mark.parametrize("hops", [hops for hops in HOP_SETS if "gateway" in hops])
@@ -277,7 +279,7 @@ def test_what_is_for_a_client_is_cut_for_the_clients_mtu_and_no_other(
             continue
         is_for_clients = route.destination.prefixlen > 0
         warp = config.warp.mtu_bytes if "warp" in hops else None
-        assert route.mtu_bytes == (chains.client_mtu_bytes(config) if is_for_clients else warp)
+        assert route.mtu_bytes == (addresses.client_mtu_bytes(config) if is_for_clients else warp)
     found = {r.destination for w, _, r in of_kind(state, Kind.ROUTE) if w == "pr-xray"}
     assert ("xray" in hops) == set(clients).issubset(found)
 

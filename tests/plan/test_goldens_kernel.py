@@ -7,10 +7,11 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from goldens import cases, node_of, rulesets
+from goldens import cases, node_of, rulesets_of
 from nft_text import ruleset_text
 
 from privacy_router.host import namespaces, nftables
+from privacy_router.values import rulesets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +31,11 @@ def namespace() -> Iterator[Path]:
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_nftables_reads_the_text_as_the_ruleset(case: Path, namespace: Path) -> None:
-    for key, objects in rulesets(node_of(case)).items():
+    for key, objects in rulesets_of(node_of(case)).items():
         nftables.load(namespace, ruleset_text(key.name, objects))
         of_text = nftables.read(namespace, key.name)
         nftables.apply(namespace, key.name, objects)
         of_json = nftables.read(namespace, key.name)
-        assert nftables.canonical(of_text) == nftables.canonical(of_json)
-        assert nftables.canonical(of_json) == nftables.canonical(objects)
+        assert rulesets.canonical(of_text) == rulesets.canonical(of_json)
+        assert rulesets.canonical(of_json) == rulesets.canonical(objects)
         nftables.delete(namespace, key.name)

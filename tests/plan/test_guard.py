@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from hop_sets import HOP_SETS, config_of
 
-from privacy_router.pipeline.segment import tracking_zone_between
-from privacy_router.plan import chain as chains
-from privacy_router.plan.chain import EXIT_PORT, WARP_SOCKET_MARK
+from privacy_router.chain import stations as chains
+from privacy_router.chain.stations import EXIT_PORT, WARP_SOCKET_MARK
+from privacy_router.pipeline.allocation import tracking_zone_between
 from privacy_router.plan.guard import GUARD_PREFIX, WARP_GUARD, host_guards
 
 if TYPE_CHECKING:

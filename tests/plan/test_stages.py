@@ -10,13 +10,14 @@ from hop_sets import HOP_SETS, config_of
 
 from privacy_router.plan.compile import compile_node
 from privacy_router.plan.stages import Stages, in_stages, is_guard
-from privacy_router.plan.state import HOST, Kind, diff
+from privacy_router.values.items import HOST, Kind, diff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from privacy_router.plan.desired import DesiredState
     from privacy_router.plan.keys import NodeFacts, NodeKeys
-    from privacy_router.plan.state import Change, DesiredState
+    from privacy_router.values.items import Change
 
 CHANGES = list(permutations(HOP_SETS, 2))
 ON_THE_WAY = {

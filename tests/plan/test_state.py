@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy_router.plan.state import Key, Kind, diff
+from privacy_router.values.items import Key, Kind, diff
 
 KEYS = st.builds(Key, st.sampled_from(Kind), st.sampled_from(["a", "b"]), st.text(max_size=2))
 STATES = st.dictionaries(KEYS, st.integers(0, 3), max_size=12)

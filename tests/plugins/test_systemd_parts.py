@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from privacy_router.engine.model import Change, Desired, Observed, Resource, ResourceKey
 from privacy_router.errors import StorageError
 from privacy_router.host.dbus import Bus, Signal
-from privacy_router.host.entries import (
+from privacy_router.host.file_state import (
     file_value,
-    for_everybody,
     link_value,
     put_entry,
     read_entry,
+    redacted,
     remove_if_empty,
 )
 from privacy_router.plugins.systemd.diff import is_lost
@@ -199,13 +199,13 @@ def test_directories_are_made_for_everybody_to_read_and_go_when_empty(tmp_path: 
 def test_what_only_root_may_read_is_not_shown() -> None:
     private = file_value("PASSWORD=hunter2\n") | {"mode": "0640"}
     public = file_value("[Unit]\n")
-    shown = for_everybody({"drop_in": private, "others": [public, link_value("/dev/null"), None]})
+    shown = redacted({"drop_in": private, "others": [public, link_value("/dev/null"), None]})
     assert "hunter2" not in str(shown)
     assert shown["drop_in"]["content"].startswith("(not for everybody to read, ")
     assert shown["drop_in"]["mode"] == "0640"
     assert shown["others"] == [public, link_value("/dev/null"), None]
-    assert for_everybody(private) == shown["drop_in"]
-    assert for_everybody(private | {"content": "other"}) != shown["drop_in"]
+    assert redacted(private) == shown["drop_in"]
+    assert redacted(private | {"content": "other"}) != shown["drop_in"]
 
 
 def test_what_is_neither_file_nor_link_is_left_alone(tmp_path: Path) -> None:

@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer
-from privacy_router.host.wireguard import KernelWireGuard, generate_private_key, public_key_of
+from privacy_router.host.wireguard import KernelWireGuard
 from privacy_router.lab import stage
 from privacy_router.lab.check import run_check
+from privacy_router.values.wireguard import (
+    WireGuardConfig,
+    WireGuardPeer,
+    generate_private_key,
+    public_key_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
+from privacy_router.chain import stations as chains
+from privacy_router.chain.stations import WARP_TUNNEL
 from privacy_router.cli.output import say
 from privacy_router.errors import RemoteServiceError
 from privacy_router.host import namespaces
-from privacy_router.host.uapi import UapiError
+from privacy_router.host.wireguard_uapi import UapiError
 from privacy_router.node import machine as machines
 from privacy_router.node.health import read_told
 from privacy_router.node.lock import controller_pid
 from privacy_router.node.question import ask
-from privacy_router.plan import chain as chains
-from privacy_router.plan.chain import WARP_TUNNEL
 
 if TYPE_CHECKING:
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
     from privacy_router.node.paths import NodePaths
 
 _TURN_S: Final = 0.02
@@ -54,7 +54,7 @@ def await_traffic(config: PrivacyRouterConfig, paths: NodePaths, patience_s: flo
     say(f"[green]✓[/] the node is up: packets pass ({time.monotonic() - started_s:.1f} s)")
 
 
-def _missing(config: PrivacyRouterConfig, machine: Machine) -> tuple[str, str] | None:
+def _missing(config: PrivacyRouterConfig, machine: NodeHost) -> tuple[str, str] | None:
     """The hop that packets do not pass now, and why; None where they pass."""
     if not _has_session(config, machine):
         return ("warp", _HANDSHAKE)  # what is sent before is lost, and its repetition comes late
@@ -65,7 +65,7 @@ def _missing(config: PrivacyRouterConfig, machine: Machine) -> tuple[str, str] |
     return None if answer.hop is None else (answer.hop, answer.reason)
 
 
-def _has_session(config: PrivacyRouterConfig, machine: Machine) -> bool:
+def _has_session(config: PrivacyRouterConfig, machine: NodeHost) -> bool:
     station = chains.build(config).warp
     if station is None:
         return True

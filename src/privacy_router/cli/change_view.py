@@ -8,7 +8,7 @@ from privacy_router.cli.output import printable
 from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import name_of
-from privacy_router.plan.state import Change
+from privacy_router.values.items import Change
 
 SIGNS = {"add": ("+", "green"), "remove": ("-", "red"), "change": ("~", "yellow")}
 _LONGEST = 80

@@ -21,12 +21,12 @@ from privacy_router.config import PrivacyRouterConfig
 from privacy_router.errors import FAILURES, ConflictError
 from privacy_router.hops.gateway import Client
 from privacy_router.host.files import write_private
-from privacy_router.host.wireguard import public_key_of
 from privacy_router.node import clients
 from privacy_router.node.lock import tell_of_clients
 from privacy_router.node.machine import require_root
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.secrets import gateway_key
+from privacy_router.values.wireguard import public_key_of
 
 app = typer.Typer(help="Client devices: add one, scan the code, done.", no_args_is_help=True)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from privacy_router.chain import stations as chains
 from privacy_router.cli.obstacle_view import show_obstacles
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson
 from privacy_router.cli.output import err, out, print_json, say
@@ -23,7 +24,6 @@ from privacy_router.node.paths import NodePaths
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.notation import FlowRefusedError
 from privacy_router.pipeline.rivals import PipelineError
-from privacy_router.plan import chain as chains
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

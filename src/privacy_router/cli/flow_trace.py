@@ -49,7 +49,7 @@ def trace(
     from privacy_router.node.inspection import program
     from privacy_router.node.machine import require_root
     from privacy_router.node.tracing import complete, differences
-    from privacy_router.pipeline.walk import walk
+    from privacy_router.pipeline.trace.walk import walk
 
     if live:
         require_root()

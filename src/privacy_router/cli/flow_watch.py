@@ -15,7 +15,7 @@ from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import out, print_json_lines
 
 if TYPE_CHECKING:
-    from privacy_router.node.flow_watch import FlowChange, Moment
+    from privacy_router.node.flows.monitor import FlowChange, Moment
 
 _SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
 
@@ -48,7 +48,7 @@ def watch(
 async def _watch(
     config_file: Any, seconds: float | None, count: int | None, *, as_json: bool
 ) -> None:
-    from privacy_router.node.flow_watch import watch as moments
+    from privacy_router.node.flows.monitor import watch as moments
 
     left = count
     async with (

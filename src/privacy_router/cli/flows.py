@@ -18,7 +18,7 @@ from privacy_router.cli.output import out, print_json
 from privacy_router.errors import ExitCode
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import TABLES
-from privacy_router.plan.state import Change
+from privacy_router.values.items import Change
 
 app = typer.Typer(help="The OpenFlow tables of the bridge.", no_args_is_help=True)
 

@@ -11,16 +11,16 @@ from privacy_router.node.tracing import tracked_words, verdict_words
 from privacy_router.openflow.fields import FIELDS
 from privacy_router.openflow.notation import format_port, format_value
 from privacy_router.openflow.text import format_instructions, format_match
-from privacy_router.pipeline.packet import format_packet
 from privacy_router.pipeline.tables import name_of
-from privacy_router.pipeline.walk import Sent
+from privacy_router.pipeline.trace.packet import format_packet
+from privacy_router.pipeline.trace.walk import Sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from privacy_router.pipeline.packet import Packet
-    from privacy_router.pipeline.passage import Rewrite, Step
-    from privacy_router.pipeline.walk import Walk
+    from privacy_router.pipeline.trace.packet import Packet
+    from privacy_router.pipeline.trace.traverse import Rewrite, Step
+    from privacy_router.pipeline.trace.walk import Walk
 
     PortNames = Mapping[int, str]
 

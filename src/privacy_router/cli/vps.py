@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.host.topology import Network
+    from privacy_router.values.network import Network
 
 app = typer.Typer(help="Your VPS at the far end of the chain.", no_args_is_help=True)
 

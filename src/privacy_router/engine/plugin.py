@@ -29,7 +29,7 @@ from privacy_router.engine.model import (
     differences,
 )
 from privacy_router.errors import VerificationError
-from privacy_router.host.entries import for_everybody
+from privacy_router.host.file_state import redacted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Sequence
@@ -206,8 +206,7 @@ class Plugin(ABC):
 def not_as_asked(changes: Iterable[Change], what: str) -> VerificationError:
     """The error for resources that were read back and are not as they should be."""
     named = [
-        f"{c.key} (is {for_everybody(c.before)!r}, should be {for_everybody(c.after)!r})"
-        for c in changes
+        f"{c.key} (is {redacted(c.before)!r}, should be {redacted(c.after)!r})" for c in changes
     ]
     more = f" and {len(named) - 3} more" if len(named) > 3 else ""
     return VerificationError(

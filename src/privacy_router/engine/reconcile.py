@@ -14,7 +14,7 @@ from privacy_router.engine.calls import availability, bounded
 from privacy_router.engine.model import Mode
 from privacy_router.engine.plugin import not_as_asked
 from privacy_router.errors import PrivacyRouterError
-from privacy_router.host.entries import for_everybody
+from privacy_router.host.file_state import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -186,7 +186,7 @@ class Keeper:
 
     def _tell_each(self, due: Sequence[Change]) -> None:
         for change in due:
-            was, now = for_everybody(change.before), for_everybody(change.after)
+            was, now = redacted(change.before), redacted(change.after)
             _log.warning("repaired", resource=str(change.key), was=was, now=now)
 
     def _note_deviations(self, found: Sequence[Change]) -> None:

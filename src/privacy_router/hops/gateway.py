@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
-from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer
+from privacy_router.values.wireguard import WireGuardConfig, WireGuardPeer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

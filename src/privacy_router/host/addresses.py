@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from privacy_router.host.rtnetlink import Message, Verb, decode, u32
 
 if TYPE_CHECKING:
-    from privacy_router.host.topology import Interface
+    from privacy_router.values.network import Interface
 
 _FIXED: Final = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 SCOPE_GLOBAL: Final = 0

@@ -13,7 +13,7 @@ from privacy_router.host import routing
 from privacy_router.host.namespaces import enter
 from privacy_router.host.netlink_library import IPRoute, NetlinkError, translated
 from privacy_router.host.rtnetlink import Verb
-from privacy_router.host.topology import (
+from privacy_router.values.network import (
     KERNELS_RULES,
     MAIN_TABLE,
     Address,

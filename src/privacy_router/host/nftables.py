@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-Ruleset = list[dict[str, Any]]
+    from privacy_router.values.rulesets import Ruleset
+
 
 OUR_FAMILY: Final = "inet"
 _OUTPUT_JSON = 1 << 4
@@ -212,27 +213,6 @@ def tables(namespace: Path | None, prefix: str) -> list[str]:
     found = run_in(namespace, tables_here)
     ours = (one.name for one in found if one.family == OUR_FAMILY)
     return sorted(name for name in ours if name.startswith(prefix))
-
-
-def canonical(objects: Ruleset) -> str:
-    """One text for a ruleset, with any order of its chains and sets: what comparisons are made
-    on."""
-    others = [item for item in objects if not item.keys() & {"chain", "rule"}]
-    others.sort(key=lambda item: json.dumps(item, sort_keys=True))
-    chains = sorted((item for item in objects if "chain" in item), key=_chain_name)
-    rules = [item for item in objects if "rule" in item]
-    grouped = sorted(rules, key=lambda item: str(item["rule"]["chain"]))  # stable within a chain
-    return json.dumps([*others, *chains, *grouped], sort_keys=True)
-
-
-def parse(text: str) -> Ruleset:
-    """The opposite of `canonical`."""
-    objects: Ruleset = json.loads(text)
-    return objects
-
-
-def _chain_name(item: dict[str, Any]) -> str:
-    return str(item["chain"]["name"])
 
 
 def _objects(text: str) -> Ruleset:

@@ -9,13 +9,12 @@ units confined to what they need; all the rest is the same.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import select
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +22,13 @@ import structlog
 
 from privacy_router.errors import MissingPrerequisiteError
 from privacy_router.host import units
-from privacy_router.host.confinement import Confinement
 from privacy_router.host.dbus import BusGoneError
 from privacy_router.host.files import make_directory
 from privacy_router.host.namespaces import inode_of, run_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from privacy_router.values.processes import ProcessSpec
+
 
 _log = structlog.get_logger()
 
@@ -37,36 +36,6 @@ _OWNER = "PRIVACY_ROUTER_OWNER"
 _NAME = "PRIVACY_ROUTER_PROCESS"
 _FINGERPRINT = "PRIVACY_ROUTER_FINGERPRINT"
 _USER_TICKS = 11  # utime and stime in /proc/PID/stat, counted from the state on; proc_pid_stat(5)
-
-
-@dataclass(frozen=True)
-class ProcessSpec:
-    """A process to run: `inputs` is what makes a running one outdated when it changes.
-
-    `inputs` is hashed, never stored, so it may hold a configuration with secrets. `confinement` is
-    in force where systemd runs the machine.
-    """
-
-    name: str
-    argv: tuple[str, ...]
-    env: Mapping[str, str] = field(default_factory=dict)
-    namespace: Path | None = None
-    inputs: bytes = field(default=b"", repr=False)
-    confinement: Confinement = field(default_factory=Confinement)
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes when a running process of this name would have to be started anew."""
-        digest = hashlib.sha256()
-        for part in (
-            *self.argv,
-            str(self.namespace),
-            repr(self.confinement),
-            *sorted(f"{k}={v}" for k, v in self.env.items()),
-        ):
-            digest.update(part.encode() + b"\0")
-        digest.update(self.inputs)
-        return digest.hexdigest()[:32]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from privacy_router.host.uapi import Endpoint
+    from privacy_router.values.wireguard import Endpoint
 
 
 def has_way_to(endpoint: Endpoint) -> bool:

@@ -15,7 +15,7 @@ from privacy_router.host.rtnetlink import Message, Verb, decode, u32
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from privacy_router.host.topology import Address, Network
+    from privacy_router.values.network import Address, Network
 
 _FIXED: Final = struct.Struct("=BBBBBBBBI")  # …, table, protocol, scope, type, flags
 _NEXTHOP: Final = struct.Struct("=HBBi")

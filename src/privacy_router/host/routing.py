@@ -24,12 +24,12 @@ from privacy_router.host.rtnetlink import (
     decode_attributes,
     open_socket,
 )
-from privacy_router.host.topology import LOCAL_TABLE, MAIN_TABLE, Network, Route, Routes, Rule
+from privacy_router.values.network import LOCAL_TABLE, MAIN_TABLE, Network, Route, Routes, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from privacy_router.host.topology import Interface
+    from privacy_router.values.network import Interface
 
 _FAMILIES: Final = (int(AF_INET), int(AF_INET6))
 _FIXED: Final = struct.Struct("=BBBBBBBBI")

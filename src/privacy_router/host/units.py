@@ -21,9 +21,9 @@ from privacy_router.host.dbus import Bus, BusGoneError, DBusCallError, Remote
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from privacy_router.host.confinement import Confinement
     from privacy_router.host.dbus import Signal
-    from privacy_router.host.processes import ProcessSpec
+    from privacy_router.values.confinement import Confinement
+    from privacy_router.values.processes import ProcessSpec
 
 SLICE: Final = "privacy-router.slice"
 _SOCKET: Final = Path("/run/dbus/system_bus_socket")

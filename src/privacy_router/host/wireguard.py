@@ -6,7 +6,6 @@ so that the namespace which holds the plain side needs no way to the network.
 
 from __future__ import annotations
 
-import base64
 import errno
 import socket
 import time
@@ -16,38 +15,21 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
-from privacy_router.host import uapi
+from privacy_router.host import wireguard_uapi
 from privacy_router.host.namespaces import run_in
 from privacy_router.host.netlink_library import NetlinkError, wireguard_session
-from privacy_router.host.uapi import (
-    DeviceStatus,
-    PeerStatus,
-    UapiError,
-    WireGuardConfig,
-    WireGuardPeer,
-)
+from privacy_router.host.wireguard_uapi import DeviceStatus, PeerStatus, UapiError
+from privacy_router.values.wireguard import UAPI_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from privacy_router.values.wireguard import WireGuardConfig, WireGuardPeer
+
 _HERE = Path("/proc/self/ns/net")  # named, so that the work gets a thread of its own
-UAPI_DIR = Path("/var/run/wireguard")
 _UAPI_TIMEOUT_S = 1.0
 """For a whole question and its answer: a process that is stopped must not hold up its asker."""
 _ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
-
-
-def generate_private_key() -> str:
-    """A new private key, base64."""
-    return base64.b64encode(X25519PrivateKey.generate().private_bytes_raw()).decode()
-
-
-def public_key_of(private_key: str) -> str:
-    """The public half of a base64 private key."""
-    key = X25519PrivateKey.from_private_bytes(base64.b64decode(private_key))
-    return base64.b64encode(key.public_key().public_bytes_raw()).decode()
 
 
 def kernel_has_wireguard() -> bool:
@@ -111,28 +93,30 @@ class UserspaceWireGuard(WireGuardBackend):
     def apply(self, name: str, namespace: Path | None, config: WireGuardConfig) -> None:
         """Send the whole configuration."""
         del namespace  # the socket is a path, the same in every network namespace
-        uapi.decode_untrusted(self._ask(name, uapi.encode_set(config)))
+        wireguard_uapi.decode_untrusted(self._ask(name, wireguard_uapi.encode_set(config)))
 
     def set_mark(self, name: str, namespace: Path | None, mark: int) -> None:
         """Send the mark."""
         del namespace
-        uapi.decode_untrusted(self._ask(name, uapi.encode_set_mark(mark)))
+        wireguard_uapi.decode_untrusted(self._ask(name, wireguard_uapi.encode_set_mark(mark)))
 
     def update_peer(self, name: str, namespace: Path | None, peer: WireGuardPeer) -> None:
         """Send one peer."""
         del namespace
-        uapi.decode_untrusted(self._ask(name, uapi.encode_update_peer(peer)))
+        wireguard_uapi.decode_untrusted(self._ask(name, wireguard_uapi.encode_update_peer(peer)))
 
     def remove_peer(self, name: str, namespace: Path | None, public_key: str) -> None:
         """Send the removal."""
         del namespace
-        uapi.decode_untrusted(self._ask(name, uapi.encode_remove_peer(public_key)))
+        wireguard_uapi.decode_untrusted(
+            self._ask(name, wireguard_uapi.encode_remove_peer(public_key))
+        )
 
     def read(self, name: str, namespace: Path | None) -> DeviceStatus | None:
         """Ask for the status; a socket that nobody answers counts as no device."""
         del namespace
         try:
-            return uapi.decode_untrusted(self._ask(name, uapi.encode_get()))
+            return wireguard_uapi.decode_untrusted(self._ask(name, wireguard_uapi.encode_get()))
         except (FileNotFoundError, ConnectionError):
             return None
 
@@ -230,7 +214,7 @@ def _peer_request(peer: WireGuardPeer) -> dict[str, Any]:
         "persistent_keepalive": peer.keepalive_s,
         "replace_allowed_ips": True,
         "allowed_ips": [str(network) for network in peer.allowed_ips],
-        "preshared_key": peer.preshared_key or uapi.NO_KEY,
+        "preshared_key": peer.preshared_key or wireguard_uapi.NO_KEY,
     }
     if peer.endpoint is not None:
         address, port = peer.endpoint
@@ -271,7 +255,7 @@ def _peer_status(peer: Any) -> PeerStatus:
         last_handshake=float(handshake.get("tv_sec", 0)) + handshake.get("tv_nsec", 0) / 1e9,
         rx_bytes=int(peer.get_attr("WGPEER_A_RX_BYTES") or 0),
         tx_bytes=int(peer.get_attr("WGPEER_A_TX_BYTES") or 0),
-        preshared_key=uapi.known_key(_text(peer.get_attr("WGPEER_A_PRESHARED_KEY"))),
+        preshared_key=wireguard_uapi.known_key(_text(peer.get_attr("WGPEER_A_PRESHARED_KEY"))),
     )
 
 

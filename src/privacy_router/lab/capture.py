@@ -17,16 +17,16 @@ from typing import IO, TYPE_CHECKING, Self
 from privacy_router.errors import VerificationError
 from privacy_router.host.namespaces import run_in
 from privacy_router.lab import internet
-from privacy_router.lab.evidence import LinkEvidence
+from privacy_router.lab.leak_rules import LinkEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
-    from privacy_router.lab.evidence import Rules
     from privacy_router.lab.hosts import LabHost
     from privacy_router.lab.internet import Cable
+    from privacy_router.lab.leak_rules import Rules
 
 _ETH_P_ALL = 0x0003
 _SOL_PACKET = 263

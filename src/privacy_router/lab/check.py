@@ -9,12 +9,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from privacy_router.chain.addresses import client_mtu_bytes
 from privacy_router.lab import internet
 from privacy_router.lab.capture import Captures
-from privacy_router.lab.evidence import Rules
 from privacy_router.lab.hosts import PYTHON_MODULE
+from privacy_router.lab.leak_rules import Rules
 from privacy_router.lab.report import Report
-from privacy_router.plan.chain import client_mtu_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path

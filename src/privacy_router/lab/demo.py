@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Self
 from rich.console import Console
 from rich.live import Live
 
+from privacy_router.chain import stations as chains
 from privacy_router.host.netlink import Netlink
 from privacy_router.lab import internet, register, stage
 from privacy_router.lab.capture import Captures
@@ -21,14 +22,13 @@ from privacy_router.lab.check import new_token, rules_for, run_check
 from privacy_router.lab.enter import start_ticks
 from privacy_router.lab.hosts import PYTHON_MODULE
 from privacy_router.lab.picture import WIDTH, Meter, Scene, picture, proof
-from privacy_router.plan import chain as chains
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from privacy_router.chain.stations import Station
     from privacy_router.lab.report import Report
     from privacy_router.lab.stage import Lab
-    from privacy_router.plan.chain import Station
 
 _NAME_PREFIX = "demo-"  # and the process id, so that two demonstrations do not meet
 _TURN_S = 0.125

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.topology import Route
-from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer, parse_endpoint
+from privacy_router.host.wireguard_uapi import parse_endpoint
 from privacy_router.lab import internet
 from privacy_router.lab.tunnel import Tunnel
+from privacy_router.values.network import Route
+from privacy_router.values.wireguard import WireGuardConfig, WireGuardPeer
 
 if TYPE_CHECKING:
-    from privacy_router.host.topology import Address, Interface
+    from privacy_router.values.network import Address, Interface
 
 DEVICE = "wg0"
 _RESOLVER_FILE = Path("/etc/resolv.conf")

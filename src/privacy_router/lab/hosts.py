@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from privacy_router.errors import MissingPrerequisiteError, PrivacyRouterError
 from privacy_router.lab import enter, internet
-from privacy_router.lab.birth import SCRATCH
+from privacy_router.lab.spawn_hosts import SCRATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -178,7 +178,7 @@ class Service:
         return "; ".join(lines[-3:]) or "it said nothing"
 
 
-def give_birth(
+def create_hosts(
     names: Sequence[str],
     *,
     note: Callable[[list[LabHost]], None],
@@ -198,7 +198,7 @@ def give_birth(
         }
         for name in names
     ]
-    argv = [*PYTHON_MODULE, "privacy_router.lab.birth"]
+    argv = [*PYTHON_MODULE, "privacy_router.lab.spawn_hosts"]
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as midwife:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from privacy_router.errors import MissingPrerequisiteError, VerificationError
 from privacy_router.host import nftables, sysctl
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.topology import Neighbour, Route
 from privacy_router.lab import internet
+from privacy_router.values.network import Neighbour, Route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

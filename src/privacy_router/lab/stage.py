@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from privacy_router.config import parse_document
 from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError
-from privacy_router.hops.xray.runner import command as xray_command
+from privacy_router.hops.xray.command import arguments as xray_command
 from privacy_router.host import nftables
 from privacy_router.lab import internet, network, register
-from privacy_router.lab.birth import SCRATCH
 from privacy_router.lab.hosts import (
     AUTHORITY,
     NODE_CONFIG,
@@ -28,10 +27,11 @@ from privacy_router.lab.hosts import (
     LabError,
     LabHost,
     Service,
+    create_hosts,
     end,
-    give_birth,
 )
 from privacy_router.lab.settings import node_document
+from privacy_router.lab.spawn_hosts import SCRATCH
 from privacy_router.lab.standins.certificates import Authority
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def build(
     def note(hosts: list[LabHost]) -> None:
         register.write(name, register.Entry(created_at, False, False, tuple(hosts)))
 
-    hosts = give_birth(internet.HOSTS, note=note, state_size_bytes=state_size_bytes)
+    hosts = create_hosts(internet.HOSTS, note=note, state_size_bytes=state_size_bytes)
     say(f"{len(hosts)} hosts: {', '.join(hosts)}")
     network.wire(hosts)
     say(f"{len(internet.CABLES)} links, none to this machine's own network")

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from privacy_router.host import processes
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.processes import ProcessSpec
 from privacy_router.host.wireguard import KernelWireGuard, UserspaceWireGuard, WireGuardBackend
-from privacy_router.lab.birth import SCRATCH
 from privacy_router.lab.hosts import LabError
+from privacy_router.lab.spawn_hosts import SCRATCH
+from privacy_router.values.processes import ProcessSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from privacy_router.host.topology import Interface
-    from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer
+    from privacy_router.values.network import Interface
+    from privacy_router.values.wireguard import WireGuardConfig, WireGuardPeer
 
 _OWNER = "privacy-router-lab"
 _PATIENCE_S = 5.0

@@ -12,6 +12,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from privacy_router.chain.stations import XRAY_NAMESPACE
 from privacy_router.errors import (
     FAILURES,
     ConflictError,
@@ -27,18 +28,18 @@ from privacy_router.node.host_devices import TUN, own_devices
 from privacy_router.node.remembered import forget_connections_of_xray
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
-from privacy_router.plan.chain import XRAY_NAMESPACE
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
 from privacy_router.plan.settings import is_everywhere
 from privacy_router.plan.stages import is_guard
-from privacy_router.plan.state import HOST, Change, Device, Key, Kind
+from privacy_router.values import rulesets
+from privacy_router.values.items import HOST, Change, Device, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import DesiredState
 
 _OVS_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 _FIRST, _REMOVAL, _LAST = -2, -1, max(Kind) + 1
@@ -72,7 +73,7 @@ class Applier:
     Netlink sessions are kept for as long as that takes: opening one costs more than using it.
     """
 
-    def __init__(self, desired: DesiredState, machine: Machine) -> None:
+    def __init__(self, desired: DesiredState, machine: NodeHost) -> None:
         self._desired = desired
         self._machine = machine
         self._ports_settled = False
@@ -214,7 +215,7 @@ class Applier:
         elif change.after is None:
             nftables.delete(self._path(change), change.key.name)
         else:
-            nftables.apply(self._path(change), change.key.name, nftables.parse(change.after))
+            nftables.apply(self._path(change), change.key.name, rulesets.parse(change.after))
 
     def _rule(self, change: Change) -> None:
         netlink = self._netlink(self._path(change))

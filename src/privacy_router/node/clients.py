@@ -15,19 +15,15 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
+from privacy_router.chain.addresses import client_addresses, client_mtu_bytes
+from privacy_router.chain.stations import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
 from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError, StorageError
 from privacy_router.hops.gateway import Client, ClientSettings, render_client
 from privacy_router.hops.reachability import endpoint_remark
 from privacy_router.host.files import make_directory, read_bounded, write_private
-from privacy_router.host.wireguard import generate_private_key, public_key_of
 from privacy_router.json_input import JsonError, read_json_untrusted
 from privacy_router.node.made import is_there, note_made
-from privacy_router.plan.chain import (
-    GATEWAY_NAMESPACE,
-    GATEWAY_TUNNEL,
-    client_addresses,
-    client_mtu_bytes,
-)
+from privacy_router.values.wireguard import generate_private_key, public_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

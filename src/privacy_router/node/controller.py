@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from privacy_router.chain.stations import GATEWAY_NAMESPACE, NAMESPACES
 from privacy_router.errors import FAILURES
 from privacy_router.host import namespaces, processes
 from privacy_router.host.threads import in_thread
 from privacy_router.node import converge, places
 from privacy_router.node.apply import ApplyError
 from privacy_router.node.endpoint_watch import EndpointWatch
-from privacy_router.node.engine import FlowEngine
+from privacy_router.node.flows.keeper import FlowKeeper
 from privacy_router.node.health import HealthWatch
 from privacy_router.node.liveness import Liveness
 from privacy_router.node.network_watch import NetworkWatch
@@ -30,15 +31,15 @@ from privacy_router.node.supervision import Supervisor, words
 from privacy_router.node.tunnels import EndpointMemory
 from privacy_router.node.unheard_watch import UnheardWatch
 from privacy_router.ovsdb.watch import BridgeWatch
-from privacy_router.plan.chain import GATEWAY_NAMESPACE, NAMESPACES
-from privacy_router.plan.state import HOST, summary
+from privacy_router.values.items import HOST, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
     from privacy_router.ovsdb.watch import BridgeChange
-    from privacy_router.plan.state import Change, DesiredState, NodeState
+    from privacy_router.plan.desired import DesiredState, NodeState
+    from privacy_router.values.items import Change
 
 _log = structlog.get_logger()
 
@@ -51,15 +52,15 @@ _LOG_LIMIT_BYTES = 4 * 1024 * 1024
 
 
 async def make_engine(
-    desired: NodeState, machine: Machine, on_lost: Callable[[], None] | None = None
-) -> FlowEngine:
+    desired: NodeState, machine: NodeHost, on_lost: Callable[[], None] | None = None
+) -> FlowKeeper:
     """The flow engine of that node, with the ports that its bridge has now.
 
     One that keeps watch (`on_lost`) begins closed: what it puts right before the node was read back
     must not open the tunnel.
     """
     name, socket = desired.bridge.name, machine.ovs_socket
-    engine = FlowEngine(name, socket, desired.pipeline, on_lost, closed=on_lost is not None)
+    engine = FlowKeeper(name, socket, desired.pipeline, on_lost, closed=on_lost is not None)
     row = await in_thread(read_bridge, desired.bridge.name, machine)
     if row is not None:
         engine.set_rows(row.ports.values())
@@ -86,12 +87,12 @@ class Controller:
     """
 
     desired: DesiredState
-    machine: Machine
+    machine: NodeHost
     reload: Callable[[], DesiredState]
     endpoint_again: Callable[[], DesiredState] | None = None
     on_pass: Callable[[list[Change]], None] | None = None
     trouble: str = ""
-    flows: FlowEngine | None = None
+    flows: FlowKeeper | None = None
     _asked: list[asyncio.Future[list[Change]]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: bool = False
@@ -169,7 +170,7 @@ class Controller:
         """The namespaces that the node has something in: often nothing in the host's."""
         return {key.where for key in self.desired.items} & {HOST, *NAMESPACES}
 
-    async def _watch_bridge(self, engine: FlowEngine) -> None:
+    async def _watch_bridge(self, engine: FlowKeeper) -> None:
         """Ports of containers are the engine's; all else of the bridge takes a look at the node."""
         loop = asyncio.get_running_loop()
 
@@ -242,7 +243,7 @@ class Controller:
         except Exception as error:
             self._complain("configuration not read again, the old one stays", error)
 
-    async def _keep(self, engine: FlowEngine, network: NetworkWatch) -> None:
+    async def _keep(self, engine: FlowKeeper, network: NetworkWatch) -> None:
         loop = asyncio.get_running_loop()
         delay_s = _RETRY_FIRST_S
         await self._reload()  # clients may have come since `desired` was worked out
@@ -270,7 +271,7 @@ class Controller:
         remedy = getattr(error, "remedy", "")
         _log.error(what, reason=reason, remedy=remedy, exc_info=defect, **more)
 
-    async def _pass(self, engine: FlowEngine) -> None:
+    async def _pass(self, engine: FlowKeeper) -> None:
         """One pass, whose outcome those are told who asked for it, and who is told of all."""
         asked, self._asked = self._asked, []
         made: list[Change] = []
@@ -288,7 +289,7 @@ class Controller:
             if self.on_pass is not None:
                 self.on_pass(made)
 
-    async def _repair(self, engine: FlowEngine) -> list[Change]:
+    async def _repair(self, engine: FlowKeeper) -> list[Change]:
         is_known = self.desired is self._read_back
         made = await self._converge(engine)
         if made:
@@ -300,7 +301,7 @@ class Controller:
         await in_thread(self._trim_logs)
         return made
 
-    async def _converge(self, engine: FlowEngine) -> list[Change]:
+    async def _converge(self, engine: FlowKeeper) -> list[Change]:
         desired = self.desired
         if desired is self._read_back:
             return await converge.repair(desired, self.machine, engine)

@@ -20,32 +20,33 @@ from privacy_router.node.apply import Applier, ApplyError
 from privacy_router.node.observe import observe
 from privacy_router.plan.compile import OVS_PROCESSES
 from privacy_router.plan.stages import Stages, in_stages
-from privacy_router.plan.state import Kind, diff
+from privacy_router.values.items import Kind, diff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from privacy_router.node.engine import FlowEngine
-    from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import Change, DesiredState, NodeState
+    from privacy_router.node.flows.keeper import FlowKeeper
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import DesiredState, NodeState
+    from privacy_router.values.items import Change
 
 _log = structlog.get_logger()
 
 _PASSES = 6
 
 
-async def observe_all(desired: NodeState, machine: Machine, engine: FlowEngine) -> list[Change]:
+async def observe_all(desired: NodeState, machine: NodeHost, engine: FlowKeeper) -> list[Change]:
     """What is different from `desired` right now."""
     rest = await differences(desired, machine)
     return [*rest, *await engine.differences()]
 
 
-async def differences(desired: NodeState, machine: Machine) -> list[Change]:
+async def differences(desired: NodeState, machine: NodeHost) -> list[Change]:
     """The same without the flows."""
     return diff(desired.items, await in_thread(observe, desired, machine))
 
 
-async def repair(desired: DesiredState, machine: Machine, engine: FlowEngine) -> list[Change]:
+async def repair(desired: DesiredState, machine: NodeHost, engine: FlowKeeper) -> list[Change]:
     """Put right what is different from a state that was read back whole before.
 
     The flows come last in each pass: while ovsdb-server is away, vswitchd neither forwards nor
@@ -70,7 +71,7 @@ async def repair(desired: DesiredState, machine: Machine, engine: FlowEngine) ->
     raise _does_not_settle(changes)
 
 
-async def change(desired: DesiredState, machine: Machine, engine: FlowEngine) -> list[Change]:
+async def change(desired: DesiredState, machine: NodeHost, engine: FlowKeeper) -> list[Change]:
     """Become a state that was not read back yet, with the tunnel closed where the chain changes.
 
     Where no item of the chain differs, the flows alone are replaced, atomically, and the tunnel is
@@ -110,7 +111,7 @@ def _has_no_switch(desired: DesiredState, rest: Sequence[Change]) -> bool:
 
 
 async def _try_to_apply(
-    changes: Sequence[Change], desired: DesiredState, machine: Machine, *, is_last: bool
+    changes: Sequence[Change], desired: DesiredState, machine: NodeHost, *, is_last: bool
 ) -> bool:
     """Apply; False when something went while it was being changed: it is to be read again."""
     try:
@@ -123,7 +124,7 @@ async def _try_to_apply(
     return True
 
 
-async def _apply(changes: Sequence[Change], desired: DesiredState, machine: Machine) -> None:
+async def _apply(changes: Sequence[Change], desired: DesiredState, machine: NodeHost) -> None:
     if changes:
         applier = Applier(desired, machine)
         await in_thread(applier.apply, changes, on_cancel=applier.stop)

@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from privacy_router.chain.stations import WARP_NAMESPACE, WARP_TUNNEL
 from privacy_router.errors import PrivacyRouterError, RemoteServiceError
 from privacy_router.host import namespaces
 from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.reach import has_way_to
 from privacy_router.host.threads import Lane, by_lane, in_thread
-from privacy_router.host.uapi import format_endpoint
+from privacy_router.host.wireguard_uapi import format_endpoint
 from privacy_router.node import warp
 from privacy_router.node.silence import Heard, Search, Silence
 from privacy_router.node.warp_endpoint import look_up
-from privacy_router.plan.chain import WARP_NAMESPACE, WARP_TUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.host.uapi import Endpoint, WireGuardPeer
-    from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.wireguard import Endpoint, WireGuardPeer
 
 _log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ class EndpointWatch:
     def __init__(
         self,
         desired: Callable[[], DesiredState],
-        machine: Machine,
+        machine: NodeHost,
         adopt: Callable[[], Awaitable[None]],
     ) -> None:
         self._desired = desired

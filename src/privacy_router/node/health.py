@@ -18,22 +18,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from privacy_router.chain import stations as chains
+from privacy_router.chain.stations import GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.host import namespaces
 from privacy_router.host.files import write_private
 from privacy_router.host.threads import in_thread
 from privacy_router.node.evidence import Evidence, Point, Sample, State, Tap
 from privacy_router.node.question import ask
-from privacy_router.plan import chain as chains
-from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.host.uapi import DeviceStatus
+    from privacy_router.host.wireguard_uapi import DeviceStatus
     from privacy_router.node.evidence import Answer, Health
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
 
 _log = structlog.get_logger()
 _BUSY_PERIOD_S: Final = 0.5
@@ -61,7 +61,7 @@ def evidence_of(config: PrivacyRouterConfig) -> Evidence:
 class Sampler:
     """Reads the counters of one chain. The tunnels are asked less often: theirs change slowly."""
 
-    def __init__(self, config: PrivacyRouterConfig, machine: Machine) -> None:
+    def __init__(self, config: PrivacyRouterConfig, machine: NodeHost) -> None:
         self._machine = machine
         self._chain = chains.build(config)
         self._places = self._points()
@@ -171,7 +171,7 @@ class HealthWatch:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: NodeHost,
         config: Callable[[], PrivacyRouterConfig],
         troubles: Callable[[], Sequence[str]],
         is_closed: Callable[[], bool],

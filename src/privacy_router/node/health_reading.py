@@ -14,7 +14,7 @@ from privacy_router.node.question import ask
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.node.evidence import Answer
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
 
 NOT_UP: Final = Told(False, (), {})
 _LOOK_S: Final = 1.5
@@ -22,7 +22,7 @@ _BAD: Final = (State.DOWN, State.DEGRADED)
 
 
 def read_health(
-    config: PrivacyRouterConfig, machine: Machine, pid: int | None, *, may_ask: bool
+    config: PrivacyRouterConfig, machine: NodeHost, pid: int | None, *, may_ask: bool
 ) -> Told:
     """What the controller `pid` found; where there is none, or it hangs, what the counters say in a
     moment. With `may_ask` the chain is asked, if nothing proves that it works, nor the contrary."""
@@ -45,7 +45,9 @@ def fault_in(told: Told) -> tuple[str, str] | None:
     return None if hop is None else (hop, told.hops[hop]["reason"])
 
 
-def _look(config: PrivacyRouterConfig, machine: Machine, pid: int | None, *, may_ask: bool) -> Told:
+def _look(
+    config: PrivacyRouterConfig, machine: NodeHost, pid: int | None, *, may_ask: bool
+) -> Told:
     """Read the counters twice. Nothing is known of what was before."""
     silent = ["its controller does not answer"] if pid is not None else []
     evidence, sampler = evidence_of(config), Sampler(config, machine)

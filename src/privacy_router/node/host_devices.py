@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Final
 
 from privacy_router.host import processes
 from privacy_router.node.observe import read_bridge
-from privacy_router.ovsdb.model import mac_of
+from privacy_router.values.bridges import mac_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from privacy_router.host.topology import Link
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.values.network import Link
 
 TUN: Final = "tun"
 _OVS_PORT: Final = "openvswitch"
 """Kinds of devices, as the kernel lists them."""
 
 
-def own_devices(links: Mapping[str, Link], bridge_name: str, machine: Machine) -> set[str]:
+def own_devices(links: Mapping[str, Link], bridge_name: str, machine: NodeHost) -> set[str]:
     """The names of those of the host's devices that are the node's.
 
     A port has the MAC that the node gives to no other device. One whose MAC was changed, and a
@@ -41,7 +41,7 @@ def own_devices(links: Mapping[str, Link], bridge_name: str, machine: Machine) -
     }
 
 
-def _ports_of_system_ovs(bridge_name: str, machine: Machine) -> set[str]:
+def _ports_of_system_ovs(bridge_name: str, machine: NodeHost) -> set[str]:
     if machine.facts.private_ovs:
         return set()
     row = read_bridge(bridge_name, machine)

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from privacy_router.chain.stations import EXIT_PORT
 from privacy_router.errors import FAILURES
 from privacy_router.host import nftables
-from privacy_router.plan.chain import EXIT_PORT
 from privacy_router.plan.host_firewall import keeps_in_xray, keeps_out_clients
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from privacy_router.chain.stations import Chain
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.host.nftables import Ruleset
-    from privacy_router.plan.chain import Chain
+    from privacy_router.values.rulesets import Ruleset
 
 _log = structlog.get_logger()
 _LEGACY: Final = (Path("/proc/net/ip_tables_names"), Path("/proc/net/ip6_tables_names"))

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from privacy_router.chain import stations as chains
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import make_engine
 from privacy_router.node.converge import observe_all
@@ -18,18 +19,18 @@ from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.mesh import Mesh, expected_ports
 from privacy_router.pipeline.tables import name_of, number_of
-from privacy_router.plan import chain as chains
 from privacy_router.plan.compile import plan_node
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.node.engine import FlowEngine
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.flows.keeper import FlowKeeper
+    from privacy_router.node.machine import NodeHost
     from privacy_router.pipeline.flow import Program
     from privacy_router.pipeline.mesh import MeshPort
-    from privacy_router.plan.state import Change, NodeState
+    from privacy_router.plan.desired import NodeState
+    from privacy_router.values.items import Change
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Pending:
 @contextlib.asynccontextmanager
 async def looking_at(
     config: PrivacyRouterConfig,
-) -> AsyncIterator[tuple[NodeState, Machine, FlowEngine]]:
+) -> AsyncIterator[tuple[NodeState, NodeHost, FlowKeeper]]:
     """The node as it should be, the machine, and the engine of its flows. Makes no keys."""
     paths = NodePaths.from_environment()
     machine = machines.inspect(config, paths)
@@ -62,7 +63,7 @@ async def pending_changes(config: PrivacyRouterConfig) -> Pending:
         return Pending(changes, port_names(desired, engine))
 
 
-def program(config: PrivacyRouterConfig) -> tuple[Program, dict[int, str], Machine | None]:
+def program(config: PrivacyRouterConfig) -> tuple[Program, dict[int, str], NodeHost | None]:
     """What the bridge should have, the names of its ports, and the machine.
 
     With root and a node that is up, for the ports that are on its bridge now; else, with None in
@@ -96,7 +97,7 @@ async def pending_flows(config: PrivacyRouterConfig) -> Pending:
         return Pending(await engine.differences(), port_names(desired, engine))
 
 
-def port_names(desired: NodeState, engine: FlowEngine) -> dict[int, str]:
+def port_names(desired: NodeState, engine: FlowKeeper) -> dict[int, str]:
     """The names of the bridge's ports by their OpenFlow numbers."""
     hops = {port.ofport: port.name for port in desired.bridge.ports}
     return {**{port.ofport: port.name for port in engine.mesh.ports.values()}, **hops}

@@ -19,7 +19,7 @@ from privacy_router.node.teardown import tear_down
 
 if TYPE_CHECKING:
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
     from privacy_router.node.paths import NodePaths
 
 _log = structlog.get_logger()
@@ -27,7 +27,7 @@ _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 
 
-def ready_machine(config: PrivacyRouterConfig, paths: NodePaths) -> Machine:
+def ready_machine(config: PrivacyRouterConfig, paths: NodePaths) -> NodeHost:
     """The machine, if a node like that can run on it; touches nothing.
 
     Raises what says why it cannot: PrivilegeError, MissingPrerequisiteError, ConflictError,
@@ -57,7 +57,7 @@ def down(config: PrivacyRouterConfig, paths: NodePaths) -> bool:
     return there or had_controller
 
 
-def _inspect_to_end(config: PrivacyRouterConfig, paths: NodePaths) -> Machine:
+def _inspect_to_end(config: PrivacyRouterConfig, paths: NodePaths) -> NodeHost:
     """The machine, also when it lacks what the configuration wants of it."""
     try:
         return machines.inspect(config, paths)

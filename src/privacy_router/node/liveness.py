@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from privacy_router.chain import stations as chains
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host import processes, unixctl
 from privacy_router.host.namespaces import run_in
 from privacy_router.host.threads import in_thread
-from privacy_router.host.uapi import UapiError
-from privacy_router.plan import chain as chains
+from privacy_router.host.wireguard_uapi import UapiError
 from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.host.processes import Process
-    from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import DesiredState
 
 _log = structlog.get_logger()
 
@@ -69,7 +69,7 @@ class Liveness:
     def __init__(
         self,
         desired: Callable[[], DesiredState],
-        machine: Machine,
+        machine: NodeHost,
         running: Callable[[], Collection[Process]],
         tell: Callable[[], None],
     ) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from privacy_router.chain.stations import EXIT_PORT, SWITCH_NAMESPACE
 from privacy_router.errors import (
     FAILURES,
     MissingPrerequisiteError,
@@ -25,16 +26,15 @@ from privacy_router.host.wireguard import (
     UserspaceWireGuard,
     kernel_has_wireguard,
 )
-from privacy_router.node.borrowed import BorrowedSettings
-from privacy_router.plan.chain import EXIT_PORT, SWITCH_NAMESPACE
+from privacy_router.node.saved_sysctls import SavedSysctls
 from privacy_router.plan.compile import ovs_dir
 from privacy_router.plan.keys import NodeFacts
 
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.host.topology import Network
     from privacy_router.host.wireguard import WireGuardBackend
     from privacy_router.node.paths import NodePaths
+    from privacy_router.values.network import Network
 
 _log = structlog.get_logger()
 _SYSTEM_OVS_SOCKET = Path("/run/openvswitch/db.sock")
@@ -44,7 +44,7 @@ _TUNGETFEATURES = 0x800454CF  # linux/if_tun.h; no other device knows it
 
 
 @dataclass(frozen=True)
-class Machine:
+class NodeHost:
     """How the node is run here."""
 
     paths: NodePaths
@@ -63,7 +63,7 @@ class Machine:
         return namespaces.path_of(SWITCH_NAMESPACE) if self.facts.private_ovs else None
 
     @property
-    def borrowed(self) -> BorrowedSettings:
+    def borrowed(self) -> SavedSysctls:
         """The host's settings that were changed."""
         return borrowed_settings(self.paths)
 
@@ -73,12 +73,12 @@ class Machine:
         return self.ovs_socket.parent
 
 
-def borrowed_settings(paths: NodePaths) -> BorrowedSettings:
+def borrowed_settings(paths: NodePaths) -> SavedSysctls:
     """The host's settings that the node of these paths changed."""
-    return BorrowedSettings(paths.borrowed, paths.run / "borrowed.json")
+    return SavedSysctls(paths.borrowed, paths.run / "borrowed.json")
 
 
-def inspect(config: PrivacyRouterConfig, paths: NodePaths, *, to_run: bool = False) -> Machine:
+def inspect(config: PrivacyRouterConfig, paths: NodePaths, *, to_run: bool = False) -> NodeHost:
     """Find out what there is; `to_run`: what is missing for running a node is an error.
 
     Raises PrivilegeError, MissingPrerequisiteError.
@@ -97,7 +97,7 @@ def inspect(config: PrivacyRouterConfig, paths: NodePaths, *, to_run: bool = Fal
         uplink=uplink,
         uplink_forwards=uplink is not None and _forwards(uplink, borrowed_settings(paths)),
     )
-    return Machine(
+    return NodeHost(
         paths=paths,
         facts=facts,
         wireguard=KernelWireGuard() if kernel_wireguard else UserspaceWireGuard(),
@@ -129,7 +129,7 @@ def _uplink() -> str | None:
         return netlink.default_device()
 
 
-def _forwards(device: str, borrowed: BorrowedSettings) -> bool:
+def _forwards(device: str, borrowed: SavedSysctls) -> bool:
     """Whether the machine itself forwards what comes in by the device: all of it, or this one's
     before the node changed it. Where that cannot be read, no."""
     everything, own = "ipv4/ip_forward", f"ipv4/conf/{device}/forwarding"

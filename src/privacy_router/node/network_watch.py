@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from privacy_router.chain.stations import SWITCH_NAMESPACE
 from privacy_router.errors import StorageError
 from privacy_router.host import namespaces
 from privacy_router.host.inotify import watching
@@ -19,9 +20,8 @@ from privacy_router.host.netlink_events import (
     changes,
     table_changes,
 )
-from privacy_router.plan.chain import SWITCH_NAMESPACE
 from privacy_router.plan.firewall import TABLE
-from privacy_router.plan.state import HOST
+from privacy_router.values.items import HOST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection

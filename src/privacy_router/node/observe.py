@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from privacy_router.chain.stations import NAMESPACES, SWITCH_NAMESPACE
 from privacy_router.errors import StorageError
 from privacy_router.host import namespaces, nftables, processes
 from privacy_router.host.netlink import Netlink
@@ -14,26 +15,26 @@ from privacy_router.node.places import is_reachable
 from privacy_router.node.unheard import observe_place, observe_tunnels
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.errors import OvsdbError
-from privacy_router.plan.chain import NAMESPACES, SWITCH_NAMESPACE
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.plan.namespace import route_name, rule_name
-from privacy_router.plan.state import HOST, Device, Key, Kind
+from privacy_router.values import rulesets
+from privacy_router.values.items import HOST, Device, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from privacy_router.host.topology import Link, Routes
-    from privacy_router.node.machine import Machine
-    from privacy_router.ovsdb.model import BridgeRow
-    from privacy_router.plan.state import NodeState
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import NodeState
+    from privacy_router.values.bridges import BridgeRow
+    from privacy_router.values.network import Link, Routes
 
 _log = structlog.get_logger()
 
 Items = dict[Key, Any]
 
 
-def observe(desired: NodeState, machine: Machine) -> Items:
+def observe(desired: NodeState, machine: NodeHost) -> Items:
     """Everything that the node consists of now, except its flows (those come over OpenFlow)."""
     items: Items = {}
     items.update(_processes(desired, machine))
@@ -45,7 +46,7 @@ def observe(desired: NodeState, machine: Machine) -> Items:
     return items
 
 
-def _processes(desired: NodeState, machine: Machine) -> Iterator[tuple[Key, Any]]:
+def _processes(desired: NodeState, machine: NodeHost) -> Iterator[tuple[Key, Any]]:
     seen: set[str] = set()
     bridge = desired.bridge.name
     for process in processes.running(machine.owner):
@@ -75,7 +76,7 @@ def _namespace(name: str, desired: NodeState, owner: str) -> Items:
     items: Items = {key: True, **observe_place(name, desired)}
     ruleset = nftables.read(path, TABLE)
     if ruleset:
-        items[Key(Kind.FIREWALL, name, TABLE)] = nftables.canonical(ruleset)
+        items[Key(Kind.FIREWALL, name, TABLE)] = rulesets.canonical(ruleset)
     with Netlink(path) as netlink:
         items.update(_devices(name, netlink.links(), desired))
         routes = netlink.routes()
@@ -86,13 +87,13 @@ def _namespace(name: str, desired: NodeState, owner: str) -> Items:
     return items
 
 
-def _host(desired: NodeState, machine: Machine) -> Items:
+def _host(desired: NodeState, machine: NodeHost) -> Items:
     """The few items in the host's own namespace; all else there is none of the node's business."""
     items: Items = observe_place(HOST, desired, _noted(machine))
     for table in (TABLE, *nftables.tables(None, GUARD_PREFIX)):
         ruleset = nftables.read(None, table)
         if ruleset:
-            items[Key(Kind.FIREWALL, HOST, table)] = nftables.canonical(ruleset)
+            items[Key(Kind.FIREWALL, HOST, table)] = rulesets.canonical(ruleset)
     if not any(key.where == HOST and key.kind is Kind.DEVICE for key in desired.items):
         return items
     with Netlink() as netlink:
@@ -102,7 +103,7 @@ def _host(desired: NodeState, machine: Machine) -> Items:
     return items | {key: value for key, value in found.items() if key in desired.items}
 
 
-def _noted(machine: Machine) -> list[str]:
+def _noted(machine: NodeHost) -> list[str]:
     """The settings of the host that were changed. A note that cannot be read holds up nothing else
     of a look: who wants to add to it, and `down`, are refused."""
     try:
@@ -135,7 +136,7 @@ def _neighbours(name: str, netlink: Netlink) -> Iterator[tuple[Key, Any]]:
         yield Key(Kind.NEIGHBOUR, name, label), neighbour
 
 
-def _bridge(desired: NodeState, machine: Machine) -> Items:
+def _bridge(desired: NodeState, machine: NodeHost) -> Items:
     name = desired.bridge.name
     row = read_bridge(name, machine, [port.name for port in desired.bridge.ports])
     if row is None:
@@ -151,7 +152,7 @@ def _bridge(desired: NodeState, machine: Machine) -> Items:
     return items
 
 
-def read_bridge(name: str, machine: Machine, ports: Collection[str] = ()) -> BridgeRow | None:
+def read_bridge(name: str, machine: NodeHost, ports: Collection[str] = ()) -> BridgeRow | None:
     """The bridge's row if this node made it, with the settings of our ports and of those named;
     None too when the database is down.
 

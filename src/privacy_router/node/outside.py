@@ -7,16 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from privacy_router.chain.stations import GATEWAY_NAMESPACE
 from privacy_router.errors import RemoteServiceError
 from privacy_router.host import namespaces
 from privacy_router.host.ping import echo_rtt_ms
-from privacy_router.plan.chain import GATEWAY_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.host.uapi import DeviceStatus
+    from privacy_router.host.wireguard_uapi import DeviceStatus
     from privacy_router.node.probe import Trace
 
     T = TypeVar("T")

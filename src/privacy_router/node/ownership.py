@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from privacy_router.chain.stations import NAMESPACES
 from privacy_router.host import marks, namespaces, nftables, processes
-from privacy_router.plan.chain import NAMESPACES
 from privacy_router.plan.firewall import TABLE
 
 if TYPE_CHECKING:
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
 
 
 def create_namespace(name: str, owner: str) -> None:
@@ -52,6 +52,6 @@ def _mark_of(owner: str) -> str:
     return f"privacy-router {owner}"
 
 
-def is_there(machine: Machine) -> bool:
+def is_there(machine: NodeHost) -> bool:
     """Whether anything of this node is on the machine. Raises OSError."""
     return bool(processes.running(machine.owner) or own_namespaces(machine.owner))

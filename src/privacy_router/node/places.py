@@ -10,22 +10,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from privacy_router.chain.stations import GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.errors import StorageError
 from privacy_router.host import processes
 from privacy_router.host.files import PRIVATE_DIRECTORY_MODE, make_directory, write_private
 from privacy_router.host.inotify import watching
 from privacy_router.host.threads import in_thread
-from privacy_router.host.wireguard import UAPI_DIR
-from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.plan.compile import XRAY_PROCESS, xray_settings_file
+from privacy_router.values.wireguard import UAPI_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from privacy_router.host.processes import Process
-    from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import DesiredState
 
 _GRACE_S: Final = 2.0  # so long a process that was just started may take to open its sockets
 _PUBLIC_MODE: Final = 0o755
@@ -33,7 +33,7 @@ _SWITCH: Final = "ovs-vswitchd"
 
 
 def is_reachable(
-    process: Process, machine: Machine, bridge_name: str, has_bridge: Callable[[], bool]
+    process: Process, machine: NodeHost, bridge_name: str, has_bridge: Callable[[], bool]
 ) -> bool:
     """Whether a process can still be asked. vswitchd opens a socket for its bridge once that is
     there."""
@@ -44,7 +44,7 @@ def is_reachable(
     return there or processes.age_s(process) < _GRACE_S
 
 
-def _sockets_of(name: str, machine: Machine) -> list[Path]:
+def _sockets_of(name: str, machine: NodeHost) -> list[Path]:
     """Those that the process opens when it starts."""
     if name == "ovsdb-server":
         return [machine.ovs_socket]
@@ -53,12 +53,12 @@ def _sockets_of(name: str, machine: Machine) -> list[Path]:
     return [UAPI_DIR / f"{name}.sock"] if name in (GATEWAY_TUNNEL, WARP_TUNNEL) else []
 
 
-def bridge_socket(machine: Machine, bridge_name: str) -> Path:
+def bridge_socket(machine: NodeHost, bridge_name: str) -> Path:
     """Where vswitchd takes OpenFlow for the bridge, once that is there."""
     return machine.management_socket_dir / f"{bridge_name}.mgmt"
 
 
-def write_missing_files(desired: DesiredState, machine: Machine) -> None:
+def write_missing_files(desired: DesiredState, machine: NodeHost) -> None:
     """Write again what a running process was started with. Raises StorageError."""
     spec = desired.processes.get(XRAY_PROCESS)
     path = xray_settings_file(machine.paths.run)
@@ -67,7 +67,7 @@ def write_missing_files(desired: DesiredState, machine: Machine) -> None:
 
 
 async def watch(
-    machine: Machine, desired: Callable[[], DesiredState], tell: Callable[[], None]
+    machine: NodeHost, desired: Callable[[], DesiredState], tell: Callable[[], None]
 ) -> None:
     """Call `tell` when a socket of the node's goes, and write files again, until cancelled.
 
@@ -90,7 +90,7 @@ async def watch(
                 tell()
 
 
-def _directories(machine: Machine, desired: DesiredState) -> dict[Path, int]:
+def _directories(machine: NodeHost, desired: DesiredState) -> dict[Path, int]:
     """The places of what is needed, with their inodes; made where they are not there."""
     make_directory(machine.paths.run)
     places = {
@@ -103,7 +103,7 @@ def _directories(machine: Machine, desired: DesiredState) -> dict[Path, int]:
     return {place: place.stat().st_ino for place in places}
 
 
-def _needed(desired: DesiredState, machine: Machine) -> set[Path]:
+def _needed(desired: DesiredState, machine: NodeHost) -> set[Path]:
     found = {path for name in desired.processes for path in _sockets_of(name, machine)}
     if _SWITCH in desired.processes:
         found.add(bridge_socket(machine, desired.bridge.name))

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from privacy_router.errors import PrivacyRouterError, StorageError
 from privacy_router.hops.xray.keys import XrayIdentity
-from privacy_router.host.wireguard import generate_private_key
 from privacy_router.node import clients, warp
 from privacy_router.node.made import is_there
 from privacy_router.node.secrets import read_identity, read_key
 from privacy_router.plan.keys import Part, PlanningKeys, stand_in_tunnel
+from privacy_router.values.wireguard import generate_private_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from privacy_router.hops.gateway import Client
     from privacy_router.node.paths import NodePaths
     from privacy_router.node.secrets import KeptNode
-    from privacy_router.plan.keys import WarpTunnel
+    from privacy_router.values.wireguard import WarpTunnel
 
     T = TypeVar("T")
 

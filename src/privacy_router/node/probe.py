@@ -19,19 +19,19 @@ import dns.message
 import dns.query
 import dns.rdatatype
 
+from privacy_router.chain import stations as chains
 from privacy_router.errors import RemoteServiceError
 from privacy_router.host import namespaces
 from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.node.question import stream_through_xray, tunnel_address
-from privacy_router.plan import chain as chains
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from urllib.parse import SplitResult
 
+    from privacy_router.chain.stations import Station
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.plan.chain import Station
 
     Address = IPv4Address | IPv6Address
     Connect = Callable[[Address, int], socket.socket]

@@ -17,6 +17,8 @@ import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from privacy_router.chain import stations as chains
+from privacy_router.chain.stations import WARP_TUNNEL
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host import namespaces
 from privacy_router.host.netlink import Netlink
@@ -24,16 +26,14 @@ from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.threads import in_thread
 from privacy_router.node.evidence import Answer
 from privacy_router.node.host_firewall import forwarding_suspects
-from privacy_router.plan import chain as chains
-from privacy_router.plan.chain import WARP_TUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from ipaddress import IPv4Address, IPv6Address
     from pathlib import Path
 
+    from privacy_router.chain.stations import Chain, Station
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.plan.chain import Chain, Station
 
 PATIENCE_S: Final = 2.0
 _LOCAL_PATIENCE_S: Final = 1.0

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from privacy_router.chain.stations import EXIT_CONNECTION_MARK, WARP_NAMESPACE
 from privacy_router.host import conntrack, namespaces, unixctl
 from privacy_router.node.places import bridge_socket
-from privacy_router.pipeline.allocation import tracking_zones
-from privacy_router.pipeline.segment import hop_named, tracking_zone_between
-from privacy_router.plan.chain import EXIT_CONNECTION_MARK, WARP_NAMESPACE
+from privacy_router.pipeline.allocation import tracking_zone_between, tracking_zones
 from privacy_router.plan.stages import places_to_forget
-from privacy_router.plan.state import HOST
+from privacy_router.values.items import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import Change, DesiredState
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.items import Change
 
 _log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ _FORGET_CONNECTIONS: Final = "dpctl/flush-conntrack"
 _ANSWER_S: Final = 1.0
 
 
-def forget_flows(machine: Machine) -> None:
+def forget_flows(machine: NodeHost) -> None:
     """Have the datapath ask for every packet anew: what it remembers was made of the old flows.
 
     Raises UnixctlError.
@@ -42,7 +42,7 @@ def forget_flows(machine: Machine) -> None:
     unixctl.call(socket, _FORGET_FLOWS)
 
 
-def forget_connections(changes: Sequence[Change], desired: DesiredState, machine: Machine) -> None:
+def forget_connections(changes: Sequence[Change], desired: DesiredState, machine: NodeHost) -> None:
     """Forget the connections whose verdict, translation or stretch was another chain's, after those
     changes."""
     for place in places_to_forget(changes):
@@ -50,27 +50,27 @@ def forget_connections(changes: Sequence[Change], desired: DesiredState, machine
             conntrack.forget(None, EXIT_CONNECTION_MARK)
         elif namespaces.exists(place):
             conntrack.forget(namespaces.path_of(place))
-    used = {tracking_zone_between(*edge) for edge in desired.pipeline.segment.edges}
+    used = {tracking_zone_between(*edge) for edge in desired.pipeline.chain.edges}
     _forget_zones(set(tracking_zones().values()) - used, desired.bridge.name, machine)
 
 
-def forget_connections_of_xray(desired: DesiredState, machine: Machine) -> None:
+def forget_connections_of_xray(desired: DesiredState, machine: NodeHost) -> None:
     """Forget what the last XRay's connections left on their way out, before the next one begins.
 
     The kernel may give a new connection the source port of an old one. Connection tracking that has
     not seen the end of the old one takes the first packet of the new one for a forged one.
     """
-    segment = desired.pipeline.segment
-    if hop_named(segment, "exit") is not None:
+    chain = desired.pipeline.chain
+    if chain.exit is not None:
         conntrack.forget(None, EXIT_CONNECTION_MARK)
-    if hop_named(segment, "warp") is not None and namespaces.exists(WARP_NAMESPACE):
+    if chain.warp is not None and namespaces.exists(WARP_NAMESPACE):
         conntrack.forget(namespaces.path_of(WARP_NAMESPACE))
     ways_out = ({"warp", "xray"}, {"xray", "exit"})
     zones = [zone for hops, zone in tracking_zones().items() if hops in ways_out]
     _forget_zones(zones, desired.bridge.name, machine)
 
 
-def _forget_zones(zones: Iterable[int], bridge_name: str, machine: Machine) -> None:
+def _forget_zones(zones: Iterable[int], bridge_name: str, machine: NodeHost) -> None:
     """A switch that does not answer is passed over: one that starts has an empty memory, and one
     that hangs is started anew.
 

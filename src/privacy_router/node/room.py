@@ -7,35 +7,35 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from privacy_router.chain import stations as chains
+from privacy_router.chain.stations import GATEWAY_TUNNEL, SWITCH_NAMESPACE, TUNNELS
 from privacy_router.config import ConfigError, check_host
 from privacy_router.errors import ConflictError
 from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.wireguard import UAPI_DIR
 from privacy_router.node.host_devices import own_devices
 from privacy_router.node.machine import host_networks
 from privacy_router.node.ownership import is_own_namespace, is_there
-from privacy_router.plan import chain as chains
-from privacy_router.plan.chain import GATEWAY_TUNNEL, SWITCH_NAMESPACE, TUNNELS
+from privacy_router.values.wireguard import UAPI_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
 
 _CONNECT_S: Final = 1.0
 
 
-def require_room(config: PrivacyRouterConfig, machine: Machine) -> None:
+def require_room(config: PrivacyRouterConfig, machine: NodeHost) -> None:
     """Raise ConfigError or ConflictError when another program, or the machine itself, has what the
     node takes: networks, names, the gateway's port. Touches nothing."""
     for look in looks_for_room(config, machine):
         look()
 
 
-def looks_for_room(config: PrivacyRouterConfig, machine: Machine) -> Iterator[Callable[[], None]]:
+def looks_for_room(config: PrivacyRouterConfig, machine: NodeHost) -> Iterator[Callable[[], None]]:
     """The parts of `require_room`, so that all that is in the way can be told at once."""
     yield partial(_require_networks, config)
     yield partial(_require_namespaces, config, machine)
@@ -52,7 +52,7 @@ def _require_networks(config: PrivacyRouterConfig) -> None:
         raise ConfigError("the configuration", problems)
 
 
-def _require_namespaces(config: PrivacyRouterConfig, machine: Machine) -> None:
+def _require_namespaces(config: PrivacyRouterConfig, machine: NodeHost) -> None:
     wanted = [one.namespace for one in chains.build(config).stations if one.namespace is not None]
     if machine.switch_namespace is not None:
         wanted.append(SWITCH_NAMESPACE)
@@ -69,7 +69,7 @@ def _require_namespaces(config: PrivacyRouterConfig, machine: Machine) -> None:
             )
 
 
-def _require_devices(config: PrivacyRouterConfig, machine: Machine) -> None:
+def _require_devices(config: PrivacyRouterConfig, machine: NodeHost) -> None:
     """The host's guard names all of these, so that another's device of that name would be cut off,
     even where the node's own is born elsewhere."""
     ports = [station.port for station in chains.build(config).stations]

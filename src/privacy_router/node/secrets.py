@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from privacy_router.chain.stations import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
 from privacy_router.errors import StorageError
 from privacy_router.hops.xray.keys import XrayIdentity
 from privacy_router.host.files import read_bounded, write_private
-from privacy_router.host.wireguard import generate_private_key, public_key_of
 from privacy_router.node import clients, warp
 from privacy_router.node.made import is_there, note_made
-from privacy_router.plan.chain import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
 from privacy_router.plan.keys import NodeKeys
+from privacy_router.values.wireguard import generate_private_key, public_key_of
 
 if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig

@@ -7,9 +7,11 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from privacy_router.chain import stations as chains
+from privacy_router.chain.stations import GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.uapi import UapiError, format_endpoint
+from privacy_router.host.wireguard_uapi import UapiError, format_endpoint
 from privacy_router.node import clients, host_firewall, ownership
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import make_engine
@@ -24,23 +26,21 @@ from privacy_router.node.outside import NOT_ASKED, UNANSWERED, ask_outside
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.supervision import words
-from privacy_router.plan import chain as chains
-from privacy_router.plan.chain import GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.plan.compile import XRAY_PROCESS, plan_node
-from privacy_router.plan.state import Kind
+from privacy_router.values.items import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from privacy_router.chain.stations import Chain, Station
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.hops.gateway import Client
-    from privacy_router.host.uapi import DeviceStatus
+    from privacy_router.host.wireguard_uapi import DeviceStatus
     from privacy_router.node.health import Told
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
     from privacy_router.node.outside import Outside
-    from privacy_router.plan.chain import Chain, Station
     from privacy_router.plan.keys import PlanningKeys
-    from privacy_router.plan.state import Change
+    from privacy_router.values.items import Change
 
 _UNKNOWN = {"state": str(State.QUIET), "reason": "", "since": 0.0, "evidence": ""}
 T = TypeVar("T")
@@ -139,7 +139,7 @@ class Local:
     """What the machine says by itself, read at one moment; `trouble` is what could not be read."""
 
     config: PrivacyRouterConfig
-    machine: Machine
+    machine: NodeHost
     chain: Chain
     keys: PlanningKeys
     changes: list[Change]
@@ -285,7 +285,7 @@ def _or_trouble(read: Callable[[], T], what: str, trouble: list[str]) -> T | Non
 
 def glance(
     config: PrivacyRouterConfig,
-    machine: Machine,
+    machine: NodeHost,
     known: Sequence[Client],
     changes: list[Change],
     health: Mapping[str, dict[str, Any]],
@@ -302,7 +302,7 @@ def glance(
     return hops, _clients(known, devices.get("gateway"))
 
 
-async def _changes(desired: Any, machine: Machine) -> tuple[list[Change], dict[str, str]]:
+async def _changes(desired: Any, machine: NodeHost) -> tuple[list[Change], dict[str, str]]:
     engine = await make_engine(desired, machine)
     try:
         return await observe_all(desired, machine, engine), dict(engine.mesh.left_out)
@@ -310,7 +310,7 @@ async def _changes(desired: Any, machine: Machine) -> tuple[list[Change], dict[s
         await engine.close()
 
 
-def _devices(machine: Machine, chain: Chain) -> dict[str, DeviceStatus]:
+def _devices(machine: NodeHost, chain: Chain) -> dict[str, DeviceStatus]:
     found = {}
     for hop, tunnel, station in (
         ("gateway", GATEWAY_TUNNEL, chain.gateway),

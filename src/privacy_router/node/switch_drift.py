@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from privacy_router.openflow import PortMod, SetConfig
 from privacy_router.openflow.constants import ConfigFlag, PortConfig
-from privacy_router.plan.state import Change, Key, Kind
+from privacy_router.values.items import Change, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

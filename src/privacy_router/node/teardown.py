@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from privacy_router.chain.stations import NAMESPACES, TUNNELS
 from privacy_router.errors import FAILURES, PrivacyRouterError
 from privacy_router.host import namespaces, nftables, processes
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.wireguard import UAPI_DIR
 from privacy_router.node import made, ownership
 from privacy_router.node.supervision import words
 from privacy_router.ovsdb.client import OvsDatabase
-from privacy_router.plan.chain import NAMESPACES, TUNNELS
 from privacy_router.plan.compile import OVS_PROCESSES, XRAY_PROCESS, ovs_dir, xray_settings_file
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
+from privacy_router.values.wireguard import UAPI_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from privacy_router.host.processes import Process
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.machine import NodeHost
     from privacy_router.node.paths import NodePaths
 
 _log = structlog.get_logger()
@@ -81,7 +81,7 @@ class _Steps:
             )
 
 
-def tear_down(machine: Machine, bridge_name: str) -> None:
+def tear_down(machine: NodeHost, bridge_name: str) -> None:
     """Take processes, bridge, namespaces and run-time files away. Keys and clients stay.
 
     The encrypted tunnels go first, so that nothing can leave while the rest is dismantled. A step
@@ -146,12 +146,12 @@ def _delete_tunnels(steps: _Steps, own: Sequence[str]) -> None:
                 netlink.delete_link(tunnel)
 
 
-def _database(machine: Machine) -> OvsDatabase:
+def _database(machine: NodeHost) -> OvsDatabase:
     private = machine.facts.private_ovs
     return OvsDatabase(machine.ovs_socket, _PRIVATE_DATABASE_S if private else _DATABASE_S)
 
 
-def _our_bridges(machine: Machine) -> list[str]:
+def _our_bridges(machine: NodeHost) -> list[str]:
     """Also one that the configuration called by another name when it was made."""
     if not machine.ovs_socket.is_socket():
         return []
@@ -164,7 +164,7 @@ def _our_bridges(machine: Machine) -> list[str]:
         raise
 
 
-def _delete_bridge(machine: Machine, bridge_name: str) -> None:
+def _delete_bridge(machine: NodeHost, bridge_name: str) -> None:
     if not machine.ovs_socket.is_socket():
         return
     try:
@@ -183,7 +183,7 @@ def _remove_empty_directories() -> None:
         UAPI_DIR.rmdir()
 
 
-def _clear_host(steps: _Steps, machine: Machine) -> None:
+def _clear_host(steps: _Steps, machine: NodeHost) -> None:
     with steps.step(f"settings of the host, and its firewall table {TABLE}"):
         machine.borrowed.give_back()  # before the table goes that names what may be forwarded
         if nftables.read(None, TABLE):

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from privacy_router.host import unixctl
 from privacy_router.openflow.constants import CtState
 from privacy_router.openflow.notation import format_port
-from privacy_router.pipeline import live_trace
-from privacy_router.pipeline.packet import parse_packet, with_defaults
-from privacy_router.pipeline.walk import Sent, own_mac, parse_ct_state
+from privacy_router.pipeline.trace import ofproto_trace
+from privacy_router.pipeline.trace.packet import parse_packet, with_defaults
+from privacy_router.pipeline.trace.walk import Sent, own_mac, parse_ct_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from privacy_router.pipeline.flow import Flow
-    from privacy_router.pipeline.packet import Packet
-    from privacy_router.pipeline.passage import Passage
-    from privacy_router.pipeline.walk import Dropped, Walk
+    from privacy_router.pipeline.trace.packet import Packet
+    from privacy_router.pipeline.trace.traverse import Traversal
+    from privacy_router.pipeline.trace.walk import Dropped, Walk
 
     PortNames = Mapping[int, str]
 
@@ -42,10 +42,10 @@ def differences(
 
     Raises UnixctlError and LiveTraceError.
     """
-    arguments = live_trace.trace_arguments(bridge, walked.packet, states)
-    answer = unixctl.call(unixctl.switch_socket(run_dir), live_trace.METHOD, *arguments)
-    live = live_trace.parse_trace_untrusted(answer, _numbers(port_names).get)
-    return live_trace.compare(walked, live, port_names.get)
+    arguments = ofproto_trace.trace_arguments(bridge, walked.packet, states)
+    answer = unixctl.call(unixctl.switch_socket(run_dir), ofproto_trace.METHOD, *arguments)
+    live = ofproto_trace.parse_trace_untrusted(answer, _numbers(port_names).get)
+    return ofproto_trace.compare(walked, live, port_names.get)
 
 
 def _numbers(port_names: PortNames) -> dict[str, int]:
@@ -61,7 +61,7 @@ def verdict_words(verdict: Dropped | Sent, port_names: PortNames) -> str:
     return f"dropped in table {verdict.table}: {because}"
 
 
-def tracked_words(passage: Passage) -> str:
+def tracked_words(passage: Traversal) -> str:
     """What connection tracking said before a passage, and in which zone."""
     said = passage.state & ~CtState.TRK
     names = [str(flag.name).lower() for flag in CtState if said & flag]

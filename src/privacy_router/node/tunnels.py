@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from privacy_router.chain.stations import GATEWAY_TUNNEL
 from privacy_router.errors import PrivacyRouterError
-from privacy_router.host import namespaces, uapi
+from privacy_router.host import namespaces, wireguard_uapi
 from privacy_router.host.files import read_bounded, write_private
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.uapi import format_endpoint
+from privacy_router.host.wireguard_uapi import format_endpoint
 from privacy_router.json_input import read_json_untrusted
-from privacy_router.plan.chain import GATEWAY_TUNNEL
-from privacy_router.plan.state import TunnelState
+from privacy_router.values.items import TunnelState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from privacy_router.host.uapi import Endpoint, WireGuardConfig, WireGuardPeer
-    from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import Change, DesiredState, PeerState
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.items import Change, PeerState
+    from privacy_router.values.wireguard import Endpoint, WireGuardConfig, WireGuardPeer
 
 _log = structlog.get_logger()
 
@@ -35,7 +36,7 @@ _NOTE_LIMIT_BYTES = 16 * 1024 * 1024
 class TunnelApplier:
     """Applies changes of WireGuard devices."""
 
-    def __init__(self, desired: DesiredState, machine: Machine) -> None:
+    def __init__(self, desired: DesiredState, machine: NodeHost) -> None:
         self._desired = desired
         self._machine = machine
 
@@ -117,7 +118,7 @@ def load_endpoints(path: Path) -> dict[str, Endpoint]:
     """Where clients were last seen; empty when nothing (readable) was noted down."""
     try:
         found = read_json_untrusted(read_bounded(path, _NOTE_LIMIT_BYTES))
-        return {key: uapi.parse_endpoint(text) for key, text in found.items()}
+        return {key: wireguard_uapi.parse_endpoint(text) for key, text in found.items()}
     except (PrivacyRouterError, ValueError, AttributeError, TypeError):
         return {}
 
@@ -130,7 +131,7 @@ class EndpointMemory:
     open a new session itself, at the place where the client was last seen.
     """
 
-    def __init__(self, machine: Machine, namespace: Path) -> None:
+    def __init__(self, machine: NodeHost, namespace: Path) -> None:
         self._machine = machine
         self._namespace = namespace
         self._known = load_endpoints(machine.paths.endpoints)
@@ -156,14 +157,16 @@ class EndpointMemory:
         ]
         for peer in lost:
             for network in peer.allowed_ips:
-                self._poke(str(network.network_address), network.version)
+                self._trigger_handshake(str(network.network_address), network.version)
         return bool(lost)
 
     def _store(self) -> None:
-        text = {key: uapi.format_endpoint(endpoint) for key, endpoint in self._known.items()}
+        text = {
+            key: wireguard_uapi.format_endpoint(endpoint) for key, endpoint in self._known.items()
+        }
         write_private(self._machine.paths.endpoints, json.dumps(text).encode())
 
-    def _poke(self, address: str, version: int) -> None:
+    def _trigger_handshake(self, address: str, version: int) -> None:
         family = socket.AF_INET if version == 4 else socket.AF_INET6
 
         def send() -> None:

@@ -9,18 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from privacy_router.host import foreign, namespaces, nftables, sysctl
-from privacy_router.host.uapi import UapiError
-from privacy_router.host.wireguard import public_key_of
+from privacy_router.host.wireguard_uapi import UapiError
 from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.settings import is_everywhere
-from privacy_router.plan.state import HOST, Key, Kind, PeerState, SecretTag, TunnelState
+from privacy_router.values.items import HOST, Key, Kind, PeerState, SecretTag, TunnelState
+from privacy_router.values.wireguard import public_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from privacy_router.host.uapi import DeviceStatus, PeerStatus
-    from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import NodeState
+    from privacy_router.host.wireguard_uapi import DeviceStatus, PeerStatus
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import NodeState
 
 Items = dict[Key, Any]
 
@@ -70,7 +70,7 @@ def foreign_here(where: str) -> Items:
     return items
 
 
-def observe_tunnels(desired: NodeState, machine: Machine) -> Iterator[tuple[Key, Any]]:
+def observe_tunnels(desired: NodeState, machine: NodeHost) -> Iterator[tuple[Key, Any]]:
     """The WireGuard devices that are there; one that does not answer is told as such.
 
     Raises OSError.

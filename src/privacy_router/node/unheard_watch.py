@@ -18,14 +18,14 @@ from privacy_router.node.unheard import (
     observe_tunnels,
     read_settings_here,
 )
-from privacy_router.plan.state import HOST, Kind
+from privacy_router.values.items import HOST, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from privacy_router.host.device_settings import Snapshot
-    from privacy_router.node.machine import Machine
-    from privacy_router.plan.state import DesiredState
+    from privacy_router.node.machine import NodeHost
+    from privacy_router.plan.desired import DesiredState
 
 _log = structlog.get_logger()
 
@@ -82,7 +82,7 @@ class Expectation:
         """Whether it is still that state."""
         return self._desired is desired
 
-    def differences(self, machine: Machine) -> list[str]:
+    def differences(self, machine: NodeHost) -> list[str]:
         """What is not as it should be, in words, in the places that are there. Raises OSError."""
         found = list(self._different_tunnels(machine))
         for place in self._places:
@@ -90,7 +90,7 @@ class Expectation:
                 found += place.differences()
         return found
 
-    def _different_tunnels(self, machine: Machine) -> Iterator[str]:
+    def _different_tunnels(self, machine: NodeHost) -> Iterator[str]:
         found = dict(observe_tunnels(self._desired, machine))
         for key in self._tunnels:
             if namespaces.exists(key.where) and found.get(key) != self._desired.items[key]:
@@ -101,7 +101,7 @@ class UnheardWatch:
     """Calls `tell` while something of the state that `desired` gives is different."""
 
     def __init__(
-        self, desired: Callable[[], DesiredState], machine: Machine, tell: Callable[[], None]
+        self, desired: Callable[[], DesiredState], machine: NodeHost, tell: Callable[[], None]
     ) -> None:
         self._desired = desired
         self._machine = machine

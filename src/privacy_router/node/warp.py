@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from privacy_router.chain.stations import WARP_NAMESPACE, WARP_TUNNEL
 from privacy_router.errors import ConflictError
 from privacy_router.node import warp_endpoint
 from privacy_router.node.made import is_there
-from privacy_router.plan.chain import WARP_NAMESPACE, WARP_TUNNEL
-from privacy_router.plan.keys import WarpTunnel
+from privacy_router.values.wireguard import WarpTunnel
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from privacy_router.hops.warp.endpoints import Name
     from privacy_router.hops.warp.profile import WarpProfile
     from privacy_router.hops.warp.registration import StoredTunnel
-    from privacy_router.host.uapi import Endpoint
     from privacy_router.node.paths import NodePaths
+    from privacy_router.values.wireguard import Endpoint
 
 _log = structlog.get_logger()
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from privacy_router.chain.stations import WARP_NAMESPACE, WARP_TUNNEL
 from privacy_router.errors import RemoteServiceError, StorageError
 from privacy_router.hops.warp import endpoints
 from privacy_router.hops.warp.endpoints import KnownEndpoints
 from privacy_router.host.files import read_bounded, write_private
 from privacy_router.host.reach import has_way_to
-from privacy_router.host.uapi import format_endpoint
+from privacy_router.host.wireguard_uapi import format_endpoint
 from privacy_router.node.made import is_there
-from privacy_router.plan.chain import WARP_NAMESPACE, WARP_TUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from privacy_router.hops.warp.endpoints import Name
     from privacy_router.hops.warp.profile import WarpProfile
-    from privacy_router.host.uapi import Endpoint
+    from privacy_router.values.wireguard import Endpoint
 
 _log = structlog.get_logger()
 

@@ -40,6 +40,7 @@ from privacy_router.openflow.constants import (
     TableId,
     TcpFlag,
 )
+from privacy_router.openflow.controller_action import SendToController
 from privacy_router.openflow.difference import Difference, difference_untrusted, removal_of
 from privacy_router.openflow.entries import (
     Aggregate,
@@ -128,7 +129,6 @@ from privacy_router.openflow.nicira import (
 )
 from privacy_router.openflow.onf import FlowEventKind, MonitorFlag
 from privacy_router.openflow.ports import PortDesc, PortMod, PortStatus
-from privacy_router.openflow.punt import Punt
 from privacy_router.openflow.queues import Queue, QueueGetConfigReply, QueueRate, QueueStats
 from privacy_router.openflow.roles import (
     GetAsyncReply,
@@ -248,7 +248,6 @@ __all__ = [
     "PortStats",
     "PortStatus",
     "PortStatusReason",
-    "Punt",
     "PushMpls",
     "PushPbb",
     "PushVlan",
@@ -264,6 +263,7 @@ __all__ = [
     "Role",
     "RoleReply",
     "RoleRequest",
+    "SendToController",
     "SetAsync",
     "SetConfig",
     "SetField",

@@ -24,6 +24,7 @@ from privacy_router.openflow.constants import (
     PacketInReason,
     PortNumber,
 )
+from privacy_router.openflow.controller_action import WHOLE_PACKET, SendToController
 from privacy_router.openflow.fields import Form, field_named
 from privacy_router.openflow.labels import (
     CopyTtlIn,
@@ -51,7 +52,6 @@ from privacy_router.openflow.nicira import (
     SetFieldMasked,
 )
 from privacy_router.openflow.notation import format_port, format_value
-from privacy_router.openflow.punt import WHOLE_PACKET, Punt
 
 if TYPE_CHECKING:
     from privacy_router.openflow.action import Action
@@ -109,7 +109,7 @@ def format_action(action: Action, names: Names) -> str:
             return _ct(action, names)
         case Nat():
             return _nat(action)
-        case Punt():
+        case SendToController():
             return _punt(action)
         case Group() | SetQueue() | SetNwTtl() | DecNwTtl() | PushVlan() | PopVlan():
             return _simple(action)
@@ -186,8 +186,8 @@ def _rare(action: Action, names: Names) -> str:
     return repr(action)
 
 
-def _punt(punt: Punt) -> str:
-    if punt == Punt(punt.max_len):
+def _punt(punt: SendToController) -> str:
+    if punt == SendToController(punt.max_len):
         return f"CONTROLLER:{punt.max_len}"
     words = [f"reason={PacketInReason(punt.reason).name.lower()}"]
     words = words if punt.reason != PacketInReason.ACTION else []

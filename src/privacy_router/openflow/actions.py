@@ -12,6 +12,10 @@ from privacy_router.openflow.constants import (
     NiciraActionType,
     PortNumber,
 )
+from privacy_router.openflow.controller_action import (
+    decode_plain_punt_untrusted,
+    decode_punt_untrusted,
+)
 from privacy_router.openflow.errors import DecodeError
 from privacy_router.openflow.fields import field_named
 from privacy_router.openflow.labels import DECODERS as LABEL_DECODERS
@@ -19,7 +23,6 @@ from privacy_router.openflow.learn import decode_learn_untrusted
 from privacy_router.openflow.match import decode_oxm_untrusted, encode_oxm
 from privacy_router.openflow.nicira import decode_nicira_untrusted
 from privacy_router.openflow.notation import parse_value
-from privacy_router.openflow.punt import decode_plain_punt_untrusted, decode_punt_untrusted
 from privacy_router.openflow.wire import Reader, value_class
 
 if TYPE_CHECKING:

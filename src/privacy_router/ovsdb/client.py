@@ -10,19 +10,28 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from privacy_router.errors import ConflictError, PrivacyRouterError
-from privacy_router.ovsdb.columns import ROOT, SAMPLE_SETS, STRUCTURE, label, setting_columns
+from privacy_router.ovsdb.columns import SAMPLE_SETS, STRUCTURE, setting_columns
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.library import idl, poller
-from privacy_router.ovsdb.model import MARK, OWNER_KEY, BridgeRow, BridgeSpec, PortRow, mac_of
 from privacy_router.ovsdb.replica import Replica, settings_of, untrusted, write_settings
 from privacy_router.ovsdb.schema import fetch_schema
+from privacy_router.values.bridges import (
+    MARK,
+    OWNER_KEY,
+    ROOT,
+    BridgeRow,
+    BridgeSpec,
+    PortRow,
+    label,
+    mac_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
-    from privacy_router.ovsdb.model import PortSpec, Value
+    from privacy_router.values.bridges import PortSpec, Value
 
 Settings = dict[str, list[str]]
 """Table → the columns that configure its rows."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from privacy_router.ovsdb.errors import OvsdbError
+from privacy_router.values.bridges import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROOT: Final = "Open_vSwitch"
 SAMPLE_SETS: Final = "Flow_Sample_Collector_Set"
 
 STRUCTURE: Final[Mapping[str, frozenset[str]]] = {
@@ -65,8 +65,3 @@ def columns_of(schema: Mapping[str, Any], table: str) -> list[str]:
     if not isinstance(columns, dict):
         raise OvsdbError(f"Open vSwitch's database has no table {table}")
     return list(columns)
-
-
-def label(column: str, table: str, name: str) -> str:
-    """A setting in words: `sflow of bridge ovsbr0`, `manager_options of Open_vSwitch`."""
-    return f"{column} of {table}" if table == ROOT else f"{column} of {table.lower()} {name}"

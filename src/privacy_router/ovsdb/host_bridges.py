@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from privacy_router.errors import ConflictError
 from privacy_router.ovsdb.client import COLUMNS, OvsDatabase
 from privacy_router.ovsdb.errors import OvsdbError
-from privacy_router.ovsdb.model import OWNER_KEY
 from privacy_router.ovsdb.replica import untrusted
+from privacy_router.values.bridges import OWNER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from privacy_router.ovsdb.model import Value
+    from privacy_router.values.bridges import Value
 
 MESSAGE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _UNREAD_LIMIT_CHARS: Final = 4 * 1024 * 1024

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from privacy_router.ovsdb.client import COLUMNS, port_row, read_settings, with_settings
-from privacy_router.ovsdb.columns import ROOT, SAMPLE_SETS
+from privacy_router.ovsdb.columns import SAMPLE_SETS
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.library import poller
 from privacy_router.ovsdb.replica import Replica, untrusted
 from privacy_router.ovsdb.schema import fetch_schema
+from privacy_router.values.bridges import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from privacy_router.ovsdb.model import PortRow
+    from privacy_router.values.bridges import PortRow
 
 _log = structlog.get_logger()
 

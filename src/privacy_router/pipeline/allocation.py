@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from privacy_router.chain.stations import FIRST_HOP_PORT, Station
+
 OWNER = 0x5052 << 48  # "PR"
 OWNER_MASK = 0xFFFF << 48
 _LAYER_SHIFT = 32
@@ -85,15 +87,20 @@ def tracking_zone(hop: str, neighbour: str) -> int:
         raise ValueError(f"{hop} and {neighbour} are never neighbours") from None
 
 
+def tracking_zone_between(one: Station, other: Station) -> int:
+    """The connection tracking zone of the stretch between two hops that are neighbours.
+
+    A client's packet crosses the bridge once on each stretch; in one zone for all, the second
+    crossing would look like a repetition of the first.
+    """
+    return tracking_zone(one.hop, other.hop)
+
+
 def tracking_zones() -> dict[frozenset[str], int]:
     """The connection tracking zones of all stretches that there can be, by the two hops."""
     return {hops: MESH_TRACKING_ZONE + 1 + n for n, hops in enumerate(_STRETCHES)}
 
 
-FIRST_HOP_PORT = 0x8000
-"""Ports of hops have OpenFlow numbers from here on. Open vSwitch itself numbers ports, containers'
-for example, in the lower half only (ofproto.c, alloc_ofp_port), so that no port of another takes
-the number of a hop while that hop is disabled."""
 _HOP_PORTS_MOST = 8
 
 

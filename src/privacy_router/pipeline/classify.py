@@ -15,10 +15,10 @@ from privacy_router.pipeline.terms import DROP, VERSIONS, enter, goto, icmp, ip
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from privacy_router.chain.stations import Chain, Station
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.openflow.instructions import Instruction
     from privacy_router.pipeline.mesh import MeshPort
-    from privacy_router.pipeline.segment import Segment, SegmentPort
 
 SECURITY_KEY = "openflow.enable_security_flows"
 LINK_LOCAL = "fe80::/10"
@@ -38,12 +38,12 @@ def misses() -> Iterator[Flow]:
         yield Flow(table.name, 0, Match(), onward, Layer.BASE, "pipeline", f"{what} on a miss")
 
 
-def closed(segment: Segment) -> Iterator[Flow]:
+def closed(chain: Chain) -> Iterator[Flow]:
     """Drop what any hop sends, before every other flow: in force while the chain changes.
 
     They name the numbers of all roles, so that they hold for the old chain and for the new one.
     """
-    for number in segment.reserved_numbers:
+    for number in chain.reserved_numbers:
         yield Flow(
             "classify",
             _CLOSED,
@@ -82,7 +82,7 @@ def group_senders() -> Flow:
     )
 
 
-def hop_port(port: SegmentPort, *, secure: bool) -> Iterator[Flow]:
+def hop_port(port: Station, *, secure: bool) -> Iterator[Flow]:
     """A hop speaks IP with its own MAC. ARP it has no need of: its neighbours are permanent."""
     for version in VERSIONS:
         yield Flow(

@@ -12,10 +12,10 @@ from privacy_router.pipeline.allocation import (
     Rate,
     Zone,
     meter_id,
+    tracking_zone_between,
 )
 from privacy_router.pipeline.flow_rows import NETWORK, naming_of, rows_of
 from privacy_router.pipeline.mesh import expected_ports
-from privacy_router.pipeline.segment import tracking_zone_between
 from privacy_router.pipeline.tables import TABLES, number_of
 
 if TYPE_CHECKING:
@@ -102,11 +102,11 @@ def pipeline_document(pipeline: Pipeline) -> str:
     config = pipeline.config
     mesh = expected_ports(config)
     networks: dict[str, Iterable[object]] = {
-        "CLIENTS": pipeline.segment.clients,
+        "CLIENTS": pipeline.chain.clients,
         "SEGMENT": (config.transit_subnet, config.transit_subnet6),
         "MESH": (config.mesh_subnet, config.mesh_subnet6),
     }
-    naming = naming_of(pipeline.segment, mesh, networks)
+    naming = naming_of(pipeline.chain, mesh, networks)
     rows = rows_of(pipeline.compile(mesh).flows, naming)
     groups = _port_groups(pipeline, mesh)
     parts = (
@@ -174,7 +174,7 @@ def _code(text: str) -> str:
 
 
 def _port_groups(pipeline: Pipeline, mesh: Mapping[str, MeshPort]) -> dict[frozenset[str], str]:
-    hops = frozenset(port.port for port in pipeline.segment.ports)
+    hops = frozenset(port.port for port in pipeline.chain.ports)
     containers = frozenset(p.name for p in mesh.values() if p.container_id is not None)
     return {
         containers: "each container's port",
@@ -216,9 +216,9 @@ def _tracking_zones(pipeline: Pipeline) -> Iterator[str]:
         " has a zone of its own, since in one zone for all the second crossing would look like a"
         " repetition of the first.\n"
     )
-    segment = pipeline.segment
+    chain = pipeline.chain
     zones = {MESH_TRACKING_ZONE: "the mesh"}
-    for source, target in segment.edges:
+    for source, target in chain.edges:
         stretch = f"between `{source.port}` and `{target.port}`"
         zones.setdefault(tracking_zone_between(source, target), stretch)
     yield from _grid(("zone", "connections"), sorted(zones.items()))
@@ -227,7 +227,7 @@ def _tracking_zones(pipeline: Pipeline) -> Iterator[str]:
 
 def _meters(pipeline: Pipeline) -> Iterator[str]:
     limits = pipeline.config.openflow.rates.model_dump()
-    example = pipeline.segment.ports[0]
+    example = pipeline.chain.ports[0]
     numbers = [meter_id(rate, example.ofport) for rate in Rate]
     yield "## Meters\n"
     yield (

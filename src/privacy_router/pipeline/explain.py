@@ -17,7 +17,7 @@ from privacy_router.openflow.instructions import (
 from privacy_router.openflow.nicira import NO_TABLE, Ct, Load, Move, Nat
 from privacy_router.openflow.text import format_instructions
 from privacy_router.pipeline.allocation import ZONE_REGISTER, Zone
-from privacy_router.pipeline.packet_words import (
+from privacy_router.pipeline.match_text import (
     enumerate_words,
     field_words,
     in_words,

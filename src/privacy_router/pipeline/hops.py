@@ -10,28 +10,27 @@ from privacy_router.openflow.match import Match
 from privacy_router.pipeline.allocation import Layer
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.notation import FlowRefusedError, ip_only, matches, verdict
-from privacy_router.pipeline.segment import port_named
 from privacy_router.pipeline.selectors import fill, selects
 from privacy_router.pipeline.terms import DROP, do, ip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from privacy_router.chain.stations import Chain, Station
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.pipeline.segment import Segment, SegmentPort
 
 HOP_PRIORITY = 100
 _TOP_PRIORITY = 0xFFFF
 
 
-def hop_flows(config: PrivacyRouterConfig, segment: Segment) -> list[Flow]:
+def hop_flows(config: PrivacyRouterConfig, chain: Chain) -> list[Flow]:
     """The hop flows as configured, or as the chain has them, and the derived way back.
 
     Raises FlowRefusedError for a flow of the user's that would bypass a hop.
     """
     flows = []
     if config.openflow.privacy_flows is None:
-        flows = [_edge_flow(source, target) for source, target in _one_way_out(segment)]
+        flows = [_edge_flow(source, target) for source, target in _one_way_out(chain)]
     for path, flow in users_flows(config):
         flows += _user_flows(
             path,
@@ -39,20 +38,20 @@ def hop_flows(config: PrivacyRouterConfig, segment: Segment) -> list[Flow]:
             flow.match_fields,
             flow.actions,
             flow.description,
-            segment,
+            chain,
             Layer.PRIVACY,
         )
-    flows += _policy_flows(config, segment)
+    flows += _policy_flows(config, chain)
     top = max((flow.priority for flow in flows), default=HOP_PRIORITY)
-    return [*flows, *_back_to_clients(segment, top + 1)]
+    return [*flows, *_back_to_clients(chain, top + 1)]
 
 
-def _one_way_out(segment: Segment) -> list[tuple[SegmentPort, SegmentPort]]:
+def _one_way_out(chain: Chain) -> list[tuple[Station, Station]]:
     """The edges without the turn: packets to clients take that by their destination."""
-    return [edge for edge in segment.edges if edge != segment.way_back]
+    return [edge for edge in chain.edges if edge != chain.return_edge]
 
 
-def _edge_flow(source: SegmentPort, target: SegmentPort) -> Flow:
+def _edge_flow(source: Station, target: Station) -> Flow:
     return Flow(
         "privacy",
         HOP_PRIORITY,
@@ -65,11 +64,11 @@ def _edge_flow(source: SegmentPort, target: SegmentPort) -> Flow:
     )
 
 
-def _back_to_clients(segment: Segment, priority: int) -> Iterator[Flow]:
-    if segment.way_back is None:
+def _back_to_clients(chain: Chain, priority: int) -> Iterator[Flow]:
+    if chain.return_edge is None:
         return
-    source, target = segment.way_back
-    for network in segment.clients:
+    source, target = chain.return_edge
+    for network in chain.clients:
         yield Flow(
             "privacy",
             priority,
@@ -82,9 +81,9 @@ def _back_to_clients(segment: Segment, priority: int) -> Iterator[Flow]:
         )
 
 
-def _policy_flows(config: PrivacyRouterConfig, segment: Segment) -> Iterator[Flow]:
+def _policy_flows(config: PrivacyRouterConfig, chain: Chain) -> Iterator[Flow]:
     for index, policy in enumerate(config.openflow.flow_policies):
-        for port in segment.ports:
+        for port in chain.ports:
             if selects(policy.selector, port.port):
                 filled = fill(policy, port_name=port.port, bridge=config.bridge_name)
                 if filled.match_fields.get("in_port") != port.port:
@@ -95,7 +94,7 @@ def _policy_flows(config: PrivacyRouterConfig, segment: Segment) -> Iterator[Flo
                     filled.match_fields,
                     filled.actions,
                     filled.reason(port.port),
-                    segment,
+                    chain,
                     Layer.POLICY,
                 )
 
@@ -106,11 +105,11 @@ def _user_flows(
     fields: Mapping[str, str | int],
     actions: Sequence[str],
     description: str,
-    segment: Segment,
+    chain: Chain,
     layer: Layer,
 ) -> Iterator[Flow]:
     where = f"plugins.privacy_router.{key}"
-    source = port_named(segment, str(fields.get("in_port", "")))
+    source = chain.port_named(str(fields.get("in_port", "")))
     if source is None:
         raise FlowRefusedError(
             f"{where}: a privacy flow has to say which hop it comes from",
@@ -125,18 +124,18 @@ def _user_flows(
     if decision.target is None:
         instructions = DROP
     else:
-        target = port_named(segment, decision.target)
-        if target is None or (source, target) not in segment.edges:
+        target = chain.port_named(decision.target)
+        if target is None or (source, target) not in chain.edges:
             raise FlowRefusedError(
                 f"{where}: {', '.join(actions)} would lead packets of {source.hop} off the chain",
-                remedy="output to the next hop: " + _allowed(segment, source),
+                remedy="output to the next hop: " + _allowed(chain, source),
             )
         instructions = do(*decision.rewrites, Output(target.ofport))
-    ofports = {port.port: port.ofport for port in segment.ports}
+    ofports = {port.port: port.ofport for port in chain.ports}
     found = matches(where, fields, ofports.get)
     for match in ip_only(where, found) if decision.rewrites else found:
         yield Flow("privacy", priority, match, instructions, layer, key, description, source.ofport)
 
 
-def _allowed(segment: Segment, source: SegmentPort) -> str:
-    return " or ".join(target.port for origin, target in segment.edges if origin == source)
+def _allowed(chain: Chain, source: Station) -> str:
+    return " or ".join(target.port for origin, target in chain.edges if origin == source)

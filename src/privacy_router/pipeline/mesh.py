@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from privacy_router.ovsdb.model import PortRow
 from privacy_router.pipeline.selectors import container_of, network_index_of
+from privacy_router.values.bridges import PortRow
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface

@@ -19,9 +19,9 @@ from privacy_router.openflow.actions import DecNwTtl, SetNwTtl, set_field
 from privacy_router.openflow.constants import VLAN_PRESENT, EtherType, IpProtocol
 from privacy_router.openflow.fields import ALIASES, FIELDS
 from privacy_router.openflow.match import Match
-from privacy_router.pipeline.field_words import (
+from privacy_router.pipeline.field_names import (
     FieldRefusedError,
-    Said,
+    FieldValue,
     dscp_of_tos,
     meanings,
     word_of,
@@ -42,7 +42,7 @@ class FlowRefusedError(PrivacyRouterError):
 
 # --- matches ------------------------------------------------------------------------------------
 
-_Items = dict[str, Said]
+_Items = dict[str, FieldValue]
 _NEVER_GUESSED: Final = {"tp_src", "tp_dst"}
 # Both are allowed in either version on the wire, and occur in one only.
 _VERSION_OF: Final[dict[int, int]] = {
@@ -73,7 +73,7 @@ def matches(
         candidates = [meanings(name, given, port_number) for name, given in fields.items()]
     except FieldRefusedError as error:
         raise FlowRefusedError(f"{where}: {error}", remedy=error.remedy) from None
-    readings: list[tuple[tuple[Said, ...], list[_Items]]] = []
+    readings: list[tuple[tuple[FieldValue, ...], list[_Items]]] = []
     conflicts: list[str] = []
     for reading in product(*candidates):
         try:
@@ -90,7 +90,7 @@ def matches(
 
 
 def _refuse_guessing(
-    where: str, fields: Mapping[str, str | int], readings: list[tuple[Said, ...]]
+    where: str, fields: Mapping[str, str | int], readings: list[tuple[FieldValue, ...]]
 ) -> None:
     for position, name in enumerate(fields):
         meant = [reading[position].field.name for reading in readings]
@@ -102,7 +102,7 @@ def _refuse_guessing(
             )
 
 
-def _by_field(reading: Iterable[Said]) -> _Items:
+def _by_field(reading: Iterable[FieldValue]) -> _Items:
     items: _Items = {}
     for item in reading:
         other = items.setdefault(item.field.name, item)
@@ -130,19 +130,19 @@ def _completed(items: _Items) -> list[_Items]:
     return [items]
 
 
-def _needs(item: Said) -> Prerequisites:
+def _needs(item: FieldValue) -> Prerequisites:
     version = _VERSION_OF.get(item.value) if item.field.name == "ip_proto" else None
     return item.field.needs if version is None else (("eth_type", (version,)),)
 
 
-def _with_each(items: _Items, item: Said, need: str, values: tuple[int, ...]) -> list[_Items]:
+def _with_each(items: _Items, item: FieldValue, need: str, values: tuple[int, ...]) -> list[_Items]:
     sets: list[_Items] = []
     conflicts: list[_ContradictionError] = []
     field = FIELDS[need]
     for value in values:
         mask = value if need == "vlan_vid" else field.full_mask
         try:
-            sets += _completed({**items, need: Said(field, value, mask, item.words)})
+            sets += _completed({**items, need: FieldValue(field, value, mask, item.words)})
         except _ContradictionError as error:
             conflicts.append(error)
     if not sets:
@@ -150,13 +150,13 @@ def _with_each(items: _Items, item: Said, need: str, values: tuple[int, ...]) ->
     return sets
 
 
-def _will_do(item: Said, values: tuple[int, ...]) -> bool:
+def _will_do(item: FieldValue, values: tuple[int, ...]) -> bool:
     if item.field.name == "vlan_vid":
         return bool(item.value & VLAN_PRESENT)
     return item.mask == item.field.full_mask and item.value in values
 
 
-def _conflict(item: Said, present: Said, need: str, values: tuple[int, ...]) -> str:
+def _conflict(item: FieldValue, present: FieldValue, need: str, values: tuple[int, ...]) -> str:
     wanted = " or ".join(word_of(need, value) for value in values)
     found = word_of(need, present.value)
     against = present.words if present.words.endswith(found) else f"{present.words} ({found})"

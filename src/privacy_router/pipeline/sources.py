@@ -8,51 +8,50 @@ from privacy_router.openflow.match import Match
 from privacy_router.pipeline.allocation import Layer
 from privacy_router.pipeline.classify import SECURITY_KEY
 from privacy_router.pipeline.flow import Flow
-from privacy_router.pipeline.segment import hop_named
 from privacy_router.pipeline.terms import DROP, VERSIONS, goto, ip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from privacy_router.chain.stations import Chain, Station
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.openflow.instructions import Instruction
     from privacy_router.pipeline.mesh import MeshPort
-    from privacy_router.pipeline.segment import Segment, SegmentPort
     from privacy_router.pipeline.terms import Place
 
 _OWN, _OTHERS, _REST = 100, 90, 50
 
 
-def hop_port(segment: Segment, port: SegmentPort) -> Iterator[Flow]:
+def hop_port(chain: Chain, port: Station) -> Iterator[Flow]:
     """The gateway sends from the clients' addresses only; behind the others lies the Internet, so
     that they may send from any address but those of their neighbours."""
     if port.hop == "gateway":
-        for network in segment.clients:
+        for network in chain.clients:
             match = ip(network.version, in_port=port.ofport, source=network)
             yield _flow(port, _OWN, match, goto("rates"), "from a client")
         yield _flow(port, _REST, Match(in_port=port.ofport), DROP, "not from a client: spoofed")
         return
-    for address, owner in _not_of(segment, port):
+    for address, owner in _not_of(chain, port):
         match = ip(address.version, in_port=port.ofport, source=address)
         yield _flow(port, _OTHERS, match, DROP, f"the address of {owner}: spoofed")
     yield _flow(port, _REST, Match(in_port=port.ofport), goto("rates"), "from elsewhere")
 
 
-def _not_of(segment: Segment, port: SegmentPort) -> Iterator[tuple[Place, str]]:
-    for other in segment.ports:
+def _not_of(chain: Chain, port: Station) -> Iterator[tuple[Place, str]]:
+    for other in chain.ports:
         if other != port:
             for version in VERSIONS:
                 yield other.address(version), other.hop
-    if not _hands_on_clients(segment, port):
-        for network in segment.clients:
+    if not _hands_on_clients(chain, port):
+        for network in chain.clients:
             yield network, "a client"
 
 
-def _hands_on_clients(segment: Segment, port: SegmentPort) -> bool:
+def _hands_on_clients(chain: Chain, port: Station) -> bool:
     """Whether clients' packets come out of this port: of the WARP hop's, on their way to XRay."""
     return port.hop == "warp" and None not in (
-        hop_named(segment, "gateway"),
-        hop_named(segment, "xray"),
+        chain.gateway,
+        chain.xray,
     )
 
 
@@ -84,7 +83,7 @@ def local_networks(config: PrivacyRouterConfig) -> tuple[Place, ...]:
 
 
 def _flow(
-    port: SegmentPort | MeshPort,
+    port: Station | MeshPort,
     priority: int,
     match: Match,
     instructions: tuple[Instruction, ...],

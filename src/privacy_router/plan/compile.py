@@ -6,43 +6,34 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from privacy_router.hops.gateway import device_config
-from privacy_router.hops.xray import runner
-from privacy_router.hops.xray.settings import Vps, client_settings
-from privacy_router.host import nftables
-from privacy_router.host.confinement import Capability, Confinement
-from privacy_router.host.processes import ProcessSpec
-from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer
-from privacy_router.host.wireguard import UAPI_DIR, public_key_of
-from privacy_router.ovsdb.model import BridgeSpec, PortSpec
-from privacy_router.pipeline.compile import Pipeline
-from privacy_router.plan import chain as chains
-from privacy_router.plan import hops
-from privacy_router.plan.chain import (
+from privacy_router.chain import stations as chains
+from privacy_router.chain.stations import (
     GATEWAY_TUNNEL,
     SWITCH_NAMESPACE,
     WARP_SOCKET_MARK,
     WARP_TUNNEL,
 )
+from privacy_router.hops.gateway import device_config
+from privacy_router.hops.xray import command
+from privacy_router.hops.xray.settings import Vps, client_settings
+from privacy_router.pipeline.compile import Pipeline
+from privacy_router.plan import hops
+from privacy_router.plan.desired import DesiredState, NodeState, PlannedState
 from privacy_router.plan.guard import host_guards
 from privacy_router.plan.namespace import anywhere
-from privacy_router.plan.state import (
-    HOST,
-    DesiredState,
-    Key,
-    Kind,
-    NodeState,
-    PeerState,
-    PlannedState,
-    SecretTag,
-    TunnelState,
-)
+from privacy_router.values import rulesets
+from privacy_router.values.bridges import BridgeSpec, PortSpec
+from privacy_router.values.confinement import Capability, Confinement
+from privacy_router.values.items import HOST, Key, Kind, PeerState, SecretTag, TunnelState
+from privacy_router.values.processes import ProcessSpec
+from privacy_router.values.wireguard import UAPI_DIR, WireGuardConfig, WireGuardPeer, public_key_of
 
 if TYPE_CHECKING:
+    from privacy_router.chain.stations import Chain
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.plan.chain import Chain
-    from privacy_router.plan.keys import KeySet, NodeFacts, NodeKeys, PlanningKeys, WarpTunnel
+    from privacy_router.plan.keys import KeySet, NodeFacts, NodeKeys, PlanningKeys
     from privacy_router.plan.namespace import Items
+    from privacy_router.values.wireguard import WarpTunnel
 
 XRAY_PROCESS = "xray"
 OVS_PROCESSES = ("ovsdb-server", "ovs-vswitchd")
@@ -133,7 +124,7 @@ def _exit_items(config: PrivacyRouterConfig, chain: Chain, facts: NodeFacts) -> 
 def _guard_items(config: PrivacyRouterConfig, chain: Chain, keys: KeySet) -> Items:
     endpoint = keys.warp.endpoint if chain.warp is not None and keys.warp is not None else None
     return {
-        Key(Kind.FIREWALL, HOST, name): nftables.canonical(objects)
+        Key(Kind.FIREWALL, HOST, name): rulesets.canonical(objects)
         for name, objects in host_guards(config, chain, endpoint).items()
     }
 
@@ -290,7 +281,7 @@ def _xray_process(
     file = str(xray_settings_file(Path(facts.run_dir)))
     return ProcessSpec(
         name=XRAY_PROCESS,
-        argv=runner.command(file),
+        argv=command.arguments(file),
         env={
             # started anew when its way out changes: its connections and its clients' UDP sessions
             # belong to the old way, on which no answer comes any more
@@ -305,6 +296,6 @@ def _xray_process(
             # transparent sockets and marks; ports that are below 1024, if such are configured
             capabilities=(Capability.NET_ADMIN, Capability.NET_BIND_SERVICE),
             address_families=("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"),
-            readable=(file, *runner.program_places()),
+            readable=(file, *command.program_places()),
         ),
     )

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from privacy_router.chain.stations import EXIT_CONNECTION_MARK
 from privacy_router.hops.xray.settings import DNS_HELD_S
-from privacy_router.plan.chain import EXIT_CONNECTION_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from privacy_router.host.nftables import Ruleset
-    from privacy_router.host.topology import Address, Network
+    from privacy_router.values.network import Address, Network
+    from privacy_router.values.rulesets import Ruleset
 
 TABLE = "privacy_router"
 DNS_PORT = 53

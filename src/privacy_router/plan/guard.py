@@ -18,18 +18,18 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
+from privacy_router.chain.stations import EXIT_PORT, GATEWAY_TUNNEL, WARP_SOCKET_MARK, WARP_TUNNEL
 from privacy_router.plan import firewall
-from privacy_router.plan.chain import EXIT_PORT, GATEWAY_TUNNEL, WARP_SOCKET_MARK, WARP_TUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from privacy_router.chain.stations import Chain
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.host.nftables import Ruleset
-    from privacy_router.host.topology import Address
-    from privacy_router.host.uapi import Endpoint
-    from privacy_router.plan.chain import Chain
     from privacy_router.plan.firewall import Expression
+    from privacy_router.values.network import Address
+    from privacy_router.values.rulesets import Ruleset
+    from privacy_router.values.wireguard import Endpoint
 
 GUARD_PREFIX = f"{firewall.TABLE}_guard_"
 WARP_GUARD = f"{GUARD_PREFIX}warp"

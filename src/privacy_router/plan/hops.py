@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from privacy_router.chain.addresses import TRANSIT_MTU_BYTES, client_mtu_bytes, gateway_addresses
+from privacy_router.chain.stations import GATEWAY_TUNNEL, SWITCH_NAMESPACE, WARP_TUNNEL
 from privacy_router.hops.xray.settings import dns_tproxy_port
-from privacy_router.host.topology import FAMILY, Neighbour, Route, Rule
 from privacy_router.plan import firewall
-from privacy_router.plan.chain import (
-    GATEWAY_TUNNEL,
-    SWITCH_NAMESPACE,
-    TRANSIT_MTU_BYTES,
-    WARP_TUNNEL,
-    client_mtu_bytes,
-    gateway_addresses,
-)
 from privacy_router.plan.namespace import (
     NamespaceItems,
     anywhere,
     networks_of,
 )
-from privacy_router.plan.state import HOST
+from privacy_router.values.items import HOST
+from privacy_router.values.network import FAMILY, Neighbour, Route, Rule
 
 if TYPE_CHECKING:
+    from privacy_router.chain.stations import Chain, Station
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.plan.chain import Chain, Station
-    from privacy_router.plan.keys import NodeFacts, WarpTunnel
+    from privacy_router.plan.keys import NodeFacts
     from privacy_router.plan.namespace import Items
+    from privacy_router.values.wireguard import WarpTunnel
 
 TO_CLIENTS = 101
 FROM_CLIENTS = 102

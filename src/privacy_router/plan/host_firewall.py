@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from privacy_router.chain.stations import EXIT_PORT
 from privacy_router.plan import firewall
-from privacy_router.plan.chain import EXIT_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from privacy_router.host.nftables import Ruleset
+    from privacy_router.values.rulesets import Ruleset
 
 _CLOSED: Final = "drop"
 _REFUSING: Final = frozenset({"drop", "reject"})

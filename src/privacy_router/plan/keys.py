@@ -8,37 +8,14 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.hops.xray.keys import XrayIdentity
-from privacy_router.host.wireguard import generate_private_key, public_key_of
+from privacy_router.values.wireguard import WarpTunnel, generate_private_key, public_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from privacy_router.hops.gateway import Client
-    from privacy_router.host.uapi import Endpoint
 
 _WIREGUARD_PORT: Final = 2408
-
-
-@dataclass(frozen=True)
-class WarpTunnel:
-    """A WARP account's tunnel, its endpoint already an address (so that no restart needs DNS).
-
-    `mtu_bytes` and `keepalive_s` are the profile's; None where it leaves them to the configuration.
-    """
-
-    private_key: str = field(repr=False)
-    peer_public_key: str
-    endpoint: Endpoint
-    v4: IPv4Interface | None
-    v6: IPv6Interface | None
-    mtu_bytes: int | None = None
-    keepalive_s: int | None = None
-    preshared_key: str | None = field(default=None, repr=False)
-
-    @property
-    def ends(self) -> tuple[str, str]:
-        """The keys of both ends, by which a tunnel is that tunnel, wherever its peer is."""
-        return self.private_key, self.peer_public_key
 
 
 @dataclass(frozen=True)

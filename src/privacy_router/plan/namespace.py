@@ -5,8 +5,11 @@ from __future__ import annotations
 from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, Any
 
-from privacy_router.host import nftables
-from privacy_router.host.topology import (
+from privacy_router.plan import settings
+from privacy_router.plan.firewall import TABLE
+from privacy_router.values import rulesets
+from privacy_router.values.items import HOST, Device, Key, Kind
+from privacy_router.values.network import (
     FAMILY,
     KERNELS_RULES,
     MAIN_TABLE,
@@ -15,16 +18,13 @@ from privacy_router.host.topology import (
     Route,
     Rule,
 )
-from privacy_router.plan import settings
-from privacy_router.plan.firewall import TABLE
-from privacy_router.plan.state import HOST, Device, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from privacy_router.host.nftables import Ruleset
-    from privacy_router.host.topology import Interface
-    from privacy_router.plan.chain import Chain, Station
+    from privacy_router.chain.stations import Chain, Station
+    from privacy_router.values.network import Interface
+    from privacy_router.values.rulesets import Ruleset
 
 Items = dict[Key, Any]
 
@@ -72,7 +72,7 @@ class NamespaceItems:
 
     def firewall(self, objects: Ruleset) -> None:
         """Add the nftables ruleset."""
-        self._put(Kind.FIREWALL, TABLE, nftables.canonical(objects))
+        self._put(Kind.FIREWALL, TABLE, rulesets.canonical(objects))
 
     def device(self, name: str, mac: str | None, mtu_bytes: int) -> None:
         """Add a device that has to be up; in a hop with all its kernel settings."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from privacy_router.plan.compile import OVS_PROCESSES, XRAY_PROCESS
 from privacy_router.plan.guard import GUARD_PREFIX
-from privacy_router.plan.state import Change, Kind
+from privacy_router.values.items import Change, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

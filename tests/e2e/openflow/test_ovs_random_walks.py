@@ -31,9 +31,9 @@ from privacy_router.openflow import (
 from privacy_router.openflow.nicira import NO_TABLE
 from privacy_router.pipeline.allocation import Layer
 from privacy_router.pipeline.flow import Flow
-from privacy_router.pipeline.packet import parse_packet
 from privacy_router.pipeline.tables import TABLES, number_of
-from privacy_router.pipeline.walk import walk
+from privacy_router.pipeline.trace.packet import parse_packet
+from privacy_router.pipeline.trace.walk import walk
 
 if TYPE_CHECKING:
     from private_ovs import Ovs

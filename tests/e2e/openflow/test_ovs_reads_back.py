@@ -28,8 +28,8 @@ from privacy_router.openflow import (
     Nat,
     Output,
     PortNumber,
-    Punt,
     PushMpls,
+    SendToController,
     SetMplsTtl,
     SetNwTtl,
     format_flow,
@@ -174,7 +174,14 @@ async def test_flows_are_worded_as_ovs_ofctl_words_them(ovs: Ovs, channel: Chann
         FlowMod(Match(**TCP), (ApplyActions((PushMpls(), SetMplsTtl(9), DecMplsTtl())),), 6),
         FlowMod(
             Match(**TCP),
-            (ApplyActions((Punt(128, 3, 2, b"abc", pause=True, meter_id=1), Punt(8))),),
+            (
+                ApplyActions(
+                    (
+                        SendToController(128, 3, 2, b"abc", pause=True, meter_id=1),
+                        SendToController(8),
+                    )
+                ),
+            ),
             7,
         ),
     ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from private_ovs import DELETE_ALL, Ovs
 
+from privacy_router.chain import stations as chains
 from privacy_router.config import load_document
 from privacy_router.host import unixctl
 from privacy_router.host.unixctl import UnixctlRefusedError
@@ -20,8 +21,7 @@ from privacy_router.openflow.channel import connect_unix
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.mesh import expected_ports
 from privacy_router.pipeline.tables import number_of
-from privacy_router.pipeline.walk import Sent, Walk, walk
-from privacy_router.plan import chain as chains
+from privacy_router.pipeline.trace.walk import Sent, Walk, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,9 +21,9 @@ from privacy_router.hops.warp.refusals import RevokedError
 from privacy_router.hops.warp.registration import register_and_store, restore_profile
 from privacy_router.hops.warp.store import load_credentials, load_profile, save_credentials
 from privacy_router.host.files import write_private
-from privacy_router.host.wireguard import generate_private_key, public_key_of
 from privacy_router.lab.standins.warp_accounts import TunnelOffer
 from privacy_router.lab.standins.warp_api import Fault, WarpApiStandIn
+from privacy_router.values.wireguard import generate_private_key, public_key_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -21,7 +21,7 @@ from privacy_router.hops.warp.endpoints import (
 )
 
 if TYPE_CHECKING:
-    from privacy_router.host.uapi import Endpoint
+    from privacy_router.values.wireguard import Endpoint
 
 A4, B4 = (IPv4Address("192.0.2.1"), 2408), (IPv4Address("192.0.2.2"), 2408)
 A6, B6 = (IPv6Address("2001:db8::1"), 2408), (IPv6Address("2001:db8::2"), 2408)

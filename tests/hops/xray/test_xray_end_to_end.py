@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from privacy_router.hops.xray.command import arguments
 from privacy_router.hops.xray.keys import XrayIdentity
-from privacy_router.hops.xray.runner import command
 from privacy_router.hops.xray.settings import Vps, client_settings, server_settings
 from privacy_router.host.files import write_private
 
@@ -66,7 +66,7 @@ class Site:
 async def running(settings: dict[str, Any], file: Path, port: int) -> AsyncIterator[None]:
     write_private(file, json.dumps(settings).encode())
     process = await asyncio.create_subprocess_exec(
-        *command(str(file)),
+        *arguments(str(file)),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy_router.errors import ExitCode
-from privacy_router.hops.xray import runner
+from privacy_router.hops.xray import command, runner
 
 FREEDOM = {"protocol": "freedom"}
 SOCKS = {"protocol": "socks", "listen": "127.0.0.1", "port": 1}
@@ -22,7 +22,7 @@ SECRET = "do-not-show-this"
 
 def run(*arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*runner.command("")[:-1], *arguments],
+        [*command.arguments("")[:-1], *arguments],
         capture_output=True,
         text=True,
         timeout=300,

@@ -15,7 +15,7 @@ from privacy_router.daemon.bus.manager import Changes
 from privacy_router.engine.errors import RefusedError
 from privacy_router.host.threads import in_thread
 from privacy_router.node.tracing import complete, differences, verdict_words
-from privacy_router.pipeline.walk import Walk, walk
+from privacy_router.pipeline.trace.walk import Walk, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

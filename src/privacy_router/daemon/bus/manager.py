@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from privacy_router.engine.model import Change as ResourceChange
     from privacy_router.engine.transaction import Progress
     from privacy_router.node.status import NodeStatus
-    from privacy_router.plan.state import Change
+    from privacy_router.values.items import Change
 
 Changes = Annotated[list[tuple[str, str, str, str]], DBusSignature("a(ssss)")]
 Repairs = Annotated[list[tuple[str, str, str]], DBusSignature("a(sss)")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from privacy_router.errors import PrivacyRouterError
-from privacy_router.node.flow_changes import meters_of
+from privacy_router.node.flows.changes import meters_of
 from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.explain import explain
 from privacy_router.pipeline.flow import Flow
@@ -14,9 +14,9 @@ from privacy_router.pipeline.tables import TABLES, name_of, number_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from privacy_router.node.flow_changes import Counted
+    from privacy_router.node.flows.changes import Counted
     from privacy_router.pipeline.mesh import Mesh
-    from privacy_router.plan.state import Change
+    from privacy_router.values.items import Change
 
     Names = Mapping[int, str]
 

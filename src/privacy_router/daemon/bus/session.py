@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from privacy_router.daemon.bus.view import View
     from privacy_router.engine.model import Change as ResourceChange
     from privacy_router.engine.transaction import Progress
-    from privacy_router.plan.state import Change
+    from privacy_router.values.items import Change
 
 _ARRIVAL_S: Final = 10.0
 _OBJECT_MANAGER: Final = "org.freedesktop.DBus.ObjectManager"

@@ -11,8 +11,8 @@ from privacy_router.pipeline.tables import name_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from privacy_router.pipeline.passage import Step
-    from privacy_router.pipeline.walk import Walk
+    from privacy_router.pipeline.trace.traverse import Step
+    from privacy_router.pipeline.trace.walk import Walk
 
     Names = Mapping[int, str]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from dbus_fast import Variant
 from dbus_fast.annotations import DBusSignature
 
-from privacy_router.host.entries import for_everybody
+from privacy_router.host.file_state import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,7 +54,7 @@ def changed(changes: Iterable[Change]) -> list[Row]:
 def _details(change: Change) -> dict[str, Variant]:
     sides = {"before": change.before, "after": change.after}
     known = {name: value for name, value in sides.items() if value is not None}
-    found = {name: variant(for_everybody(value)) for name, value in known.items()}
+    found = {name: variant(redacted(value)) for name, value in known.items()}
     said = {"by": change.by, "note": change.note}
     words = {name: Variant("s", text) for name, text in said.items() if text}
     return {**found, "mode": Variant("s", change.mode.value), **words}
@@ -63,4 +63,4 @@ def _details(change: Change) -> dict[str, Variant]:
 def resources(observed: Observed) -> list[tuple[str, str, str, Variant]]:
     """What was read, by key."""
     values = observed.values
-    return [(k.plugin, k.kind, k.name, variant(for_everybody(values[k]))) for k in sorted(values)]
+    return [(k.plugin, k.kind, k.name, variant(redacted(values[k]))) for k in sorted(values)]

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from privacy_router.engine.transaction import Progress
     from privacy_router.hops.gateway import Client
     from privacy_router.node.controller import Controller
-    from privacy_router.node.engine import FlowEngine
-    from privacy_router.plan.state import Change
+    from privacy_router.node.flows.keeper import FlowKeeper
     from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
+    from privacy_router.values.items import Change
 
 _log = structlog.get_logger()
 _FRESH_S = 2.0
@@ -137,7 +137,7 @@ class View:
         return self.controller
 
     @property
-    def flows(self) -> FlowEngine:
+    def flows(self) -> FlowKeeper:
         """The flows of the node. Raises NoNodeError."""
         if self.node.flows is None:
             raise NoNodeError

@@ -11,12 +11,12 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.config.values import split_host_port
-from privacy_router.host.uapi import format_endpoint, parse_endpoint
+from privacy_router.host.wireguard_uapi import format_endpoint, parse_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from privacy_router.host.uapi import Endpoint
+    from privacy_router.values.wireguard import Endpoint
 
     CanReach = Callable[[Endpoint], bool]
 

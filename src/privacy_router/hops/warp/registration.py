@@ -9,7 +9,7 @@ from privacy_router.errors import ConflictError, RemoteServiceError, StorageErro
 from privacy_router.hops.warp.account import Device, credentials_of, profile_of
 from privacy_router.hops.warp.endpoints import KnownEndpoints, given
 from privacy_router.hops.warp.store import load_credentials, save_credentials, save_profile
-from privacy_router.host.wireguard import generate_private_key, public_key_of
+from privacy_router.values.wireguard import generate_private_key, public_key_of
 
 if TYPE_CHECKING:
     from datetime import datetime

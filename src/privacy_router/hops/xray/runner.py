@@ -31,16 +31,6 @@ class ConfigError(PrivacyRouterError):
     exit_code = ExitCode.INVALID_CONFIG
 
 
-def command(config_file: str) -> tuple[str, ...]:
-    """The arguments that start this program; `config_file` must be private (0600)."""
-    return (sys.executable, "-P", "-m", "privacy_router.hops.xray.runner", config_file)
-
-
-def program_places() -> tuple[str, ...]:
-    """The directories that this program is read from: its environment's, and its own."""
-    return (sys.prefix, os.path.abspath(f"{__file__}/../../../.."))  # noqa: PTH100  # light
-
-
 def main(arguments: list[str]) -> int:
     """Become XRay; returns an exit code only when that fails."""
     if len(arguments) != 1:

@@ -13,12 +13,16 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from privacy_router.host.uapi import WireGuardConfig, WireGuardPeer
-from privacy_router.host.wireguard import generate_private_key, public_key_of
 from privacy_router.lab import internet
 from privacy_router.lab.standins.warp_accounts import Addresses, TunnelOffer
 from privacy_router.lab.standins.warp_api import WarpApiStandIn
 from privacy_router.lab.tunnel import Tunnel
+from privacy_router.values.wireguard import (
+    WireGuardConfig,
+    WireGuardPeer,
+    generate_private_key,
+    public_key_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from privacy_router.config.plugins.dns import parse_server
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Mode, Resource
-from privacy_router.host.entries import file_value
+from privacy_router.host.file_state import file_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from privacy_router.engine.errors import PluginUnavailableError
 from privacy_router.engine.model import Desired, Observed, differences
 from privacy_router.engine.plugin import Plugin
-from privacy_router.host.entries import put_entry, read_entry, remove_if_empty
+from privacy_router.host.file_state import put_entry, read_entry, remove_if_empty
 from privacy_router.host.threads import in_thread
 from privacy_router.plugins.dns import resolv_conf
 from privacy_router.plugins.dns.check import require_last_word, require_replaceable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from privacy_router.host.entries import put_entry, read_entry
+from privacy_router.host.file_state import put_entry, read_entry
 from privacy_router.plugins.dns.declare import FILE, KEPT_COPY, MARK
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from privacy_router.engine.model import Change, Desired
-    from privacy_router.host.topology import Interface
     from privacy_router.plugins.net.session import NetSession
+    from privacy_router.values.network import Interface
 
 _KERNEL_DATAPATH: Final = "/sys/module/openvswitch"
 _DEFAULT_MTU_BYTES: Final = 1500

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.engine.model import Change, Desired
-    from privacy_router.host.topology import Network
     from privacy_router.plugins.net.observe import NetState
+    from privacy_router.values.network import Network
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from privacy_router.host.topology import Interface, Network
+    from privacy_router.values.network import Interface, Network
 
 INTERFACE: Final = "interface"
 UP: Final = "up"

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from privacy_router.engine.model import Desired
     from privacy_router.host.addresses import AddressEntry
     from privacy_router.host.routes import RouteEntry
-    from privacy_router.host.topology import Interface
     from privacy_router.plugins.net.session import NetSession
+    from privacy_router.values.network import Interface
 
 
 def move_onto_bridge(session: NetSession, interface: str, bridge: str) -> None:

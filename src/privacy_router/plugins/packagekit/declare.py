@@ -14,7 +14,7 @@ from privacy_router.engine.model import (
     ResourceKey,
     differences,
 )
-from privacy_router.host.entries import file_value
+from privacy_router.host.file_state import file_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,7 +15,7 @@ from privacy_router.engine.model import (
 )
 from privacy_router.engine.plugin import Plugin
 from privacy_router.host.dbus import DBusCallError
-from privacy_router.host.entries import put_entry, read_entry
+from privacy_router.host.file_state import put_entry, read_entry
 from privacy_router.host.threads import in_thread
 from privacy_router.plugins.packagekit import declare
 from privacy_router.plugins.packagekit.apply import Applier

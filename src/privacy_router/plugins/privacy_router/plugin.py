@@ -23,7 +23,7 @@ from privacy_router.host.threads import NODE, context_of, in_thread
 from privacy_router.node import clients, lifecycle, ownership, warp
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import Controller, make_engine
-from privacy_router.node.flows import FlowError
+from privacy_router.node.flows.table import FlowError
 from privacy_router.node.inspection import port_names
 from privacy_router.node.observe import observe
 from privacy_router.node.planning_keys import plan_keys
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
     from privacy_router.config import PrivacyFlow
     from privacy_router.engine.plugin import Tell
-    from privacy_router.node.engine import FlowEngine
-    from privacy_router.node.machine import Machine
+    from privacy_router.node.flows.keeper import FlowKeeper
+    from privacy_router.node.machine import NodeHost
     from privacy_router.node.paths import NodePaths
+    from privacy_router.plan.desired import DesiredState, PlannedState
     from privacy_router.plan.keys import NodeKeys
-    from privacy_router.plan.state import Change as ItemChange
-    from privacy_router.plan.state import DesiredState, PlannedState
+    from privacy_router.values.items import Change as ItemChange
 
 _log = structlog.get_logger()
 _STOP_S: Final = 30.0
@@ -59,7 +59,7 @@ class Draft:
     applier takes."""
 
     config: PrivacyRouterConfig
-    machine: Machine
+    machine: NodeHost
     state: PlannedState
 
 
@@ -68,7 +68,7 @@ class Intent:
     """A node as it is to be, and the real keys that it is made of."""
 
     config: PrivacyRouterConfig
-    machine: Machine
+    machine: NodeHost
     keys: NodeKeys
     state: DesiredState
 
@@ -152,7 +152,7 @@ class PrivacyRouterPlugin(Plugin):
         state = plan_node(with_flows(section, self.added_flows.all()), keys, machine.facts)
         return Desired(words.resources_of(state.items), Draft(section, machine, state))
 
-    def _intent(self, config: PrivacyRouterConfig, machine: Machine) -> Intent:
+    def _intent(self, config: PrivacyRouterConfig, machine: NodeHost) -> Intent:
         """The node of the keys and clients that are there.
 
         Raises MissingFileError for a key that was there before.
@@ -163,7 +163,7 @@ class PrivacyRouterPlugin(Plugin):
     def _compiled(
         self,
         config: PrivacyRouterConfig,
-        machine: Machine,
+        machine: NodeHost,
         keys: NodeKeys,
         flows: Sequence[PrivacyFlow],
     ) -> Intent:
@@ -202,7 +202,7 @@ class PrivacyRouterPlugin(Plugin):
                 await flows.close()
         return words.flow_changes(changes, port_names(intent.state, flows))
 
-    def _kept_flows(self, intent: Intent | Draft) -> FlowEngine | None:
+    def _kept_flows(self, intent: Intent | Draft) -> FlowKeeper | None:
         """The flows of the controller, whose connections are there, if it is to keep the same."""
         kept, controller = self._kept, self.controller
         if kept is None or controller is None:

@@ -9,13 +9,14 @@ from privacy_router.engine.model import Change, Resource, ResourceKey, Value
 from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import name_of
-from privacy_router.plan.state import Kind
+from privacy_router.values.items import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from privacy_router.plan.state import Change as ItemChange
-    from privacy_router.plan.state import Key, PlannedState
+    from privacy_router.plan.desired import PlannedState
+    from privacy_router.values.items import Change as ItemChange
+    from privacy_router.values.items import Key
 
     Names = Mapping[int, str]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from privacy_router.engine.errors import PluginFailedError
 from privacy_router.engine.model import Mode
-from privacy_router.host.entries import put_entry, read_entry, remove_if_empty
+from privacy_router.host.file_state import put_entry, read_entry, remove_if_empty
 from privacy_router.host.threads import in_thread
 from privacy_router.plugins.systemd.diff import declared_active, units_to_restart
 from privacy_router.plugins.systemd.jobs import RESTART, START, STOP, run_jobs

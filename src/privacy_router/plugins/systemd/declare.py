@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Desired, Mode, Resource, ResourceKey
-from privacy_router.host.entries import file_value
+from privacy_router.host.file_state import file_value
 from privacy_router.plugins.systemd.names import (
     DROP_IN,
     FILE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.host.entries import read_entry
+from privacy_router.host.file_state import read_entry
 from privacy_router.host.threads import in_thread
 from privacy_router.plugins.systemd.names import (
     DROP_IN,

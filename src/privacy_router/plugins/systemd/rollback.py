@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privacy_router.errors import VerificationError
-from privacy_router.host.entries import (
+from privacy_router.host.file_state import (
     make_directory,
     put_entry,
     read_entry,

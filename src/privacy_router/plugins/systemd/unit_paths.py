@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.host.entries import FILE_MAX_BYTES
+from privacy_router.host.file_state import FILE_MAX_BYTES
 from privacy_router.host.files import read_bounded
 from privacy_router.plugins.systemd.names import DROP_IN, FILE, is_unit, template_of
 from privacy_router.plugins.systemd.properties import PERSISTENT, RUNTIME

@@ -10,7 +10,7 @@ from privacy_router.errors import ExitCode, PrivacyRouterError
 from privacy_router.openflow.constants import EtherType, IpProtocol, PortNumber, TcpFlag
 from privacy_router.openflow.fields import FIELDS
 from privacy_router.openflow.notation import format_value, parse_value
-from privacy_router.pipeline.field_words import FieldRefusedError, meanings
+from privacy_router.pipeline.field_names import FieldRefusedError, meanings
 from privacy_router.pipeline.notation import FlowRefusedError, matches
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The desired state of a node as single items, each with a key that says what it is about.
+"""The state of a node as single items, each with a key that says what it is about.
 
 A desired and an observed state are both mappings from `Key` to a value; where the values differ,
 there is a `Change`. Everything that `plan` shows, `up` applies and the controller repairs is such
@@ -16,10 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from privacy_router.host.processes import ProcessSpec
-    from privacy_router.host.uapi import Endpoint, WireGuardConfig
-    from privacy_router.ovsdb.model import BridgeSpec
-    from privacy_router.pipeline.compile import Pipeline
+    from privacy_router.values.wireguard import Endpoint
 
 
 class Kind(IntEnum):
@@ -48,7 +45,10 @@ class Kind(IntEnum):
 
 
 _TAG_KEY: Final = secrets.token_bytes(16)
+
+
 _TAG_BYTES: Final = 16
+
 
 HOST = "host"
 """Where items are that live in the host's own namespace; only a chain without WARP has any."""
@@ -137,42 +137,6 @@ class TunnelState:
     def __str__(self) -> str:
         port = f"port {self.listen_port}, " if self.listen_port else ""
         return f"{port}{len(self.peers)} peer(s)"
-
-
-@dataclass(frozen=True)
-class NodeState:
-    """A node to compare the machine with: the items, and what is needed to bring some about.
-
-    Flows and meters are not among the items, since they follow the ports of containers as these
-    come and go: `pipeline` compiles them.
-    """
-
-    items: Mapping[Key, Any]
-    bridge: BridgeSpec
-    pipeline: Pipeline
-    processes: Mapping[str, ProcessSpec]
-    tunnels: Mapping[str, WireGuardConfig]
-    fingerprint: str = ""
-
-
-@dataclass(frozen=True)
-class DesiredState(NodeState):
-    """A node as it is to be, of real keys: the only kind that appliers and controllers take."""
-
-
-@dataclass(frozen=True)
-class PlannedState(NodeState):
-    """A node to look at, of which some values may only stand for those that are not known.
-
-    `stand_ins` are the items that depend on such values, and why each is not known. No applier
-    takes this type.
-    """
-
-    stand_ins: Mapping[Key, str] = field(default_factory=dict)
-
-    def unknown(self, key: Key) -> str:
-        """Why it is not known whether that item is as it should be; empty where it is known."""
-        return self.stand_ins.get(key, "")
 
 
 _NAMED_MOST = 3

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import (
-    IPv4Address,
     IPv4Interface,
     IPv4Network,
-    IPv6Address,
     IPv6Interface,
     IPv6Network,
 )
 from typing import TYPE_CHECKING
 
 from privacy_router.config import reserved
-from privacy_router.ovsdb.model import mac_of
-from privacy_router.pipeline.allocation import FIRST_HOP_PORT
+from privacy_router.values.bridges import mac_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.host.topology import Address, Interface
+    from privacy_router.values.network import Address, Interface
 
 NAMESPACE_PREFIX = "pr-"
 GATEWAY_NAMESPACE = f"{NAMESPACE_PREFIX}gateway"
@@ -45,8 +42,10 @@ WARP_SOCKET_MARK = 0x70720001
 packets by it."""
 EXIT_CONNECTION_MARK = 0x70720002
 """Connection mark, in the host's namespace, of what XRay sends by the host's exit."""
-TRANSIT_MTU_BYTES = 1500
-WIREGUARD_OVERHEAD_BYTES = 80
+FIRST_HOP_PORT = 0x8000
+"""Ports of hops have OpenFlow numbers from here on. Open vSwitch itself numbers ports, containers'
+for example, in the lower half only (ofproto.c, alloc_ofp_port), so that no port of another takes
+the number of a hop while that hop is disabled."""
 ROLE_NUMBERS: Mapping[str, int] = {"warp": 1, "gateway": 2, "xray": 3, "exit": 4}
 """Each role's number: the host part of its addresses on the segment, and behind FIRST_HOP_PORT the
 OpenFlow number of its port.
@@ -123,7 +122,7 @@ class Chain:
         return tuple(sorted(map(port_number, ROLE_NUMBERS)))
 
     @property
-    def way_back(self) -> tuple[Station, Station] | None:
+    def return_edge(self) -> tuple[Station, Station] | None:
         """The turn back to the gateway, where packets to clients part from all others."""
         turning = self.warp or self.xray
         if self.gateway is None or turning is None:
@@ -137,6 +136,10 @@ class Chain:
         if found is None:
             raise ValueError("a chain without WARP and without XRay has no way out")
         return found
+
+    def port_named(self, name: str) -> Station | None:
+        """The station behind the port of that name, or None."""
+        return next((station for station in self.stations if station.port == name), None)
 
     def peers_of(self, station: Station) -> tuple[Station, ...]:
         """The other stations of the segment."""
@@ -181,33 +184,3 @@ def _interface4(config: PrivacyRouterConfig, number: int) -> IPv4Interface:
 def _interface6(config: PrivacyRouterConfig, number: int) -> IPv6Interface:
     subnet = config.transit_subnet6
     return IPv6Interface((int(subnet.network_address) + number, subnet.prefixlen))
-
-
-def gateway_addresses(config: PrivacyRouterConfig) -> tuple[IPv4Interface, IPv6Interface]:
-    """The gateway's own addresses inside the clients' tunnel: the first of each subnet."""
-    v4, v6 = config.wireguard.client_subnet, config.wireguard.client_subnet6
-    return (
-        IPv4Interface((int(v4.network_address) + 1, v4.prefixlen)),
-        IPv6Interface((int(v6.network_address) + 1, v6.prefixlen)),
-    )
-
-
-def client_addresses(config: PrivacyRouterConfig, number: int) -> tuple[IPv4Address, IPv6Address]:
-    """The addresses of client `number` (from 2 on) inside the tunnel."""
-    v4, v6 = config.wireguard.client_subnet, config.wireguard.client_subnet6
-    return (
-        IPv4Address(int(v4.network_address) + number),
-        IPv6Address(int(v6.network_address) + number),
-    )
-
-
-def client_mtu_bytes(config: PrivacyRouterConfig) -> int:
-    """The MTU of the clients' tunnel.
-
-    XRay ends the clients' TCP and carries their UDP in its own stream, so that only the clients'
-    way to the gateway counts; without it the packets themselves must fit through WARP.
-    """
-    if config.wireguard.mtu is not None:
-        return config.wireguard.mtu
-    own_way = TRANSIT_MTU_BYTES - WIREGUARD_OVERHEAD_BYTES
-    return own_way if "xray" in config.chain_hops else min(own_way, config.warp.mtu_bytes)

@@ -12,13 +12,13 @@ from ipaddress import (
     IPv6Network,
     ip_network,
 )
-from socket import AF_INET, AF_INET6
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 
-FAMILY = {4: int(AF_INET), 6: int(AF_INET6)}
+FAMILY = {4: 2, 6: 10}
+"""The kernel's number of each IP version: AF_INET and AF_INET6 of linux/socket.h."""
 LOCAL_TABLE = 255
 MAIN_TABLE = 254
 DEFAULT_TABLE = 253

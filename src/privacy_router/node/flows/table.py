@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from privacy_router.errors import PrivacyRouterError
-from privacy_router.node.flow_changes import Changes, meter_mods, meters_of
+from privacy_router.node.flows.changes import Changes, meter_mods, meters_of
 from privacy_router.node.switch_drift import drift_of, is_strange
 from privacy_router.openflow import (
     Difference,

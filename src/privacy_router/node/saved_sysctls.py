@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LIMIT_BYTES: Final = 1024 * 1024
 
 
-class BorrowedSettings:
+class SavedSysctls:
     """A note of what settings were before the first change.
 
     It is of one boot, since the kernel forgets them with it, but not in the run directory: who

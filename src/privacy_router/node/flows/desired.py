@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from privacy_router.errors import PrivacyRouterError
-from privacy_router.node.flow_changes import between, flow_mods, strange_flow
+from privacy_router.node.flows.changes import between, flow_mods, strange_flow
 from privacy_router.pipeline.allocation import port_of
 from privacy_router.pipeline.compile import sending_flows
 from privacy_router.pipeline.flow import Program, join
@@ -20,11 +20,11 @@ from privacy_router.pipeline.tables import number_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from privacy_router.node.flow_changes import Changes
+    from privacy_router.node.flows.changes import Changes
     from privacy_router.openflow import FlowMod, FlowStats
-    from privacy_router.ovsdb.model import PortRow
     from privacy_router.pipeline.compile import Pipeline
     from privacy_router.pipeline.flow import Flow, RateLimit
+    from privacy_router.values.bridges import PortRow
 
 _BASE = ""
 

@@ -19,9 +19,9 @@ from privacy_router.openflow.instructions import (
 )
 from privacy_router.openflow.nicira import NO_TABLE, Ct, Load, Move, Nat, Note, SetFieldMasked
 from privacy_router.openflow.text import format_instructions, format_match
-from privacy_router.pipeline.packet import LATER_FRAGMENT, is_of_transport
 from privacy_router.pipeline.rivals import same_effect
 from privacy_router.pipeline.tables import TABLES, name_of
+from privacy_router.pipeline.trace.packet import LATER_FRAGMENT, is_of_transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from privacy_router.openflow.action import Action
     from privacy_router.openflow.match import Match
     from privacy_router.pipeline.flow import Flow
-    from privacy_router.pipeline.packet import Packet
+    from privacy_router.pipeline.trace.packet import Packet
 
 NOT_TRACKED: Final = CtState(0)
 _UNMODELLED_FIELDS: Final = {"conj_id", "actset_output", "in_phy_port"}
@@ -69,7 +69,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Passage:
+class Traversal:
     """One way through the tables: from the port, or from connection tracking, to an end.
 
     `state` is what connection tracking was assumed to say (0 before it was asked), `zone` the
@@ -140,9 +140,9 @@ class Run:
     effects: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def passage(self) -> Passage:
+    def passage(self) -> Traversal:
         steps = tuple(self.steps)
-        return Passage(self.state, self.zone, steps, MappingProxyType(self.packet))
+        return Traversal(self.state, self.zone, steps, MappingProxyType(self.packet))
 
     def resumed(self, state: CtState) -> Run:
         """As it comes back from connection tracking."""

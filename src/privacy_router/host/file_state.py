@@ -62,18 +62,18 @@ def read_entry(path: Path) -> Value:
         return {"content": content, "link": None, "mode": mode, "owner": owner}
 
 
-def for_everybody(value: Value) -> Value:
+def redacted(value: Value) -> Value:
     """A value that has entries in it, at whatever depth, without the content of files that not
     everybody may read. Different contents still look different, and one looks alike in one
     process."""
     if isinstance(value, list):
-        return [for_everybody(item) for item in value]
+        return [redacted(item) for item in value]
     if not isinstance(value, dict):
         return value
     if _is_private(value):
         tag = hashlib.blake2s(value["content"].encode(), key=_TAG_KEY, digest_size=3).hexdigest()
         return value | {"content": f"(not for everybody to read, {tag})"}
-    return {key: for_everybody(item) for key, item in value.items()}
+    return {key: redacted(item) for key, item in value.items()}
 
 
 def _is_private(value: Value) -> bool:

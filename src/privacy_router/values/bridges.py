@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
-from privacy_router.ovsdb.columns import ROOT, label
-
+ROOT: Final = "Open_vSwitch"
 Value = str | int | float | bool | tuple[str | int | float | bool, ...] | Mapping[str, str]
 """A column: what is in a set is a tuple unless it is one, a map stays one, and a reference to
 other tables' rows is only counted."""
 
 OWNER_KEY = "privacy-router"
 MARK: Mapping[str, str] = {OWNER_KEY: "1"}
+
+
+def label(column: str, table: str, name: str) -> str:
+    """A setting in words: `sflow of bridge ovsbr0`, `manager_options of Open_vSwitch`."""
+    return f"{column} of {table}" if table == ROOT else f"{column} of {table.lower()} {name}"
 
 
 def mac_of(bridge: str, port: str) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
 
 from privacy_router.errors import MachineError
 
-Endpoint = tuple[IPv4Address | IPv6Address, int]
+if TYPE_CHECKING:
+    from privacy_router.values.wireguard import Endpoint, WireGuardConfig, WireGuardPeer
 
 _KEY_BYTES = 32
 _LAST_PORT = 65535
@@ -23,30 +25,6 @@ NO_KEY = base64.b64encode(bytes(_KEY_BYTES)).decode()
 class UapiError(MachineError):
     """The WireGuard process does not answer in time, sent something that is not its protocol, or
     refused a request."""
-
-
-@dataclass(frozen=True)
-class WireGuardPeer:
-    """The other end of a tunnel. Keys are base64; `keepalive_s` 0 means off."""
-
-    public_key: str
-    allowed_ips: tuple[IPv4Network | IPv6Network, ...]
-    endpoint: Endpoint | None = None
-    preshared_key: str | None = field(default=None, repr=False)
-    keepalive_s: int = 0
-
-
-@dataclass(frozen=True)
-class WireGuardConfig:
-    """What a device is told; `listen_port` 0 lets the kernel choose, `firewall_mark` 0 is none.
-
-    The mark is on every packet that the device's UDP sockets send.
-    """
-
-    private_key: str = field(repr=False)
-    peers: tuple[WireGuardPeer, ...]
-    listen_port: int = 0
-    firewall_mark: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from privacy_router.openflow.constants import CtState
-from privacy_router.pipeline.packet import PacketError
-from privacy_router.pipeline.passage import Run, WalkError
 from privacy_router.pipeline.tables import number_of
+from privacy_router.pipeline.trace.packet import PacketError
+from privacy_router.pipeline.trace.traverse import Run, WalkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from privacy_router.pipeline.flow import Flow
-    from privacy_router.pipeline.packet import Packet
-    from privacy_router.pipeline.passage import Passage, Step
+    from privacy_router.pipeline.trace.packet import Packet
+    from privacy_router.pipeline.trace.traverse import Step, Traversal
 
 MAX_PASSAGES = 16
 
@@ -40,7 +40,7 @@ class Sent:
 class Walk:
     """All passages of a packet, and how it ends."""
 
-    passages: tuple[Passage, ...]
+    passages: tuple[Traversal, ...]
     verdict: Dropped | Sent
 
     @property

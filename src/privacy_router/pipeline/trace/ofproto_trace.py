@@ -11,19 +11,19 @@ from privacy_router.errors import PrivacyRouterError
 from privacy_router.openflow.fields import FIELDS
 from privacy_router.openflow.notation import format_port, format_value
 from privacy_router.openflow.text import format_match
-from privacy_router.pipeline.packet import format_packet, read_fields_untrusted
 from privacy_router.pipeline.rivals import same_effect
 from privacy_router.pipeline.tables import name_of, number_of
-from privacy_router.pipeline.walk import MAX_PASSAGES, Sent, parse_ct_state
+from privacy_router.pipeline.trace.packet import format_packet, read_fields_untrusted
+from privacy_router.pipeline.trace.walk import MAX_PASSAGES, Sent, parse_ct_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from privacy_router.openflow.action_text import Namer
     from privacy_router.pipeline.flow import Flow
-    from privacy_router.pipeline.packet import Packet, PortNumbers
-    from privacy_router.pipeline.passage import Passage, Step
-    from privacy_router.pipeline.walk import Walk
+    from privacy_router.pipeline.trace.packet import Packet, PortNumbers
+    from privacy_router.pipeline.trace.traverse import Step, Traversal
+    from privacy_router.pipeline.trace.walk import Walk
 
 METHOD = "ofproto/trace"
 
@@ -319,7 +319,7 @@ def _packet_differences(walk: Walk, live: LiveTrace) -> Iterator[str]:
                 yield from _value_difference(name, ours, theirs)
 
 
-def _value_difference(name: str, ours: Passage, theirs: LivePassage) -> Iterator[str]:
+def _value_difference(name: str, ours: Traversal, theirs: LivePassage) -> Iterator[str]:
     pair = ours.packet.get(name, 0), theirs.packet.get(name, 0)
     if pair[0] != pair[1]:
         one, other = (format_value(FIELDS[name], value, None) for value in pair)

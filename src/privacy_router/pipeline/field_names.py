@@ -29,7 +29,7 @@ class FieldRefusedError(Exception):
 
 
 @dataclass(frozen=True)
-class Said:
+class FieldValue:
     """A field with its value and mask, and the words of the flow that say so."""
 
     field: Field
@@ -130,20 +130,20 @@ _EXAMPLES: Final = {
 }
 
 
-def _said(name: str, field: Field, given: str | int) -> Said:
+def _said(name: str, field: Field, given: str | int) -> FieldValue:
     """One field, its value read as people write it. Raises ValueError."""
     words = f"{name}={given}"
     if name == "dl_vlan":
-        return Said(field, _vlan(given), field.full_mask, words)
+        return FieldValue(field, _vlan(given), field.full_mask, words)
     if name == "nw_tos":
-        return Said(field, dscp_of_tos(given), field.full_mask, words)
+        return FieldValue(field, dscp_of_tos(given), field.full_mask, words)
     word = given.lower() if isinstance(given, str) else ""
     value, mask = parse_value(field, _WORDS.get(field.name, {}).get(word, given))
     if field.name == "vlan_vid" and value and not value & VLAN_PRESENT:
         raise ValueError("a tag without the bit that says that there is one")
     if field.name == "arp_op" and value > _ARP_OP_MAX:
         raise ValueError("more than the eight bits that Open vSwitch looks at")
-    return Said(field, value, mask, words)
+    return FieldValue(field, value, mask, words)
 
 
 def _vlan(given: str | int) -> int:
@@ -163,7 +163,9 @@ def dscp_of_tos(given: str | int) -> int:
     return tos >> _TOS_SHIFT
 
 
-def meanings(name: str, given: str | int, port_number: Callable[[str], int | None]) -> list[Said]:
+def meanings(
+    name: str, given: str | int, port_number: Callable[[str], int | None]
+) -> list[FieldValue]:
     """Every meaning of a name that the value fits, the likeliest first; at least one.
 
     Raises FieldRefusedError.
@@ -183,14 +185,14 @@ def meanings(name: str, given: str | int, port_number: Callable[[str], int | Non
     return fitting
 
 
-def _in_port(field: Field, name: str, port_number: Callable[[str], int | None]) -> Said:
+def _in_port(field: Field, name: str, port_number: Callable[[str], int | None]) -> FieldValue:
     number = port_number(name)
     if number is None:
         raise FieldRefusedError(
             f"in_port={name}, but the bridge has no such port",
             "Name a port of an enabled hop or of a container.",
         )
-    return Said(field, number, field.full_mask, f"in_port={name}")
+    return FieldValue(field, number, field.full_mask, f"in_port={name}")
 
 
 def _expected(name: str, field: Field) -> str:

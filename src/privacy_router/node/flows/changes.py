@@ -18,7 +18,7 @@ from privacy_router.openflow import (
 from privacy_router.pipeline.allocation import Layer, layer_of, port_of
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import name_of, number_of
-from privacy_router.plan.state import Change, Key, Kind
+from privacy_router.values.items import Change, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -33,7 +33,7 @@ class _Kind(OpenEnum):
 
 
 @value_class
-class Punt(Action):
+class SendToController(Action):
     """Send the packet to the controllers with that id, along with `userdata`.
 
     Encoded in the older form where that says it all, as Open vSwitch does.
@@ -88,7 +88,7 @@ _VALUES: Final[dict[int, tuple[str, Callable[[Reader], object]]]] = {
 
 def decode_plain_punt_untrusted(reader: Reader) -> Action:
     """The older form, after the subtype. Raises DecodeError."""
-    return Punt(*reader.unpack(_PLAIN_LAYOUT))
+    return SendToController(*reader.unpack(_PLAIN_LAYOUT))
 
 
 def decode_punt_untrusted(reader: Reader) -> Action:
@@ -98,7 +98,7 @@ def decode_punt_untrusted(reader: Reader) -> Action:
     found = _decode_properties_untrusted(Reader(body))
     if found is None:
         return raw
-    punt = Punt(**found)
+    punt = SendToController(**found)
     return punt if punt.encode() == raw.encode() else raw
 
 

@@ -15,28 +15,28 @@ import structlog
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.threads import in_thread
 from privacy_router.node.contention import WINDOW_S, Contention
-from privacy_router.node.flow_changes import Changes, Counted, items, meters_of
-from privacy_router.node.flow_plan import FlowPlan
-from privacy_router.node.flows import FlowError, FlowTable
+from privacy_router.node.flows.changes import Changes, Counted, items, meters_of
+from privacy_router.node.flows.desired import FlowPlan
+from privacy_router.node.flows.table import FlowError, FlowTable
 from privacy_router.node.proxmox import container_mac
 from privacy_router.ovsdb.client import OvsDatabase
-from privacy_router.plan.state import summary
+from privacy_router.values.items import summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from privacy_router.ovsdb.model import PortRow
     from privacy_router.pipeline.compile import Pipeline
     from privacy_router.pipeline.flow import Program
     from privacy_router.pipeline.mesh import Mesh
-    from privacy_router.plan.state import Change
+    from privacy_router.values.bridges import PortRow
+    from privacy_router.values.items import Change
 
 _log = structlog.get_logger()
 _COOKIES_AT_ONCE = 16  # looked up one by one; with more of them, comparing all is quicker
 
 
-class FlowEngine:
+class FlowKeeper:
     """The flows of one bridge; `database` is the socket of its ovsdb-server, beside which vswitchd
     puts the bridge's own.
 

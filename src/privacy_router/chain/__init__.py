@@ -1,0 +1,1 @@
+"""The hops of a node in their order, and the addresses behind each (pure)."""
