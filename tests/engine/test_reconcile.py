@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 from file_plugin import FilePlugin, machine, make_engine
 from structlog.testing import capture_logs
 
-from privacy_router.engine import backoff, reconcile
-from privacy_router.engine.backoff import Backoff
+from privacy_router.engine import reconcile
 from privacy_router.engine.document import Source
-from privacy_router.engine.model import ResourceKey
 from privacy_router.engine.reconcile import Reconciler
 
 if TYPE_CHECKING:
@@ -169,47 +167,6 @@ async def test_what_is_given_back_is_not_kept(tmp_path: Path) -> None:
         await reconciler.keepers["one"].look()
         assert machine(tmp_path) == {"one/a": "mine now"}
         assert ears.drifts == []
-
-
-KEY = ResourceKey("one", "file", "a")
-
-
-def test_the_first_repairs_are_immediate_then_ever_slower() -> None:
-    record = Backoff()
-    pauses = []
-    now_s = 0.0
-    for _ in range(14):
-        record.note([KEY], now_s, failed=False)
-        pause_s = record.next_s(now_s) or 0.0
-        assert record.ready(KEY, now_s + pause_s)
-        assert pause_s == 0 or not record.ready(KEY, now_s + pause_s - 0.01)
-        pauses.append(pause_s)
-        now_s += pause_s
-    assert pauses[: backoff.FREE] == [0.0] * backoff.FREE
-    assert pauses[backoff.FREE :] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
-    assert record.contended(KEY)
-
-
-def test_a_failed_repair_pauses_at_once() -> None:
-    record = Backoff()
-    record.note([KEY], 10.0, failed=True)
-    assert not record.ready(KEY, 10.5)
-    assert record.ready(KEY, 11.0)
-
-
-def test_peace_is_a_new_start() -> None:
-    record = Backoff()
-    for _ in range(5):
-        record.note([KEY], 0.0, failed=True)
-    record.note([KEY], 16.0 + backoff.CALM_S + 1, failed=False)
-    assert record.ready(KEY, 16.0 + backoff.CALM_S + 1)
-    assert not record.contended(KEY)
-
-
-def test_another_resource_does_not_wait_with_it() -> None:
-    record = Backoff()
-    record.note([KEY], 0.0, failed=True)
-    assert record.ready(ResourceKey("one", "file", "b"), 0.0)
 
 
 async def test_a_look_that_trips_over_something_is_not_the_last(

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from privacy_router.engine.backoff import Backoff
 from privacy_router.engine.calls import availability, bounded
 from privacy_router.engine.model import Mode
 from privacy_router.engine.plugin import not_as_asked
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.file_state import redacted
+from privacy_router.values.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from privacy_router.engine.engine import Engine
-    from privacy_router.engine.model import Change, Desired
+    from privacy_router.engine.model import Change, Desired, ResourceKey
     from privacy_router.engine.plugin import Plugin
 
 _log = structlog.get_logger()
@@ -52,7 +52,7 @@ class Keeper:
         self._engine = engine
         self.plugin = plugin
         self._listener = listener
-        self._backoff = Backoff()
+        self._backoff: Backoff[ResourceKey] = Backoff()
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._watched: Desired | None = None
@@ -179,7 +179,7 @@ class Keeper:
         for change in due:
             if self._backoff.contended(change.key):
                 _log.error(
-                    "somebody keeps changing this; it is put right ever more slowly",
+                    "another program keeps changing this; it is put right ever more slowly",
                     resource=str(change.key),
                 )
         self._listener.drifted(self.plugin.name, due, True)
