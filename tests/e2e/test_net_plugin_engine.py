@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from net_machine import NetMachine
 
     from privacy_router.engine.model import Change, ResourceKey
-    from privacy_router.engine.plugin import Tell
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.plugin import Progress
+    from privacy_router.engine.transaction import RunProgress
 
 pytestmark = pytest.mark.e2e
 _PATIENCE_S = 20.0
@@ -55,7 +55,7 @@ class Failing(Plugin):
     async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
         return Observed()
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         raise PrivacyRouterError("as it was to be")
 
 
@@ -65,7 +65,7 @@ class Looking:
     def __init__(self) -> None:
         self.over = asyncio.Event()
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: RunProgress) -> None:
         del progress
 
     def settled(self) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.engine.engine import Engine
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.transaction import RunProgress
 
 
 def source(**sections: Any) -> Source:
@@ -176,10 +176,10 @@ async def test_giving_back_waits_for_a_plugin_that_is_away(tmp_path: Path) -> No
 async def test_removals_come_first_and_in_reverse(tmp_path: Path) -> None:
     engine = make_engine(tmp_path)
     await engine.apply(source(one=files(a="1"), two=files(b="2")))
-    told: list[Progress] = []
+    told: list[RunProgress] = []
 
     class Ears:
-        def progress(self, progress: Progress) -> None:
+        def progress(self, progress: RunProgress) -> None:
             told.append(progress)
 
         def settled(self) -> None:

@@ -90,3 +90,21 @@ async def test_a_part_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "usr/sbin").mkdir(parents=True)
     (tmp_path / "usr/sbin/ovs-vswitchd").touch(mode=0o755)
     assert await parts["openflow"].availability()
+
+
+@pytest.mark.parametrize(
+    ("key", "found"), [("unmanaged_node", True), ("unmanaged_node", False), ("stranger", True)]
+)
+async def test_a_node_that_no_document_declared_stays_when_a_run_is_undone(
+    key: str, found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a checkpoint that the version before wrote, which called it a stranger."""
+    taken_down: list[bool] = []
+
+    async def take_down(_: PrivacyRouterPlugin) -> None:
+        taken_down.append(True)
+
+    monkeypatch.setattr(PrivacyRouterPlugin, "_take_down", take_down)
+    plugin = PrivacyRouterPlugin(NodePaths(tmp_path, tmp_path))
+    await plugin.rollback({"section": None, key: found}, lambda _: None)
+    assert taken_down == ([] if found else [True])

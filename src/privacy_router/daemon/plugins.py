@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from privacy_router.engine.model import Change, ResourceKey
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.plugins.target import Machine
 
 _log = structlog.get_logger()
@@ -61,7 +61,7 @@ class BrokenPlugin(Plugin):
         del keys
         return Observed()
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """Nothing can be changed. Raises MissingPrerequisiteError."""
         del desired, changes, tell
         raise MissingPrerequisiteError(f"{self.name} cannot be loaded: {self._reason}")

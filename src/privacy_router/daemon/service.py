@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.transaction import RunProgress
     from privacy_router.node.paths import NodePaths
 
 _log = structlog.get_logger()
@@ -183,14 +183,14 @@ class Daemon:
     async def end(self) -> None:
         """Leave everything up and closed."""
         await self._supervisor.end()
-        await _or_complain(self.file.end(), "the run directory still tells of the file")
+        await _log_failure(self.file.end(), "the run directory still tells of the file")
         await self._node.leave()
         await self.engine.close()
         await self._bus.close()
 
     # --- told by the engine ----------------------------------------------------------------------
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: RunProgress) -> None:
         """A run goes on: somebody may be waiting for it."""
         self._notifier.status(f"{progress.phase} {progress.plugin} {progress.text}")
 
@@ -244,14 +244,14 @@ class Daemon:
             self._hung_up.clear()
             _log.info("asked to read the configuration again")
             self._notifier.reloading()
-            await _or_complain(self._reload(), "configuration not read again, the old one stays")
+            await _log_failure(self._reload(), "configuration not read again, the old one stays")
             self._notifier.ready(self._words())
 
     async def _read_clients_when_told(self) -> None:
         while True:
             await self._has_other_clients.wait()
             self._has_other_clients.clear()
-            await _or_complain(
+            await _log_failure(
                 self._node.reload_clients(), "clients not read again, the old ones stay"
             )
             self._tell_state()
@@ -263,7 +263,7 @@ class Daemon:
         return "; ".join(filter(None, [words, of_file, self._node.trouble]))
 
 
-async def _or_complain(work: Coroutine[Any, Any, None], what: str) -> None:
+async def _log_failure(work: Coroutine[Any, Any, None], what: str) -> None:
     """Do that; what fails is told, and the daemon goes on."""
     try:
         await work

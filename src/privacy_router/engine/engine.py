@@ -20,8 +20,8 @@ from privacy_router.engine.planning import make_plan, make_preview
 from privacy_router.engine.plugin import Trust
 from privacy_router.engine.transaction import (
     Candidate,
-    Progress,
     Reason,
+    RunProgress,
     Transaction,
     roll_back,
 )
@@ -44,7 +44,7 @@ _log = structlog.get_logger()
 class Listener(Protocol):
     """Whoever looks on; called in the engine's event loop, and must not raise."""
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: RunProgress) -> None:
         """A step of a run begins."""
 
     def settled(self) -> None:
@@ -421,7 +421,7 @@ class Engine:
 
     # --- telling ---------------------------------------------------------------------------------
 
-    def _progress(self, progress: Progress) -> None:
+    def _progress(self, progress: RunProgress) -> None:
         for listener in self.listeners:
             listener.progress(progress)
 

@@ -34,7 +34,7 @@ from privacy_router.host.file_state import redacted
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
-Tell: TypeAlias = Callable[[str], None]
+Progress: TypeAlias = Callable[[str], None]
 """Takes a line of progress for a person; anything slow should call it now and then."""
 
 EVERYTHING: Final = frozenset(Capability)
@@ -145,7 +145,7 @@ class Plugin(ABC):
         return [[change.key.kind, change.key.name, change.before] for change in changes]
 
     @abstractmethod
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """Make the changes, all of this plugin's domain; return when they are in force.
 
         `before` may be out of date, so each change is made from whatever is found. Raises
@@ -156,7 +156,7 @@ class Plugin(ABC):
         """What is still different after `apply`, read anew; besides, the engine compares itself."""
         return self.diff(desired, await self.observe(desired))
 
-    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
+    async def rollback(self, checkpoint: Value, tell: Progress) -> None:
         """Bring back what a checkpoint holds, whatever of the changes was made by now.
 
         May be called twice. Raises VerificationError when the machine does not become so.
@@ -169,7 +169,7 @@ class Plugin(ABC):
             if still:
                 raise not_as_asked(still, "does not go back to what it was")
 
-    async def to_restore(self, desired: Desired, tell: Tell) -> list[Change]:
+    async def to_restore(self, desired: Desired, tell: Progress) -> list[Change]:
         """The changes that lead back to what was there, of what is not lost."""
         observed = await self.observe(desired)
         lost = self.lost_of(desired.resources, desired, observed)

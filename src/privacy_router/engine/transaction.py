@@ -29,7 +29,7 @@ _log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """How far a run is, for whoever looks on. `done` of `total` steps are behind it."""
 
     phase: str
@@ -76,7 +76,11 @@ class Transaction:
     """A plan that is carried out. `tell` is called for each step, and must not raise."""
 
     def __init__(
-        self, plan: Plan, candidate: Candidate, journal: Journal, tell: Callable[[Progress], None]
+        self,
+        plan: Plan,
+        candidate: Candidate,
+        journal: Journal,
+        tell: Callable[[RunProgress], None],
     ) -> None:
         self._plan = plan
         self._candidate = candidate
@@ -167,7 +171,7 @@ class Transaction:
 
     def _report(self, phase: str, plugin: Plugin, text: str = "") -> None:
         total = len(self._steps) + len(self._plan.changing)
-        self._tell(Progress(phase, plugin.name, self._done, total, text))
+        self._tell(RunProgress(phase, plugin.name, self._done, total, text))
 
 
 def _steps(shares: Sequence[Share]) -> list[_Step]:
@@ -196,7 +200,7 @@ async def roll_back(
     undo: Sequence[tuple[str, Value]],
     plugins: Mapping[str, Plugin],
     reason: Reason,
-    tell: Callable[[Progress], None],
+    tell: Callable[[RunProgress], None],
 ) -> None:
     """Undo a run, the last plugin first, all of them even if one fails, and close it.
 
@@ -204,7 +208,7 @@ async def roll_back(
     """
     failed: list[str] = []
     for done, (name, data) in enumerate(reversed(undo)):
-        tell(Progress("undo", name, done, len(undo)))
+        tell(RunProgress("undo", name, done, len(undo)))
         try:
             await _undo_one(plugins, name, data, tell)
         except PrivacyRouterError as error:
@@ -224,7 +228,7 @@ async def roll_back(
 
 
 async def _undo_one(
-    plugins: Mapping[str, Plugin], name: str, data: Value, tell: Callable[[Progress], None]
+    plugins: Mapping[str, Plugin], name: str, data: Value, tell: Callable[[RunProgress], None]
 ) -> None:
     if name not in plugins:
         raise VerificationError(f"the plugin {name} is not in this version")
@@ -232,7 +236,7 @@ async def _undo_one(
     if not plugin.can_roll_back:
         _log.warning("cannot be undone", plugin=name)
         return
-    call = plugin.rollback(data, lambda text: tell(Progress("undo", name, 0, 0, text)))
+    call = plugin.rollback(data, lambda text: tell(RunProgress("undo", name, 0, 0, text)))
     await bounded(plugin, "go back", call)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from privacy_router.daemon.bus.view import View
     from privacy_router.engine.engine import Outcome
     from privacy_router.engine.model import Change as ResourceChange
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.transaction import RunProgress
     from privacy_router.node.status import NodeStatus
     from privacy_router.values.items import Change
 
@@ -237,7 +237,7 @@ class Manager(Interface):
     # --- signals ---------------------------------------------------------------------------------
 
     @dbus_signal(name="Progress")
-    def progress(self, number: int, progress: Progress) -> Step:
+    def progress(self, number: int, progress: RunProgress) -> Step:
         """A run goes on: its number, phase, plugin, steps done and in all, and words."""
         return (
             number,

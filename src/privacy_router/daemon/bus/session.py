@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from privacy_router.daemon.bus.interface import Interface
     from privacy_router.daemon.bus.view import View
     from privacy_router.engine.model import Change as ResourceChange
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.transaction import RunProgress
     from privacy_router.values.items import Change
 
 _ARRIVAL_S: Final = 10.0
@@ -119,7 +119,7 @@ class Session:
         self._manager.repaired(changes)
         self._manager.tell()
 
-    def progress(self, number: int, progress: Progress) -> None:
+    def progress(self, number: int, progress: RunProgress) -> None:
         """A run goes on."""
         self._manager.progress(number, progress)
 

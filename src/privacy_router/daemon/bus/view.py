@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from privacy_router.engine.model import Change as ResourceChange
     from privacy_router.engine.plugin import Plugin
     from privacy_router.engine.reconcile import Keeper, Reconciler
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.transaction import RunProgress
     from privacy_router.hops.gateway import Client
     from privacy_router.node.controller import Controller
     from privacy_router.node.flows.keeper import FlowKeeper
@@ -57,7 +57,7 @@ class Listener(Protocol):
     def port(self, name: str, there: bool) -> None:
         """A port of the mesh has its flows, or is gone."""
 
-    def progress(self, number: int, progress: Progress) -> None:
+    def progress(self, number: int, progress: RunProgress) -> None:
         """A run goes on."""
 
     def drifted(self, plugin: str, changes: Sequence[ResourceChange], repaired: bool) -> None:
@@ -203,7 +203,7 @@ class View:
 
     # --- told by the engine and the reconciler ---------------------------------------------------
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: RunProgress) -> None:
         """A run goes on."""
         number = self.engine.running
         self._tell(lambda listener: listener.progress(number, progress))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from privacy_router.config.plugins.dns import DnsConfig
     from privacy_router.engine.model import Change, ResourceKey, Value
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.plugins.target import Machine
 
 
@@ -137,7 +137,7 @@ class DnsPlugin(Plugin):
         self,
         desired: Desired,  # noqa: ARG002
         changes: Sequence[Change],
-        tell: Tell,
+        tell: Progress,
     ) -> None:
         for change in changes:
             if change.key == self._resolver_key:
@@ -148,7 +148,7 @@ class DnsPlugin(Plugin):
             if change.key.kind == LINK:
                 await self._set_link(change.key.name, change.after)
 
-    async def _set_resolver(self, settings: Value, tell: Tell) -> None:
+    async def _set_resolver(self, settings: Value, tell: Progress) -> None:
         drop_in = settings and settings["drop_in"]
         await in_thread(self._put_drop_in, drop_in)
         if not await self._resolved.is_there():

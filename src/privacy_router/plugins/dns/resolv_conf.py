@@ -9,7 +9,7 @@ from privacy_router.plugins.dns.declare import FILE, KEPT_COPY, MARK
 
 if TYPE_CHECKING:
     from privacy_router.engine.model import Value
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.plugins.target import Machine
 
 
@@ -18,7 +18,7 @@ def read(machine: Machine) -> Value:
     return read_entry(machine.path(FILE[1]))
 
 
-def put(machine: Machine, wanted: Value, tell: Tell) -> None:
+def put(machine: Machine, wanted: Value, tell: Progress) -> None:
     """Have it so. What is not ours is kept beside it, for as long as ours is there.
 
     Raises StorageError.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from privacy_router.config.plugins.login1 import Login1Config
     from privacy_router.engine.model import Availability, Change, ResourceKey, Value
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.plugins.target import Machine
 
 SETTING = "setting"
@@ -149,7 +149,7 @@ class Login1Plugin(Plugin):
         """What the changes changed."""
         return super().restoring(checkpoint["changes"])
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """Settings in one go, then locks and users one by one."""
         if any(change.key.kind == SETTING for change in changes):
             tell("settings")
@@ -195,7 +195,7 @@ class Login1Plugin(Plugin):
         await in_thread(self._drop_in.write, lines)
         await logind.reload(self._bus)
 
-    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
+    async def rollback(self, checkpoint: Value, tell: Progress) -> None:
         """Our file first, byte for byte; then whatever is not yet as it was."""
         if any(kind == SETTING for kind, *_ in checkpoint["changes"]):
             tell("settings")

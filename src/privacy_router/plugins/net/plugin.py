@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.engine.model import Desired, Value
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.host.devices import Device
     from privacy_router.plugins.target import Machine
 
@@ -123,11 +123,11 @@ class NetPlugin(Plugin):
         """The changes, and the devices that they are about with all their addresses and routes."""
         return written_down(await self._read([]), changes)
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """From the bridge up to the routes; what goes, the other way round."""
         await in_thread(self._alone, self._apply, desired, changes, tell)
 
-    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
+    async def rollback(self, checkpoint: Value, tell: Progress) -> None:
         """First the uplink's addresses, so that the machine is connected; then all the rest."""
         await in_thread(self._alone, self._roll_back, checkpoint, tell)
         still = await self.to_restore(self.restoring(checkpoint), tell)
@@ -168,13 +168,13 @@ class NetPlugin(Plugin):
         with self._working:
             session(*arguments)
 
-    def _apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    def _apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         with NetSession(self._location, tell) as session:
             applier = Applier(session, desired, changes)
             applier.run()
             applier.start_dhcp()
 
-    def _roll_back(self, checkpoint: Value, tell: Tell) -> None:
+    def _roll_back(self, checkpoint: Value, tell: Progress) -> None:
         desired = self.restoring(checkpoint)
         with NetSession(self._location, tell) as session:
             reconnect(session, checkpoint)

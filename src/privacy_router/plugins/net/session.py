@@ -15,7 +15,7 @@ from privacy_router.plugins.net.observe import name_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.host.addresses import AddressEntry
     from privacy_router.host.routes import RouteEntry
     from privacy_router.plugins.net.observe import Location
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class NetSession:
     """Open sessions; a context manager."""
 
-    def __init__(self, location: Location, tell: Tell) -> None:
+    def __init__(self, location: Location, tell: Progress) -> None:
         self.location = location
         self.tell = tell
         self._open = ExitStack()

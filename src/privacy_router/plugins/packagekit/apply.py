@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from privacy_router.engine.model import Desired, Value
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.plugins.packagekit.packages import State
     from privacy_router.plugins.packagekit.transactions import Transactions
 
@@ -36,7 +36,7 @@ class Applier:
         self._packagekit = packagekit
         self._dry_run = dry_run
 
-    async def run(self, desired: Desired, packages: PackageChanges, tell: Tell) -> None:
+    async def run(self, desired: Desired, packages: PackageChanges, tell: Progress) -> None:
         """Install, then remove: what is to go may be needed by what is still to be replaced.
 
         What no repository has is left out, and told at the end.
@@ -71,7 +71,7 @@ class Applier:
             for name, wish in wishes.items()
         }
 
-    async def _install(self, packages: PackageChanges, allowed: Allowed, tell: Tell) -> None:
+    async def _install(self, packages: PackageChanges, allowed: Allowed, tell: Progress) -> None:
         states = await self._now(packages)
         left = packages.left(states)
         if not left.wishes:
@@ -81,7 +81,7 @@ class Applier:
         await self._warn(effects, tell)
         await self._packagekit.install(package_ids(left.wishes, states), tell)
 
-    async def _remove(self, packages: PackageChanges, allowed: Allowed, tell: Tell) -> None:
+    async def _remove(self, packages: PackageChanges, allowed: Allowed, tell: Progress) -> None:
         states = await self._now(packages)
         left = packages.left(states)
         if not left.removals:
@@ -91,7 +91,7 @@ class Applier:
         await self._warn(effects, tell)
         await self._packagekit.remove(installed_ids(left.removals, states), tell)
 
-    async def _warn(self, effects: Effects, tell: Tell) -> None:
+    async def _warn(self, effects: Effects, tell: Progress) -> None:
         """Tell which versions would not come back."""
         before = await self._packagekit.states(effects)
         replaced = {name: state.version for name, state in before.items() if state.version}

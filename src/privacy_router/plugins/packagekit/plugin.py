@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from privacy_router.config.plugins.packagekit import PackagekitConfig
     from privacy_router.engine.model import Change, Value
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.plugins.packagekit.packages import Package, State
     from privacy_router.plugins.target import Machine
 
@@ -129,7 +129,7 @@ class PackagekitPlugin(Plugin):
         others = await along(self._packagekit, self._dry_run, packages)
         return [*rows, *([PACKAGE, name, before] for name, before in sorted(others.items()))]
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """Pins first, for they say which versions there are to choose from."""
         packages = PackageChanges.of(changes)
         for name, value in packages.pins.items():

@@ -16,7 +16,7 @@ from privacy_router.engine.model import (
     Value,
     enforced,
 )
-from privacy_router.engine.plugin import Plugin, Tell
+from privacy_router.engine.plugin import Plugin, Progress
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.threads import in_thread
 from privacy_router.host.uevents import uevents
@@ -83,13 +83,13 @@ class PcideclPlugin(Plugin):
         found = observed.values.get(key)
         return found is None or other_than(found, desired.resources[key].value) is not None
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:  # noqa: ARG002
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:  # noqa: ARG002
         """Each device in turn; a kernel that takes its time is not interrupted."""
         for change in enforced(changes):
             if change.after is not None:
                 await in_thread(self._apply, change, tell)
 
-    def _apply(self, change: Change, tell: Tell) -> None:
+    def _apply(self, change: Change, tell: Progress) -> None:
         address, wanted = change.key.name, change.after
         found = self._bus.read(address)
         require_identity(address, found, wanted)  # between a look and a change lies a moment

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from privacy_router.config import PrivacyFlow
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.node.flows.keeper import FlowKeeper
     from privacy_router.node.machine import NodeHost
     from privacy_router.node.paths import NodePaths
@@ -260,16 +260,16 @@ class PrivacyRouterPlugin(Plugin):
             )
 
     async def checkpoint(self, changes: Sequence[Change]) -> Value:
-        """The configuration that is kept now; without one, whether anything of a node is here,
-        which then nobody knows how to bring back."""
+        """The configuration that is kept now; without one, whether there is an unmanaged node:
+        one that no document declared, so that nothing says how to bring it back."""
         del changes
         self._before = self._kept
         if self._kept is not None:
             return {"section": self._kept.config.model_dump(mode="json")}
         machine = await in_thread(machines.inspect, PrivacyRouterConfig(), self._paths)
-        return {"section": None, "stranger": await in_thread(ownership.is_there, machine)}
+        return {"section": None, "unmanaged_node": await in_thread(ownership.is_there, machine)}
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """Make the node so: converge on it, or take it down."""
         del changes
         intent = _firm(desired)
@@ -284,10 +284,10 @@ class PrivacyRouterPlugin(Plugin):
         del desired
         return []
 
-    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
+    async def rollback(self, checkpoint: Value, tell: Progress) -> None:
         """Keep what was kept before, or take down what was begun."""
         section = checkpoint["section"]
-        if section is None and checkpoint["stranger"] and not self._going_down:
+        if section is None and _is_unmanaged(checkpoint) and not self._going_down:
             _log.warning("the node was not declared by any document; it stays as it is, closed")
             return
         if section is None or self._going_down:
@@ -462,6 +462,12 @@ class PrivacyRouterPlugin(Plugin):
         config = PrivacyRouterConfig() if kept is None else kept.config
         machine = await in_thread(machines.inspect, config, self._paths)
         await in_thread(tear_down, machine, config.bridge_name)
+
+
+def _is_unmanaged(checkpoint: Value) -> bool:
+    """Whether the node that was there when a run began was declared by no document. A journal of
+    version 0.1 says `stranger`, which is read for one version more."""
+    return bool(checkpoint.get("unmanaged_node", checkpoint.get("stranger")))
 
 
 def _firm(desired: Desired) -> Intent | None:

@@ -10,7 +10,7 @@ from privacy_router.host.dbus import DBusCallError
 from privacy_router.plugins.login1.logind import MANAGER, NAME
 
 if TYPE_CHECKING:
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.host.dbus import Bus
     from privacy_router.plugins.login1.logind import Session
 
@@ -21,7 +21,7 @@ _REMOVED: Final = (
 )
 
 
-async def end(bus: Bus, session: Session, tell: Tell) -> None:
+async def end(bus: Bus, session: Session, tell: Progress) -> None:
     """End a session and all that runs in it; come back when it is gone. Raises DBusCallError."""
     if session.state == "closing":  # its end has begun, and what is left is not terminated again
         await _kill(bus, session.id, signal.SIGTERM)

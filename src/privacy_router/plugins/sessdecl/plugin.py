@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from privacy_router.config.plugins.sessdecl import SessdeclConfig, SessionConfig
     from privacy_router.engine.model import Availability, Change, ResourceKey, Value
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.plugins.login1.logind import Session
     from privacy_router.plugins.target import Machine
 
@@ -89,7 +89,7 @@ class SessdeclPlugin(Plugin):
         for change in changes:
             refuse_own(desired, change, _meant(change, sessions), own)
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """End what is there now of the sessions that must not be. One of ours that has come since
         the check is refused again."""
         sessions = await logind.sessions(self._bus)
@@ -101,7 +101,7 @@ class SessdeclPlugin(Plugin):
                 tell(f"ending session {label(session)}")
             await asyncio.gather(*(end(self._bus, session, tell) for session in meant))
 
-    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
+    async def rollback(self, checkpoint: Value, tell: Progress) -> None:
         """There is nothing that could be done."""
         for _, name, before in checkpoint:
             for session in before["sessions"]:

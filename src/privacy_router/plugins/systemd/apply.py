@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from privacy_router.engine.model import Change, Desired, Value
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.plugins.systemd.systemd1 import Systemd1
     from privacy_router.plugins.systemd.unit_paths import UnitPaths
 
@@ -43,7 +43,7 @@ class Applier:
     paths: UnitPaths
     desired: Desired
     changes: Sequence[Change]
-    tell: Tell
+    tell: Progress
     stale: bool = False
 
     async def run(self) -> None:
@@ -239,7 +239,7 @@ class Applier:
 
 
 async def start_units(
-    systemd: Systemd1, start: Iterable[str], restart: Iterable[str], tell: Tell
+    systemd: Systemd1, start: Iterable[str], restart: Iterable[str], tell: Progress
 ) -> None:
     """Start some units and restart others. Raises PluginFailedError."""
     for method, names in ((RESTART, sorted(restart)), (START, sorted(start))):

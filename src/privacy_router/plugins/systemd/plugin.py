@@ -15,7 +15,7 @@ from privacy_router.engine.model import (
     Value,
     enforced,
 )
-from privacy_router.engine.plugin import Plugin, Tell, not_as_asked
+from privacy_router.engine.plugin import Plugin, Progress, not_as_asked
 from privacy_router.host.dbus import DBusCallError
 from privacy_router.host.threads import in_thread
 from privacy_router.plugins.systemd.apply import Applier
@@ -91,11 +91,11 @@ class SystemdPlugin(Plugin):
         """See rollback.py."""
         return await in_thread(picture, self._paths, changes)
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """See apply.py."""
         await Applier(self._systemd, self._paths, desired, changes, tell).run()
 
-    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
+    async def rollback(self, checkpoint: Value, tell: Progress) -> None:
         """See rollback.py."""
         back = Rollback(self._systemd, self._paths, checkpoint, tell)
         await back.run()

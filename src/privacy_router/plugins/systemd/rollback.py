@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from privacy_router.engine.model import Change, Value
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.plugins.systemd.systemd1 import LoadedUnit, Systemd1
     from privacy_router.plugins.systemd.unit_paths import UnitPaths
 
@@ -90,7 +90,7 @@ class Rollback:
     """One way back to a picture; whatever of the changes was made by now, and whether or not it
     was gone before."""
 
-    def __init__(self, systemd: Systemd1, paths: UnitPaths, kept: Value, tell: Tell) -> None:
+    def __init__(self, systemd: Systemd1, paths: UnitPaths, kept: Value, tell: Progress) -> None:
         self._systemd = systemd
         self._paths = paths
         self._kept = kept

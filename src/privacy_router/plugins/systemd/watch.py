@@ -37,7 +37,7 @@ async def outside_changes(
     """A few words whenever one of these units changes, any unit file does, or an entry of these
     directories. Raises BusGoneError, StorageError."""
     queue: asyncio.Queue[str | Path | PrivacyRouterError] = asyncio.Queue()
-    hearing = asyncio.create_task(_hear(systemd, units, queue))
+    hearing = asyncio.create_task(_forward_signals(systemd, units, queue))
     try:
         async for words in _told(queue, directories):
             yield words
@@ -68,7 +68,7 @@ def _words_for(path: Path) -> str:
     return "" if path.name.startswith(".") else f"{path} changed"
 
 
-async def _hear(
+async def _forward_signals(
     systemd: Systemd1,
     units: Collection[str],
     queue: asyncio.Queue[str | Path | PrivacyRouterError],
