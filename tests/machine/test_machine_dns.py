@@ -19,7 +19,7 @@ from privacy_router.engine.engine import Engine
 from privacy_router.engine.errors import PluginUnavailableError, RefusedError
 from privacy_router.engine.journal import Journal
 from privacy_router.engine.model import Desired, Resource, enforced
-from privacy_router.engine.reconcile import Keeper
+from privacy_router.engine.reconcile import RepairLoop
 from privacy_router.errors import ConflictError
 from privacy_router.host.file_state import read_entry
 from privacy_router.plugins.dns import DnsPlugin
@@ -428,7 +428,7 @@ async def test_either_backend_is_given_back_when_the_other_came_later(
     await engine.apply(Source(json.dumps({"version": 1, "plugins": {"dns": PLAIN}})))
     assert "nameserver 192.0.2.1" in CONF.read_text()
     run("systemctl", "enable", "--now", "systemd-resolved")
-    keeper = Keeper(engine, plugin, Nobody())
+    keeper = RepairLoop(engine, plugin, Nobody())
     await keeper.look()
     assert (keeper.trouble, Path(DROP_IN).exists()) == ("", True)
     await engine.apply(Source())

@@ -14,7 +14,7 @@ from privacy_router.engine.model import Change, Desired, Resource, ResourceKey
 from privacy_router.host.dbus import Bus
 from privacy_router.node.paths import NodePaths
 from privacy_router.plugins.privacy_router import PARTS, PartPlugin, PrivacyRouterPlugin
-from privacy_router.plugins.privacy_router.plugin import NodeObserved
+from privacy_router.plugins.privacy_router.intent import NodeObserved
 from privacy_router.plugins.privacy_router.resources import DOMAINS, key_of, value_of
 from privacy_router.plugins.target import Machine
 from privacy_router.values.items import Key, Kind

@@ -131,7 +131,7 @@ class Engine:
             await require_available(self.plugin(name), f"plugin {name}")
         found: dict[ResourceKey, Value] = {}
         for plugin in self.plugins.values():
-            asked = not name or plugin.name == name or plugin.keeps_itself
+            asked = not name or name in plugin.domains
             if asked and await availability(plugin):
                 found |= (await bounded(plugin, "read its state", plugin.query())).values
         return Observed({key: v for key, v in found.items() if name in ("", key.plugin)})
@@ -267,9 +267,8 @@ class Engine:
         self.not_kept.clear()
         self.troubles.clear()
         for share in plan.shares:
-            if share.plugin.keeps_itself:
-                call = share.plugin.keep(share.desired)
-                await bounded(share.plugin, "keep what it has", call)
+            call = share.plugin.keeper().keep(share.desired)
+            await bounded(share.plugin, "keep what it has", call)
 
     def _require_free(self) -> None:
         self.confirmation.require_none()
@@ -346,8 +345,7 @@ class Engine:
             try:
                 declaring = in_thread(plugin.declare, section)
                 desired = await bounded(plugin, "declare", declaring)
-                if plugin.keeps_itself:
-                    await bounded(plugin, "keep what it has", plugin.keep(desired))
+                await bounded(plugin, "keep what it has", plugin.keeper().keep(desired))
             except PrivacyRouterError as error:
                 if self.troubles.get(name) != error.message:
                     _log.error("not kept yet", plugin=name, reason=error.message)

@@ -125,7 +125,6 @@ class Capability(StrEnum):
 
     APPLY = "apply"
     ROLLBACK = "rollback"
-    WATCH = "watch"
     OBSERVE_ONLY = "observe-only"
 
 

@@ -11,7 +11,7 @@ from privacy_router.engine.model import Change, Desired, Mode, Observed, Resourc
 from privacy_router.host.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from privacy_router.engine.document import Source
     from privacy_router.engine.model import ResourceKey, Value
@@ -67,17 +67,14 @@ class Plan(Preview):
     def takes(self) -> dict[ResourceKey, Value]:
         """What was there of the resources that this takes over."""
         found: dict[ResourceKey, Value] = {}
-        for share in _borrowing(self.changing):
-            found |= share.plugin.takes(share.desired, share.observed, share.to_make)
+        for share in self.changing:
+            keeper = share.plugin.keeper()
+            found |= keeper.takes(share.desired, share.observed, share.to_make)
         return found
 
     def releases(self) -> list[ResourceKey]:
         """The resources that are given back."""
         return sorted(key for share in self.shares for key in share.released)
-
-
-def _borrowing(shares: Sequence[Share]) -> Iterator[Share]:
-    return (share for share in shares if not share.plugin.keeps_itself)
 
 
 async def make_plan(
@@ -145,7 +142,7 @@ async def _share(
     declare: Callable[[Any], Desired],
 ) -> Share | None:
     ours = {key: value for key, value in managed.items() if key.plugin == plugin.name}
-    if section is None and not ours and not plugin.keeps_itself:
+    if not plugin.keeper().has_share(section, ours):
         return None
     if section is not None:
         await require_available(plugin, f"plugins.{plugin.name}")

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
+from privacy_router.engine.errors import not_as_asked
+from privacy_router.engine.keeper import EngineKeeper
 from privacy_router.engine.model import (
     AVAILABLE,
     Availability,
@@ -28,11 +30,11 @@ from privacy_router.engine.model import (
     Value,
     differences,
 )
-from privacy_router.errors import VerificationError
-from privacy_router.host.file_state import redacted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+
+    from privacy_router.engine.keeper import Keeper
 
 Progress: TypeAlias = Callable[[str], None]
 """Takes a line of progress for a person; anything slow should call it now and then."""
@@ -56,8 +58,6 @@ class Plugin(ABC):
 
     `after` names the plugins whose changes come first; removals go the other way round, and so does
     rolling back. `timeout_s` is what a single call may take before the engine gives the run up.
-    One that `keeps_itself` follows what happens on the machine by its own means, gives back what a
-    document no longer declares by itself, and reads back what it applies until that is in force.
     """
 
     name: ClassVar[str]
@@ -65,7 +65,15 @@ class Plugin(ABC):
     after: ClassVar[frozenset[str]] = frozenset()
     capabilities: ClassVar[frozenset[Capability]] = EVERYTHING
     timeout_s: ClassVar[float] = 60.0
-    keeps_itself: ClassVar[bool] = False
+
+    @property
+    def domains(self) -> frozenset[str]:
+        """The names of the plugins in whose domains its resources are."""
+        return frozenset({self.name})
+
+    def keeper(self) -> Keeper:
+        """Who keeps what its section declares, between runs and in them."""
+        return EngineKeeper(self)
 
     @property
     def can_roll_back(self) -> bool:
@@ -186,9 +194,6 @@ class Plugin(ABC):
             }
         )
 
-    async def keep(self, desired: Desired) -> None:  # noqa: B027
-        """Of one that keeps itself: from now on that is what is to be kept."""
-
     def watch(self, desired: Desired) -> AsyncIterator[str]:  # noqa: ARG002
         """Yield whenever something of this domain that is kept as `desired` may have changed: a few
         words on what. More than that may be told.
@@ -201,19 +206,6 @@ class Plugin(ABC):
     def key(self, kind: str, name: str) -> ResourceKey:
         """A key in this plugin's domain."""
         return ResourceKey(self.name, kind, name)
-
-
-def not_as_asked(changes: Iterable[Change], what: str) -> VerificationError:
-    """The error for resources that were read back and are not as they should be."""
-    named = [
-        f"{c.key} (is {redacted(c.before)!r}, should be {redacted(c.after)!r})" for c in changes
-    ]
-    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
-    return VerificationError(
-        f"{', '.join(named[:3])}{more}: {what}",
-        remedy="see whether another program sets the same things",
-        retryable=True,
-    )
 
 
 async def _nothing() -> AsyncIterator[str]:

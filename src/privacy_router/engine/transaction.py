@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from privacy_router.engine.calls import bounded
-from privacy_router.engine.errors import RollbackFailedError
+from privacy_router.engine.errors import RollbackFailedError, not_as_asked
 from privacy_router.engine.journal import RunRecord
-from privacy_router.engine.model import Change, enforced
-from privacy_router.engine.plugin import not_as_asked
 from privacy_router.errors import PrivacyRouterError, StorageError, VerificationError
 from privacy_router.host.threads import in_thread, to_the_end
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
     from privacy_router.engine.document import Source
     from privacy_router.engine.journal import Journal
-    from privacy_router.engine.model import Value
+    from privacy_router.engine.model import Change, ResourceKey, Value
     from privacy_router.engine.planning import Plan, Preview, Share
     from privacy_router.engine.plugin import Plugin
 
@@ -157,14 +155,8 @@ class Transaction:
         self._done += 1
 
     async def _verify(self, share: Share) -> None:
-        """The plugin says whether all is well, and is not simply believed, unless applying is for
-        it reading back until there is no difference."""
-        plugin = share.plugin
-        self._report("verify", plugin)
-        left = enforced(await bounded(plugin, "verify", plugin.verify(share.desired)))
-        if not left and not plugin.keeps_itself:
-            again = await bounded(plugin, "read its state", plugin.observe(share.desired))
-            left = enforced(plugin.diff(share.desired, again))
+        self._report("verify", share.plugin)
+        left = await share.plugin.keeper().left(share.desired)
         if left:
             raise not_as_asked(left, "read back otherwise than it was set")
         self._done += 1
@@ -175,23 +167,11 @@ class Transaction:
 
 
 def _steps(shares: Sequence[Share]) -> list[_Step]:
-    """Removals first, the last plugin's first of all; then the rest, the first plugin's first.
-
-    A plugin that keeps itself has an order of its own, and gets all its changes at once.
-    """
-    pairs = [(share, *_split(share)) for share in shares]
+    """Removals first, the last plugin's first of all; then the rest, the first plugin's first."""
+    pairs = [(share, *share.plugin.keeper().steps(share.to_make)) for share in shares]
     gone = [_Step(share, removals) for share, removals, _ in reversed(pairs)]
     rest = [_Step(share, others) for share, _, others in pairs]
     return [step for step in (*gone, *rest) if step.changes]
-
-
-def _split(share: Share) -> tuple[list[Change], list[Change]]:
-    """Removals, and the rest."""
-    changes = share.to_make
-    removals = [change for change in changes if change.after is None]
-    if share.plugin.keeps_itself and len(removals) < len(changes):
-        return [], changes
-    return removals, [change for change in changes if change.after is not None]
 
 
 async def roll_back(
@@ -252,14 +232,8 @@ def change_rows(changes: Sequence[Change]) -> list[list[Value]]:
 
 
 def observed_rows(plan: Preview) -> list[list[Value]]:
-    """What was read, as a checkpoint keeps it: plugin, kind, name, value (null: it was not there).
-
-    Without the hundreds of resources of a plugin that keeps itself: its document brings them back.
-    """
-    values = {
-        key: share.observed.values.get(key)
-        for share in plan.shares
-        if not share.plugin.keeps_itself
-        for key in share.desired.resources
-    }
+    """What was read, as a checkpoint keeps it: plugin, kind, name, value (null: not there)."""
+    values: dict[ResourceKey, Value] = {}
+    for share in plan.shares:
+        values |= share.plugin.keeper().recorded(share.desired, share.observed)
     return [[key.plugin, key.kind, key.name, values[key]] for key in sorted(values)]

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from privacy_router.daemon.bus.callers import Callers
     from privacy_router.daemon.config_file import ConfigFile
     from privacy_router.engine.engine import Engine
+    from privacy_router.engine.keeper import Loop
     from privacy_router.engine.model import Change as ResourceChange
     from privacy_router.engine.plugin import Plugin
-    from privacy_router.engine.reconcile import Keeper, Reconciler
+    from privacy_router.engine.reconcile import Reconciler
     from privacy_router.engine.transaction import RunProgress
     from privacy_router.hops.gateway import Client
     from privacy_router.node.controller import Controller
@@ -84,11 +85,12 @@ class ClientNow:
 
 @dataclass(frozen=True)
 class PluginNow:
-    """A plugin, whether it can work here, and who keeps what it declares (itself, when None)."""
+    """A plugin, whether it can work here, and the loop that keeps what it declares (None until the
+    daemon has begun to)."""
 
     plugin: Plugin
     available: Availability
-    keeper: Keeper | None
+    loop: Loop | None
 
 
 class View:
@@ -147,8 +149,12 @@ class View:
     def trouble(self) -> str:
         """What is amiss, or nothing."""
         of_node = [] if self.controller is None else self.controller.complaints()
-        keepers = [] if self.reconciler is None else self.reconciler.keepers.values()
-        of_plugins = [f"{k.plugin.name}: {k.trouble}" for k in keepers if k.trouble]
+        loops = {} if self.reconciler is None else self.reconciler.loops
+        of_plugins = [
+            f"{name}: {loop.trouble}"
+            for name, loop in loops.items()
+            if loop.trouble and name != self.node_plugin.name  # that is in `of_node`
+        ]
         waiting = [f"{name}: {reason}" for name, reason in self.engine.troubles.items()]
         note = self.file.note
         of_file = note.words if note is not None and note.is_waiting else ""
@@ -209,7 +215,7 @@ class View:
         self._tell(lambda listener: listener.progress(number, progress))
 
     def settled(self) -> None:
-        """What is kept, or what a keeper says, has changed."""
+        """What is kept, or what a loop says, has changed."""
         self._looked_at = None
         if self.reconciler is not None:
             self.reconciler.refresh()
@@ -328,8 +334,8 @@ class View:
         plugins = self.engine.plugins.values()
         found = await asyncio.gather(*(self._availability(plugin) for plugin in plugins))
         for plugin, available in zip(plugins, found, strict=True):
-            keeper = self._keeper(plugin.name)
-            self.plugins[plugin.name] = PluginNow(plugin, available, keeper)
+            loop = self._loop(plugin.name)
+            self.plugins[plugin.name] = PluginNow(plugin, available, loop)
 
     async def _availability(self, plugin: Plugin) -> Availability:
         try:
@@ -337,5 +343,5 @@ class View:
         except PrivacyRouterError as error:
             return Availability(error.message, error.remedy)
 
-    def _keeper(self, name: str) -> Keeper | None:
-        return None if self.reconciler is None else self.reconciler.keepers.get(name)
+    def _loop(self, name: str) -> Loop | None:
+        return None if self.reconciler is None else self.reconciler.loops.get(name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from privacy_router.engine.errors import RefusedError
+from privacy_router.engine.errors import RefusedError, not_as_asked
 from privacy_router.engine.model import Desired, Mode, Observed, Resource
-from privacy_router.engine.plugin import Plugin, not_as_asked
+from privacy_router.engine.plugin import Plugin
 from privacy_router.host.threads import in_thread
 from privacy_router.plugins.login1 import linger, locks, logind, settings
 from privacy_router.plugins.login1.drop_in import FILE, DropIn, overriding

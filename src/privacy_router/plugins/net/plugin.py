@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from privacy_router.engine.errors import not_as_asked
 from privacy_router.engine.model import (
     Change,
     Mode,
@@ -14,7 +15,7 @@ from privacy_router.engine.model import (
     differences,
     project,
 )
-from privacy_router.engine.plugin import Plugin, not_as_asked
+from privacy_router.engine.plugin import Plugin
 from privacy_router.host.threads import in_thread
 from privacy_router.plugins.net import dhcp, names
 from privacy_router.plugins.net.apply import Applier

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from privacy_router.engine.errors import not_as_asked
 from privacy_router.engine.model import (
     AVAILABLE,
     Availability,
@@ -15,7 +16,7 @@ from privacy_router.engine.model import (
     Value,
     enforced,
 )
-from privacy_router.engine.plugin import Plugin, Progress, not_as_asked
+from privacy_router.engine.plugin import Plugin, Progress
 from privacy_router.host.dbus import DBusCallError
 from privacy_router.host.threads import in_thread
 from privacy_router.plugins.systemd.apply import Applier
