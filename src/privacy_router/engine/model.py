@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from privacy_router.values.changes import KeyedChange
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -83,27 +85,17 @@ class Observed:
 
 
 @dataclass(frozen=True)
-class Change:
-    """One difference: `before` None means to add, `after` None means to remove.
+class Change(KeyedChange[ResourceKey]):
+    """One difference of a resource.
 
     `before` says no more than `after` asks for (see `project`), so that going back touches nothing
     else. `by` names the plugin whose section asks for it, where that is another's, and `note` says
     what of it is not known in a plan.
     """
 
-    key: ResourceKey
-    before: Value
-    after: Value
     mode: Mode = Mode.ENFORCE
     by: str = ""
     note: str = ""
-
-    @property
-    def verb(self) -> str:
-        """`add`, `remove` or `change`."""
-        if self.before is None:
-            return "add"
-        return "remove" if self.after is None else "change"
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
+
+from privacy_router.values.changes import KeyedChange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,20 +65,8 @@ class Key:
     name: str
 
 
-@dataclass(frozen=True)
-class Change:
-    """One difference: `before` None means to add, `after` None means to remove."""
-
-    key: Key
-    before: Any = field(repr=False)
-    after: Any = field(repr=False)
-
-    @property
-    def verb(self) -> str:
-        """`add`, `remove` or `change`."""
-        if self.before is None:
-            return "add"
-        return "remove" if self.after is None else "change"
+class Change(KeyedChange[Key]):
+    """One difference of an item."""
 
 
 @dataclass(frozen=True)
