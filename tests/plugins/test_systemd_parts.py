@@ -20,11 +20,11 @@ from privacy_router.host.file_state import (
     redacted,
     remove_if_empty,
 )
+from privacy_router.host.systemd1 import MANAGER, OBJECT
 from privacy_router.plugins.systemd.diff import is_lost
 from privacy_router.plugins.systemd.names import concerns, is_own, names_with_drop_ins
 from privacy_router.plugins.systemd.properties import PROPERTIES
 from privacy_router.plugins.systemd.rollback import picture
-from privacy_router.plugins.systemd.systemd1 import OBJECT, SERVICE_MANAGER
 from privacy_router.plugins.systemd.unit_paths import UnitPaths
 from privacy_router.plugins.systemd.unit_text import also, can_be_enabled, runs_once, settings
 from privacy_router.plugins.systemd.watch import path_of, words_of
@@ -280,7 +280,7 @@ def test_only_what_matters_is_told() -> None:
     def told(path: str, interface: str, member: str, *body: Any) -> str:
         return words_of(Signal(path, interface, member, body), {"a.service"})
 
-    manager, changed = SERVICE_MANAGER.interface, "org.freedesktop.DBus.Properties"
+    manager, changed = MANAGER.interface, "org.freedesktop.DBus.Properties"
     unit = f"{OBJECT}/unit/a_2eservice"
     state = ("org.freedesktop.systemd1.Unit", {"ActiveState": "failed"}, [])
     assert told(unit, changed, "PropertiesChanged", *state) == "a.service is failed"

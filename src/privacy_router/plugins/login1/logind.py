@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from privacy_router.engine.model import AVAILABLE, Availability
+from privacy_router.host import systemd1
 from privacy_router.host.dbus import BusGoneError, DBusCallError, Remote
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 NAME: Final = "org.freedesktop.login1"
 MANAGER: Final = Remote(NAME, "/org/freedesktop/login1", f"{NAME}.Manager")
-_SYSTEMD: Final = Remote(
-    "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
-)
 _UNIT: Final = "systemd-logind.service"
 _PEER: Final = MANAGER.at(MANAGER.path, "org.freedesktop.DBus.Peer")
 _GONE: Final = frozenset(
@@ -77,7 +75,7 @@ async def reload(bus: Bus) -> None:
     It has no method for that. SIGHUP keeps sessions and locks, and forgets what no file says any
     more. Raises DBusCallError.
     """
-    await bus.call(_SYSTEMD, "KillUnit", "ssi", _UNIT, "main", int(signal.SIGHUP))
+    await systemd1.kill(bus, _UNIT, signal.SIGHUP)
     # The signal is there by now. At most one message comes before it, so that the next one after
     # this finds it dealt with.
     await ping(bus)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from privacy_router.engine.model import Change, Desired, Value
     from privacy_router.engine.plugin import Progress
-    from privacy_router.plugins.systemd.systemd1 import Systemd1
+    from privacy_router.plugins.systemd.manager import Systemd1
     from privacy_router.plugins.systemd.unit_paths import UnitPaths
 
 _BROKEN = frozenset({"bad-setting", "error"})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from privacy_router.engine.model import Change, Value
-    from privacy_router.plugins.systemd.systemd1 import LoadedUnit, Systemd1
+    from privacy_router.plugins.systemd.manager import LoadedUnit, Systemd1
     from privacy_router.plugins.systemd.unit_paths import UnitPaths
 
 _NOT_TO_ENABLE: Final = {

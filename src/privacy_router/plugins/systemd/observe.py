@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from privacy_router.engine.model import Value
-    from privacy_router.plugins.systemd.systemd1 import Systemd1
+    from privacy_router.plugins.systemd.manager import Systemd1
     from privacy_router.plugins.systemd.unit_paths import UnitPaths
 
 _ENABLED: Final = {"enabled": True, "enabled-runtime": RUNTIME}

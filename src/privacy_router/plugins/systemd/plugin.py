@@ -18,16 +18,17 @@ from privacy_router.engine.model import (
 )
 from privacy_router.engine.plugin import Plugin, Progress
 from privacy_router.host.dbus import DBusCallError
+from privacy_router.host.systemd1 import SERVICE
 from privacy_router.host.threads import in_thread
 from privacy_router.plugins.systemd.apply import Applier
 from privacy_router.plugins.systemd.check import Checker
 from privacy_router.plugins.systemd.declare import desired_of
 from privacy_router.plugins.systemd.diff import compare, is_lost
+from privacy_router.plugins.systemd.manager import Systemd1
 from privacy_router.plugins.systemd.names import DROP_IN, PROPERTY, unit_of
 from privacy_router.plugins.systemd.observe import Reader
 from privacy_router.plugins.systemd.properties import PERSISTENT
 from privacy_router.plugins.systemd.rollback import Rollback, picture
-from privacy_router.plugins.systemd.systemd1 import SERVICE, Systemd1
 from privacy_router.plugins.systemd.unit_paths import CONTROL_ROOTS, OURS, UnitPaths
 from privacy_router.plugins.systemd.watch import outside_changes
 

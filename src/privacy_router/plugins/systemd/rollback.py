@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from privacy_router.engine.model import Change, Value
     from privacy_router.engine.plugin import Progress
-    from privacy_router.plugins.systemd.systemd1 import LoadedUnit, Systemd1
+    from privacy_router.plugins.systemd.manager import LoadedUnit, Systemd1
     from privacy_router.plugins.systemd.unit_paths import UnitPaths
 
 

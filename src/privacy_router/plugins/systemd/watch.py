@@ -7,26 +7,21 @@ from typing import TYPE_CHECKING, Final
 
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.inotify import watching
+from privacy_router.host.systemd1 import MANAGER, OBJECT, manager_signal, subscribe
 from privacy_router.plugins.systemd.jobs import UNIT_CHANGED
-from privacy_router.plugins.systemd.systemd1 import (
-    OBJECT,
-    SERVICE,
-    SERVICE_MANAGER,
-)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
     from pathlib import Path
 
     from privacy_router.host.dbus import Signal
-    from privacy_router.plugins.systemd.systemd1 import Systemd1
+    from privacy_router.plugins.systemd.manager import Systemd1
 
 _UNITS: Final = f"{OBJECT}/unit/"
-_FROM: Final = f"sender='{SERVICE}',path='{OBJECT}',interface='{SERVICE_MANAGER.interface}'"
 _RULES: Final = (
     # Not UnitNew and UnitRemoved: hundreds come with every reload.
-    f"{_FROM},member='UnitFilesChanged'",
-    f"{_FROM},member='Reloading'",
+    manager_signal("UnitFilesChanged"),
+    manager_signal("Reloading"),
     UNIT_CHANGED,
 )
 
@@ -74,7 +69,7 @@ async def _forward_signals(
     queue: asyncio.Queue[str | Path | PrivacyRouterError],
 ) -> None:
     try:
-        await systemd.subscribe()
+        await subscribe(systemd.bus)
         async for signal in systemd.bus.signals(*_RULES):
             words = words_of(signal, units)
             if words:
@@ -85,7 +80,7 @@ async def _forward_signals(
 
 def words_of(signal: Signal, units: Collection[str]) -> str:
     """What the signal says about these units; nothing if it is about others."""
-    if signal.interface == SERVICE_MANAGER.interface:
+    if signal.interface == MANAGER.interface:
         if signal.member == "UnitFilesChanged":
             return "unit files were enabled, disabled or masked"
         if signal.member == "Reloading" and not signal.body[0]:

@@ -1,7 +1,4 @@
-"""org.freedesktop.systemd1 on the bus, as far as this plugin speaks to it; see its manual page (5).
-
-Jobs are in jobs.py.
-"""
+"""What this plugin asks of the service manager about units; jobs are in jobs.py."""
 
 from __future__ import annotations
 
@@ -10,6 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from privacy_router.engine.errors import PluginFailedError
 from privacy_router.host.dbus import BusGoneError, DBusCallError, Remote
+from privacy_router.host.systemd1 import (
+    MANAGER,
+    NO_SUCH_UNIT,
+    SERVICE,
+    UNIT_INTERFACE,
+    UNIT_MASKED,
+)
 from privacy_router.plugins.systemd.names import type_of
 from privacy_router.plugins.systemd.properties import PROPERTIES
 
@@ -19,12 +23,8 @@ if TYPE_CHECKING:
     from privacy_router.engine.model import Value
     from privacy_router.host.dbus import Bus
 
-SERVICE: Final = "org.freedesktop.systemd1"
-OBJECT: Final = "/org/freedesktop/systemd1"
-SERVICE_MANAGER: Final = Remote(SERVICE, OBJECT, f"{SERVICE}.Manager")
-UNIT_INTERFACE: Final = f"{SERVICE}.Unit"
 _RELOAD_S: Final = 90.0
-_NOT_THERE: Final = frozenset({"org.freedesktop.DBus.Error.FileNotFound", f"{SERVICE}.NoSuchUnit"})
+_NOT_THERE: Final = frozenset({"org.freedesktop.DBus.Error.FileNotFound", NO_SUCH_UNIT})
 _PASSING: Final = frozenset({"activating", "deactivating", "reloading", "refreshing"})
 _RUNNING: Final = frozenset({"active", "reloading", "refreshing", "activating"})
 
@@ -89,7 +89,7 @@ class Systemd1:
     async def file_state(self, name: str) -> str:
         """`enabled`, `static`, `masked`…; empty when there is no unit file of that name."""
         try:
-            found: str = (await self.bus.call(SERVICE_MANAGER, "GetUnitFileState", "s", name))[0]
+            found: str = (await self.bus.call(MANAGER, "GetUnitFileState", "s", name))[0]
         except DBusCallError as error:
             if error.name in _NOT_THERE:
                 return ""
@@ -146,33 +146,25 @@ class Systemd1:
     async def reload(self) -> None:
         """Have all unit files read anew."""
         try:
-            await self.bus.call(SERVICE_MANAGER, "Reload", timeout_s=_RELOAD_S)
+            await self.bus.call(MANAGER, "Reload", timeout_s=_RELOAD_S)
         except DBusCallError as error:
             raise refused("read its unit files anew", error, "see journalctl -b _PID=1") from error
 
     async def forget_failure(self, name: str) -> None:
         """Have it count as if it had not failed or been started too often."""
         try:
-            await self.bus.call(SERVICE_MANAGER, "ResetFailedUnit", "s", name)
+            await self.bus.call(MANAGER, "ResetFailedUnit", "s", name)
         except DBusCallError as error:
             if error.name not in _NOT_THERE:
                 raise
 
-    async def subscribe(self) -> None:
-        """Have signals sent to this connection, for as long as there is one."""
-        try:
-            await self.bus.call(SERVICE_MANAGER, "Subscribe")
-        except DBusCallError as error:
-            if error.name != f"{SERVICE}.AlreadySubscribed":
-                raise
-
     async def units(self) -> list[tuple[Any, ...]]:
         """All loaded units: name, description, load state, active state…"""
-        return list((await self.bus.call(SERVICE_MANAGER, "ListUnits"))[0])
+        return list((await self.bus.call(MANAGER, "ListUnits"))[0])
 
     async def unit_files(self) -> dict[str, str]:
         """The state of all unit files, by unit."""
-        (found,) = await self.bus.call(SERVICE_MANAGER, "ListUnitFiles")
+        (found,) = await self.bus.call(MANAGER, "ListUnitFiles")
         return {path.rpartition("/")[2]: state for path, state in found}
 
     async def ask(
@@ -180,7 +172,7 @@ class Systemd1:
     ) -> tuple[Any, ...]:
         """Call a method about a unit. Raises PluginFailedError with the words for `what`."""
         try:
-            return await self.bus.call(SERVICE_MANAGER, member, signature, *body)
+            return await self.bus.call(MANAGER, member, signature, *body)
         except DBusCallError as error:
             raise refused(f"{what} {name}", error, remedy_for(name, error.name)) from error
 
@@ -205,7 +197,7 @@ def remedy_for(name: str, error_name: str) -> str:
     """What to do about it."""
     if error_name in _NOT_THERE:
         return f"install the package that brings {name}, or declare it in plugins.systemd.files"
-    if error_name == f"{SERVICE}.UnitMasked":
+    if error_name == UNIT_MASKED:
         return f'declare "masked": false for {name}'
     if error_name == "org.freedesktop.DBus.Error.AccessDenied":
         return "run op-dbus as root"
