@@ -15,8 +15,8 @@ import structlog
 from privacy_router.chain.stations import WARP_NAMESPACE, WARP_TUNNEL
 from privacy_router.errors import PrivacyRouterError, RemoteServiceError
 from privacy_router.host import namespaces
-from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.reach import has_way_to
+from privacy_router.host.rtnetlink import NetlinkError
 from privacy_router.host.threads import Lane, by_lane, in_thread
 from privacy_router.host.wireguard_uapi import format_endpoint
 from privacy_router.node import warp

@@ -22,7 +22,7 @@ import dns.rdatatype
 from privacy_router.chain import stations as chains
 from privacy_router.errors import RemoteServiceError
 from privacy_router.host import namespaces
-from privacy_router.host.netlink_library import NetlinkError
+from privacy_router.host.rtnetlink import NetlinkError
 from privacy_router.node.question import stream_through_xray, tunnel_address
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from privacy_router.chain.stations import WARP_TUNNEL
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host import namespaces
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.netlink_library import NetlinkError
+from privacy_router.host.rtnetlink import NetlinkError
 from privacy_router.host.threads import in_thread
 from privacy_router.node.evidence import Answer
 from privacy_router.node.host_firewall import forwarding_suspects

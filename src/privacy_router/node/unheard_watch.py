@@ -10,7 +10,7 @@ import structlog
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host import namespaces
 from privacy_router.host.device_settings import snapshot_here
-from privacy_router.host.netlink_library import NetlinkError
+from privacy_router.host.rtnetlink import NetlinkError
 from privacy_router.host.threads import in_thread
 from privacy_router.node.unheard import (
     SETTINGS,
