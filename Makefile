@@ -21,6 +21,8 @@ PYTEST := $(BIN)/pytest
 UNIT_TESTS := $(PYTEST) -n 2 tests -m "not e2e and not machine"
 # Tests of one file share one lab, so a file stays on one worker.
 E2E_TESTS := $(PYTEST) -n 2 --dist loadfile tests/e2e tests/plan tests/storm -m e2e
+# Each file that says on its first line that a shell runs it.
+SHELL_SHEBANG := '^\#! ?/.*[/ ](ba|da)?sh( |$$)'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup install uninstall demo test test-unit test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz storm docs goldens lock clean
@@ -63,10 +65,11 @@ test-vm: ## the node on the kernel's Open vSwitch and WireGuard, in an emulated 
 	@$(BOOTSTRAP) test-e2e
 	tests/vm/run
 
-check: ## ruff, mypy --strict and the import contracts
+check: ## ruff, shellcheck, mypy --strict and the import contracts
 	@$(BOOTSTRAP) check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	git grep --untracked -lE $(SHELL_SHEBANG) | xargs $(BIN)/shellcheck
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -102,7 +105,7 @@ docs: ## write docs/pipeline.md and its picture anew, from the declarations of t
 
 goldens: ## write tests/golden/node anew: what each set of hops compiles to; then read git diff
 	@$(BOOTSTRAP) test-unit
-	$(BIN)/python tests/plan/goldens.py
+	$(BIN)/python -m tests.plan.goldens
 
 lock: ## write requirements.lock anew (LOCK_FLAGS=--upgrade takes newer versions)
 	@$(BOOTSTRAP) lock

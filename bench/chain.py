@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cpu
 from extent import extent
 from results import Row, publish
 
@@ -41,6 +42,7 @@ IDLE_S = extent(20, short=1)
 UP_LIMIT_S = 3.0
 UP_RATIO = 1.5
 THROUGHPUT_RATIO = 1 / 0.95
+COST_RATIO = 1.1
 MEMORY_LIMIT_MB = 80.0
 CPU_LIMIT_PERCENT = 1.0
 
@@ -81,16 +83,21 @@ def measure(lab: Lab) -> list[Row]:
     ours.down()
     times: dict[str, list[float]] = {"ours": [], "by hand": []}
     rates: dict[str, list[float]] = {"ours": [], "by hand": []}
+    costs: dict[str, list[dict[str, float]]] = {"ours": [], "by hand": []}
     for round_number in range(ROUNDS):
         for label, way in (("ours", ours), ("by hand", by_hand)):
             times[label].append(first_byte_s(lab, way))
-            rates[label] += [throughput_mbps(lab, reverse=reverse) for reverse in (False, True)]
+            for reverse in (False, True):
+                before = cpu_of_node(lab)
+                carried = carry(lab, reverse=reverse)
+                rates[label].append(carried.mbps)
+                costs[label].append(cpu.per_gigabyte(before, cpu_of_node(lab), carried.size_bytes))
             way.down()
             print(
                 f"round {round_number + 1}/{ROUNDS}, {label}: {times[label][-1]:.2f} s to the first"
                 f" byte, {rates[label][-2]:.0f} Mbit/s up, {rates[label][-1]:.0f} Mbit/s down"
             )
-    return [up_row(times), throughput_row(rates), *idle]
+    return [up_row(times), throughput_row(rates), *cost_rows(costs), *idle]
 
 
 def run_in_node(
@@ -115,7 +122,15 @@ def first_byte_s(lab: Lab, way: Way) -> float:
     return float(output) - started
 
 
-def throughput_mbps(lab: Lab, *, reverse: bool) -> float:
+@dataclass(frozen=True)
+class Carried:
+    """What iperf3 moved through the chain."""
+
+    mbps: float
+    size_bytes: int
+
+
+def carry(lab: Lab, *, reverse: bool) -> Carried:
     """iperf3 over one TCP connection from the client to the web host, or back."""
     server = lab["web"].popen(
         ("iperf3", "--server", "--one-off", "--forceflush"), stdout=subprocess.PIPE
@@ -126,10 +141,42 @@ def throughput_mbps(lab: Lab, *, reverse: bool) -> float:
         answer = json.loads(result.stdout)
         if "error" in answer:
             raise SystemExit(f"iperf3: {answer['error']}")
-        return float(answer["end"]["sum_received"]["bits_per_second"]) / 1e6
+        received = answer["end"]["sum_received"]
+        return Carried(float(received["bits_per_second"]) / 1e6, int(received["bytes"]))
     finally:
         server.kill()
         server.communicate()
+
+
+def cpu_of_node(lab: Lab) -> dict[str, float]:
+    """CPU seconds of the node's processes until now."""
+    done = lab["node"].run(("python", "-P", str(HERE / "cpu.py")))
+    seconds: dict[str, float] = json.loads(done.stdout)
+    return seconds
+
+
+def cost_rows(costs: dict[str, list[dict[str, float]]]) -> list[Row]:
+    """CPU seconds for a gigabyte: of each process that either way has, and of all together."""
+    names = sorted({name for found in costs["ours"] for name in found})
+    rows = [_cost_row(f"cpu_per_gb {name}", _of(costs, name)) for name in names]
+    return [_cost_row("cpu_per_gb", {w: [*map(_total, c)] for w, c in costs.items()}), *rows]
+
+
+def _total(found: Mapping[str, float]) -> float:
+    return sum(found.values())
+
+
+def _of(costs: dict[str, list[dict[str, float]]], name: str) -> dict[str, list[float]]:
+    return {way: [found.get(name, 0.0) for found in rounds] for way, rounds in costs.items()}
+
+
+def _cost_row(name: str, costs: dict[str, list[float]]) -> Row:
+    ours, peer = (statistics.median(costs[label]) for label in ("ours", "by hand"))
+    ratio = ours / peer if peer else None
+    is_judged = name == "cpu_per_gb"
+    met = not is_judged or (ratio is not None and ratio <= COST_RATIO)
+    goal = f"≤ {COST_RATIO} ×" if is_judged else "told"
+    return Row(name, ours, peer, "shell script", "s/GB", ratio, goal, 2 * ROUNDS, met)
 
 
 def idle_rows(lab: Lab) -> list[Row]:

@@ -1,7 +1,9 @@
 #!/bin/bash
 # Takes down what chain_by_hand.sh built. In the environment: RUN.
 set -u
-kill $(cat "$RUN"/*.pid) 2> /dev/null
+for file in "$RUN"/*.pid; do
+    [ -e "$file" ] && kill "$(cat "$file")" 2> /dev/null
+done
 for file in "$RUN"/*.pid; do
     [ -e "$file" ] && while kill -0 "$(cat "$file")" 2> /dev/null; do sleep 0.02; done
 done

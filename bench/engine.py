@@ -110,12 +110,11 @@ def measure() -> dict[str, Any]:
 
 def crashes() -> int:
     """How many of the trials left the machine between: the program stops at the first."""
-    script = ROOT / "tests" / "engine" / "crash.py"
     with tempfile.TemporaryDirectory() as folder:
         result = subprocess.run(
-            [sys.executable, str(script), folder, str(TRIALS), str(time.time_ns())],
+            [sys.executable, "-m", "tests.engine.crash", folder, str(TRIALS), str(time.time_ns())],
             check=False,
-            env={**os.environ, "PYTHONPATH": str(script.parent)},
+            cwd=ROOT,
         )
     return int(result.returncode != 0)
 

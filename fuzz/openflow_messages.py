@@ -90,8 +90,8 @@ def check_connection(data: bytes) -> None:
 
 def write_corpus() -> None:
     """Every message that the tests know, encoded by us."""
-    sys.path.insert(0, str(ROOT / "tests" / "openflow"))
-    from test_openflow_fuzz import MESSAGES
+    sys.path.insert(0, str(ROOT))
+    from tests.openflow.test_openflow_fuzz import MESSAGES
 
     messages: list[Message] = MESSAGES
     CORPUS.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import pytest
 
@@ -87,6 +88,6 @@ def test_the_monitor_says_what_was_put_right_in_words() -> None:
     assert machine._words(many) == (
         "put right: add flow f0, add flow f1, add flow f2, add flow f3 and 296 more"
     )
-    drifted = [("add", "net", "address", f"a{number}", {}) for number in range(6)]
+    drifted: list[Any] = [("add", "net", "address", f"a{number}", {}) for number in range(6)]
     drift = Signal("/org/opdbus", "org.opdbus.Manager", "Drift", ("net", drifted, True))
     assert machine._words(drift).endswith("add address a3 and 2 more: put right")

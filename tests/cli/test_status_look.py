@@ -29,12 +29,12 @@ HANDSHAKE = "handshake 160 s ago"
 
 
 def hop(name: str, state: str, detail: str = "", rtt_ms: float | None = None) -> HopStatus:
-    rates = {"rx_rate": 12_300_000.0, "tx_rate": 998_700_000.0}
     return HopStatus(
         *(name, state, detail, "internal_100", 998_700_000_000, 998_700_000_000, 170.0, rtt_ms),
         flows=[],
         health={"evidence": HANDSHAKE},
-        **rates,
+        rx_rate=12_300_000.0,
+        tx_rate=998_700_000.0,
     )
 
 

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from dbus_fast import DBusError
@@ -33,7 +33,7 @@ CHANGING = {
 
 
 def described(kind: type[Manager | OpenFlow | Plugin]) -> Interface:
-    interface = kind.__new__(kind)
+    interface: Any = kind.__new__(kind)
     interface.readings = {}
     ServiceInterface.__init__(interface, f"org.opdbus.{kind.__name__}")
     return ServiceInterface.introspect(interface)
@@ -42,8 +42,8 @@ def described(kind: type[Manager | OpenFlow | Plugin]) -> Interface:
 def signatures(found: Interface) -> dict[str, tuple[str, str]]:
     return {
         method.name: (
-            "".join(arg.signature for arg in method.in_args),
-            "".join(arg.signature for arg in method.out_args),
+            "".join(str(arg.signature) for arg in method.in_args),
+            "".join(str(arg.signature) for arg in method.out_args),
         )
         for method in found.methods
     }
@@ -165,7 +165,7 @@ async def test_a_run_knows_the_process_that_called_for_it(
         return 4711
 
     interface = _bare(Manager)
-    interface.view = SimpleNamespace(  # type: ignore[assignment]
+    interface.view = SimpleNamespace(
         require=allowed_to,
         admitted=admitted,
         caller_pid=caller_pid,
@@ -179,8 +179,8 @@ async def test_a_run_knows_the_process_that_called_for_it(
     assert known == [4711]
 
 
-def _bare(kind: type[Manager | OpenFlow]) -> Manager | OpenFlow:
-    interface = kind.__new__(kind)
+def _bare(kind: type[Manager | OpenFlow]) -> Any:
+    interface: Any = kind.__new__(kind)
     interface.readings = {}
     ServiceInterface.__init__(interface, f"org.opdbus.{kind.__name__}")
     return interface

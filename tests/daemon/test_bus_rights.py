@@ -61,7 +61,7 @@ RIGHTS: dict[str, str | None] = {
 }
 
 
-def bare(kind: type[Any]) -> Any:
+def bare(kind: Any) -> Any:
     interface = kind.__new__(kind)
     interface.readings = {}
     ServiceInterface.__init__(interface, f"org.opdbus.{kind.__name__}")

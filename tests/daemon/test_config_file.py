@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -188,10 +189,10 @@ async def test_the_note_follows_what_becomes_of_a_run(site: Site) -> None:
     site.file.stir()
     await site.expire()
     site.file.stir()
-    await until(lambda: read_note(site.note_path, config_file.os.getpid()) is not None)
+    await until(lambda: read_note(site.note_path, os.getpid()) is not None)
     await site.engine.apply(site.write(51999))
     site.file.stir()
-    await until(lambda: read_note(site.note_path, config_file.os.getpid()) is None)
+    await until(lambda: read_note(site.note_path, os.getpid()) is None)
     running.cancel()
 
 
@@ -238,7 +239,7 @@ async def fail(site: Site, error: PrivacyRouterError) -> asyncio.Task[None]:
 
 async def test_it_says_what_failed_and_when_it_is_tried_next(site: Site) -> None:
     running = await fail(site, GONE)
-    note = read_note(site.note_path, config_file.os.getpid())
+    note = read_note(site.note_path, os.getpid())
     assert note is not None
     assert (note.state, note.reason, note.remedy) == (FileState.WAITING, GONE.message, GONE.remedy)
     assert note.next_s is not None

@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from containers import Container, counts, flows
+from tests.e2e.containers import Container, counts, flows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,16 +6,16 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
-from net_machine import ADDRESS, ADDRESS6, NEIGHBOUR, NEIGHBOUR6
-
 from privacy_router.host.namespaces import run_in
+from tests.e2e.net_machine import ADDRESS, ADDRESS6, NEIGHBOUR, NEIGHBOUR6
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from net_machine import NetMachine
+    from tests.e2e.net_machine import NetMachine
 
 _LONGEST_GAP_S = 1.0
 _BEAT_S = 0.005
@@ -88,7 +88,7 @@ def hears_once(machine: NetMachine) -> None:
             sent = [bytes([number]) for number in range(20)]
             for word in (*sent, b"end"):
                 there.sendto(word, here.getsockname()[:2])
-            assert list(iter(lambda line=here: line.recv(9), b"end")) == sent
+            assert list(iter(partial(here.recv, 9), b"end")) == sent
 
 
 def _sockets(machine: NetMachine, family: int) -> tuple[socket.socket, socket.socket]:

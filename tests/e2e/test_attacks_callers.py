@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from bus import BUS, ENV, MANAGER, await_true, busctl, on_the_bus, start_bus
 
 from privacy_router.lab import stage
+from tests.e2e.bus import BUS, ENV, MANAGER, await_true, busctl, on_the_bus, start_bus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from privacy_router.lab.stage import Lab
 
@@ -83,7 +83,7 @@ def plan(document: object) -> dict[str, object]:
 
 @contextmanager
 def flood(
-    lab: Lab, what: dict[str, object], connections: int, at_once: int, calls: int
+    lab: Lab, what: Mapping[str, object], connections: int, at_once: int, calls: int
 ) -> Iterator[subprocess.Popen[bytes]]:
     size = tuple(map(str, (connections, at_once, calls)))
     python = lab["node"].run(("sh", "-c", "command -v python")).stdout.strip()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-import containers
 import pytest
-from containers import Container, flows, must
-from hostile import SEND_FRAMES, dropped_by, listening
 
 from privacy_router.lab import internet, stage
 from privacy_router.plan.firewall import CONNECTIONS_OF_A_CLIENT
 from privacy_router.values.bridges import DATAPATH_FLOWS_MOST, mac_of
+from tests.e2e import containers
+from tests.e2e.containers import Container, flows, must
+from tests.e2e.hostile import SEND_FRAMES, dropped_by, listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

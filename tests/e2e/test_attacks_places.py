@@ -7,6 +7,7 @@ import json
 import re
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,7 @@ def test_the_run_directory_is_removed(node: Lab) -> None:
     assert refused.returncode == ExitCode.CONFLICT, refused.stderr
     assert str(before["controller_pid"]) in refused.stderr
     for path in (*SOCKETS, RUN / "xray.json"):
-        await_(lambda path=path: there(node, path), f"new {path.name}", 2 * MENDED_WITHIN_S)
+        await_(partial(there, node, path), f"new {path.name}", 2 * MENDED_WITHIN_S)
     await_(lambda: not status(node)["pending"], "whole node")
     after = status(node)
     assert after["controller_pid"] == before["controller_pid"]

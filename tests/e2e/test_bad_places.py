@@ -24,12 +24,12 @@ from privacy_router.host.netlink import Netlink
 from privacy_router.lab import internet, stage
 from privacy_router.lab.capture import Captures
 from privacy_router.lab.check import new_token, rules_for
-from privacy_router.lab.hosts import NODE_CONFIG
+from privacy_router.lab.hosts import NODE_CONFIG, LabHost
 from privacy_router.node.lock import controller_pid
 from privacy_router.node.paths import NodePaths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from privacy_router.lab.hosts import LabHost
     from privacy_router.lab.stage import Lab
@@ -261,7 +261,7 @@ class Attempts:
     """`up` on a machine where nothing else goes on, once for each way in which the API fails."""
 
     before: Traces
-    running: dict[int, subprocess.Popen[bytes]]
+    running: Mapping[int, subprocess.Popen[bytes]]
 
 
 def paths_for(port: int) -> dict[str, str]:
@@ -520,7 +520,7 @@ def test_two_start_at_once_and_a_third_comes_later(site: Lab, untouched: None) -
     assert_goes_down(site)
 
 
-BEGUN = {
+BEGUN: dict[str, Callable[[LabHost], object]] = {
     "the first namespace": lambda node: names_in(node.file("/run/netns")),
     "the database": lambda node: node.file(f"{RUN}/ovs/db.sock").exists(),
     "the bridge": lambda node: node.file(f"{RUN}/ovs/ovsbr0.mgmt").exists(),

@@ -6,15 +6,17 @@ link: Open vSwitch runs where nothing leads out.
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
-from containers import DATABASE, events, must
 
 from privacy_router.lab import internet
 from privacy_router.lab.capture import Captures
 from privacy_router.lab.check import new_token, rules_for
+from tests.e2e.containers import DATABASE, events, must
 
 if TYPE_CHECKING:
     from privacy_router.lab.stage import Lab
@@ -130,3 +132,45 @@ def test_open_vswitch_runs_where_nothing_leads_out(lab: Lab) -> None:
     assert must(lab, "ip", "-n", "pr-switch", "-4", "route", "show", "default").startswith(
         "unreachable"
     )
+
+
+# fetches so many bytes of the web over one connection for each line that it reads, and answers
+# with how many came
+ONE_CONNECTION = f"""
+import http.client, sys
+web = http.client.HTTPConnection("{internet.WEB[0]}", timeout={GONE_WITHIN_S:g})
+for line in sys.stdin:
+    web.request("GET", f"/bytes?n={{int(line)}}")
+    print(len(web.getresponse().read()), flush=True)
+"""
+BEYOND_A_WINDOW_BYTES = 16 * 1024 * 1024  # the largest receive window that Linux offers is 6 MiB
+
+
+def test_a_connection_outlives_a_time_without_connection_tracking(lab: Lab) -> None:
+    """What ran past the switch's connection tracking was out of its window afterwards: dropped, and
+    dead for as long as both ends tried."""
+    node = lab["node"]
+    status = json.loads(node.run(("privacy-router", "status", "--json", "--no-probe")).stdout)
+    controller = str(status["controller_pid"])
+    asking = ("python3", "-c", ONE_CONNECTION)
+    with lab["client"].popen(asking, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+
+        def fetch(size: int, to: IO[bytes] = client.stdin, back: IO[bytes] = client.stdout) -> int:
+            to.write(f"{size}\n".encode())
+            to.flush()
+            return int(back.readline() or 0)
+
+        assert fetch(1000) == 1000
+        must(lab, "kill", "-STOP", controller)
+        try:
+            do(lab, f"ovs-vsctl {DATABASE} set-fail-mode ovsbr0 standalone")
+            assert fetch(BEYOND_A_WINDOW_BYTES) == BEYOND_A_WINDOW_BYTES
+        finally:
+            must(lab, "kill", "-CONT", controller)
+        deadline = time.monotonic() + GONE_WITHIN_S
+        while "nothing to change" not in must(lab, "privacy-router", "plan"):
+            assert time.monotonic() < deadline
+        assert fetch(1000) == 1000
+        client.stdin.close()

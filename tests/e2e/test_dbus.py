@@ -12,10 +12,22 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
-from bus import BUS, ENV, MANAGER, OPENFLOW, await_true, busctl, call, on_the_bus, read, start_bus
 
 from privacy_router.chain.stations import port_number
 from privacy_router.lab import stage
+from privacy_router.lab.hosts import NODE_CONFIG
+from tests.e2e.bus import (
+    BUS,
+    ENV,
+    MANAGER,
+    OPENFLOW,
+    await_true,
+    busctl,
+    call,
+    on_the_bus,
+    read,
+    start_bus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -255,7 +267,7 @@ def test_the_whole_can_be_repaired_and_read_again(bus_lab: Lab) -> None:
 
 
 def test_a_broken_configuration_is_the_callers_to_know(bus_lab: Lab) -> None:
-    file = bus_lab["node"].file(stage.NODE_CONFIG)
+    file = bus_lab["node"].file(NODE_CONFIG)
     good = file.read_bytes()
     try:
         file.write_bytes(b"{")

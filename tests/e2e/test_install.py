@@ -48,7 +48,7 @@ def test_a_package_of_it_runs_where_it_is_unpacked(tmp_path: Path) -> None:
 
 
 def files_only(destdir: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = (ROOT / "packaging/install", "--destdir", destdir, "--files-only", *more)
+    command = (str(ROOT / "packaging/install"), "--destdir", str(destdir), "--files-only", *more)
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -6,9 +6,13 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-import containers
 import pytest
-from containers import (
+
+from privacy_router.chain.stations import port_number
+from privacy_router.lab import stage
+from privacy_router.pipeline.tables import number_of
+from tests.e2e import containers
+from tests.e2e.containers import (
     BIRTHPLACE,
     DATABASE,
     PEER,
@@ -19,10 +23,6 @@ from containers import (
     flows,
     must,
 )
-
-from privacy_router.chain.stations import port_number
-from privacy_router.lab import stage
-from privacy_router.pipeline.tables import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from bus import ENV, MANAGER, await_true, busctl, on_the_bus, read, start_bus
 
 from privacy_router.lab import stage
+from tests.e2e.bus import ENV, MANAGER, await_true, busctl, on_the_bus, read, start_bus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from net_machine import UPLINK, dump, net_machine, plan, put, refused, said, seen
 
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Desired, enforced
@@ -14,11 +14,12 @@ from privacy_router.errors import PrivacyRouterError
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.host_bridges import HostBridges
 from privacy_router.plugins.net.errors import KernelRefusedError
+from tests.e2e.net_machine import UPLINK, dump, net_machine, plan, put, refused, said, seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from net_machine import NetMachine
+    from tests.e2e.net_machine import NetMachine
 
 pytestmark = pytest.mark.e2e
 
@@ -170,11 +171,12 @@ async def test_the_privacy_routers_bridge_is_left_to_it(machine: NetMachine) -> 
         *("add-br", "ovsbr0", "--", "set", "bridge", "ovsbr0", "datapath_type=netdev"),
         "external_ids:privacy-router=1",
     )
-    for data in (
+    sections: tuple[dict[str, Any], ...] = (
         {"bridges": {"ovsbr0": {"fail_mode": "standalone"}}},
         {"bridges": {"ovsbr0": {"ports": {"eth1": {}}}}},
         {"interfaces": {"ovsbr0": {"addresses": ["10.1.1.1/24"]}}},
-    ):
+    )
+    for data in sections:
         assert "privacy router's" in (await refused(machine, data)).message
 
 
@@ -291,4 +293,5 @@ async def test_changes_by_others_are_heard_of(machine: NetMachine) -> None:
     await heard("answers")
     machine.vsctl("del-br", "theirs")
     await heard("bridge")
+    assert isinstance(watching, AsyncGenerator)
     await watching.aclose()

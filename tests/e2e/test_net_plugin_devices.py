@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from net_conversation import hears_once
-from net_machine import NEIGHBOUR, UPLINK, dump, net_machine, plan, put, said
 
 from privacy_router.engine.document import Source
 from privacy_router.engine.engine import Engine
 from privacy_router.engine.journal import Journal
 from privacy_router.engine.model import Desired
+from tests.e2e.net_conversation import hears_once
+from tests.e2e.net_machine import NEIGHBOUR, UPLINK, dump, net_machine, plan, put, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from net_machine import NetMachine
+    from tests.e2e.net_machine import NetMachine
 
 pytestmark = pytest.mark.e2e
 BRIDGE = {
@@ -61,6 +62,7 @@ async def test_a_shield_that_somebody_takes_away_is_heard_of(machine: NetMachine
             machine.run("nft", "add", "table", "inet", "op-dbus-eth0")
             machine.run("nft", "flush", "ruleset")
             await asyncio.wait({hearing}, timeout=0.1)
+    assert isinstance(watching, AsyncGenerator)
     await watching.aclose()
 
 
@@ -110,7 +112,7 @@ async def test_an_uplink_that_is_gone_leaves_its_bridge(
     engine = Engine([machine.plugin()], Journal(tmp_path / "journal"))
     await engine.apply(Source(json.dumps({"version": 1, "plugins": {"net": UPLINK}})))
     machine.ip("link", "del", "eth0")
-    alone = {"bridges": {"vmbr0": {}}}
+    alone: dict[str, Any] = {"bridges": {"vmbr0": {}}}
     await engine.apply(Source(json.dumps({"version": 1, "plugins": {"net": alone}})))
     assert machine.vsctl("list-ports", "vmbr0") == ""
     await engine.apply(Source())

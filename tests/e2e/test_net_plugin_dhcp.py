@@ -7,16 +7,16 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from net_machine import UPLINK, net_machine, plan, put, refused, said, seen
 
 from privacy_router.engine.model import Mode, ResourceKey
 from privacy_router.host.files import write_atomic
+from tests.e2e.net_machine import UPLINK, net_machine, plan, put, refused, said, seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from net_machine import NetMachine
+    from tests.e2e.net_machine import NetMachine
 
 pytestmark = pytest.mark.e2e
 

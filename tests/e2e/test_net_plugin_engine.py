@@ -7,8 +7,6 @@ import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
-from net_conversation import connections_hold, hears_once
-from net_machine import UPLINK, dump, net_machine, seen
 
 from privacy_router.engine.document import Source
 from privacy_router.engine.engine import Engine
@@ -16,16 +14,17 @@ from privacy_router.engine.journal import Journal
 from privacy_router.engine.model import Desired, Observed, Resource
 from privacy_router.engine.plugin import Plugin
 from privacy_router.errors import PrivacyRouterError
+from tests.e2e.net_conversation import connections_hold, hears_once
+from tests.e2e.net_machine import UPLINK, dump, net_machine, seen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    from net_machine import NetMachine
-
     from privacy_router.engine.model import Change, ResourceKey
     from privacy_router.engine.plugin import Progress
     from privacy_router.engine.transaction import RunProgress
+    from tests.e2e.net_machine import NetMachine
 
 pytestmark = pytest.mark.e2e
 _PATIENCE_S = 20.0

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from net_conversation import connections_hold, hears_once
-from net_machine import (
+
+from tests.e2e.net_conversation import connections_hold, hears_once
+from tests.e2e.net_machine import (
     UPLINK,
     dump,
     net_machine,
@@ -23,7 +24,7 @@ from net_machine import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from net_machine import NetMachine
+    from tests.e2e.net_machine import NetMachine
 
 pytestmark = pytest.mark.e2e
 _PATIENCE_S = 10.0

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bus import BUS, ENV, MANAGER, await_true, busctl, call, on_the_bus, read, start_bus
 
 from privacy_router.errors import ExitCode
 from privacy_router.lab import stage
+from privacy_router.lab.hosts import NODE_CONFIG
+from tests.e2e.bus import BUS, ENV, MANAGER, await_true, busctl, call, on_the_bus, read, start_bus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ FILE = "/run/lab/document.json"
 HERE, THERE = "198.18.7.7/32", "198.18.7.8/32"
 SERVICE = (
     *("env", *(f"{name}={value}" for name, value in ENV.items())),
-    *("op-dbus", "run", "--config", str(stage.NODE_CONFIG)),
+    *("op-dbus", "run", "--config", str(NODE_CONFIG)),
 )
 PLUGINS = {
     *("net", "systemd", "login1", "lxc", "sessdecl", "dns", "pcidecl", "packagekit"),
@@ -55,7 +56,7 @@ def site(lab_prefix: str) -> Iterator[Lab]:
 def as_before(site: Lab) -> Iterator[None]:
     """Each test leaves the machine as the lab's own document says."""
     yield
-    say(site, "apply", str(stage.NODE_CONFIG))
+    say(site, "apply", str(NODE_CONFIG))
     assert addresses(site) == set()
 
 
@@ -71,7 +72,8 @@ def say(lab: Lab, *arguments: str) -> Any:
 
 
 def whole(lab: Lab) -> dict[str, Any]:
-    return json.loads(lab["node"].file(stage.NODE_CONFIG).read_text())
+    found: dict[str, Any] = json.loads(lab["node"].file(NODE_CONFIG).read_text())
+    return found
 
 
 def document(lab: Lab, **plugins: Any) -> str:
@@ -186,7 +188,7 @@ def test_nobody_confirms_and_all_is_as_before(site: Lab) -> None:
     done = say(site, "apply", document(site, net=net(HERE)), "--confirm-within", "2")
     assert done["confirm_within_s"] == 2
     assert addresses(site) == {HERE}
-    waiting = command(site, "apply", str(stage.NODE_CONFIG))
+    waiting = command(site, "apply", str(NODE_CONFIG))
     assert waiting.returncode == ExitCode.CONFLICT
     assert "waits to be confirmed" in waiting.stderr
     await_true(lambda: addresses(site) == set())
@@ -340,8 +342,10 @@ def interrupting(site: Lab) -> Iterator[Callable[[], None]]:
     """
     daemon = daemon_pid(site)
     script = f"echo ready; read line; kill -STOP {daemon}; pkill -INT -f '[p]rivacy-router apply'"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with site["node"].popen(("sh", "-c", script), **pipes) as waiting:
+    started = site["node"].popen(
+        ("sh", "-c", script), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with started as waiting:
         stdin, stdout = waiting.stdin, waiting.stdout
         assert stdin is not None
         assert stdout is not None

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bus import ENV, await_true, on_the_bus, start_bus
-from net_machine import NetMachine
 
 from privacy_router.errors import ExitCode
 from privacy_router.host.namespaces import run_in
@@ -19,6 +17,8 @@ from privacy_router.host.netlink import Netlink
 from privacy_router.lab import stage
 from privacy_router.lab.hosts import NODE_CONFIG
 from privacy_router.node.lock import read_controller_pid
+from tests.e2e.bus import ENV, await_true, on_the_bus, start_bus
+from tests.e2e.net_machine import NetMachine
 
 if TYPE_CHECKING:
     import subprocess

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bus import ENV, MANAGER, await_true, busctl, on_the_bus, read, start_bus
 
 from privacy_router.errors import ExitCode
 from privacy_router.lab import internet, stage
 from privacy_router.lab.hosts import NODE_CONFIG
+from tests.e2e.bus import ENV, MANAGER, await_true, busctl, on_the_bus, read, start_bus
 
 if TYPE_CHECKING:
     import subprocess

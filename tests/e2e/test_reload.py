@@ -53,12 +53,13 @@ def variants(lab: Lab) -> dict[str, dict[str, Any]]:
     """The node's document with every hop, without one or the other, and on another segment."""
     text = lab["node"].file(NODE_CONFIG).read_text()
     found: dict[str, dict[str, Any]] = {}
-    for name, sections in {
+    changes: dict[str, dict[str, Any]] = {
         "whole": {},
         "without xray": {"xray": {"enabled": False}},
         "without warp": {"warp": {"enabled": False}},
         "another segment": {"transit_subnet": "10.202.0.0/24"},
-    }.items():
+    }
+    for name, sections in changes.items():
         found[name] = json.loads(text)
         own = found[name]["plugins"]["privacy_router"]
         for section, value in sections.items():

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-import containers
 import pytest
-from containers import Container, counts, flows
-from hostile import SEND_FRAMES, dropped_by, listening
 
 from privacy_router.lab import internet, stage, traffic
 from privacy_router.lab.check import new_token
+from tests.e2e import containers
+from tests.e2e.containers import Container, counts, flows
+from tests.e2e.hostile import SEND_FRAMES, dropped_by, listening
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from privacy_router.lab.stage import Lab
 
@@ -155,7 +155,7 @@ def fragments(mesh: Mesh) -> None:
     hping(mesh, "--syn", "--data", "200", "--mtu", "64", "--frag", mesh.target.v4)
 
 
-ATTACKS = {
+ATTACKS: dict[str, tuple[Callable[[Mesh], None], str, str, int]] = {
     "null-scan": (lambda m: nmap(m, "-sN", m.target.v4), "security", "NULL scan", 1),
     "xmas-scan": (lambda m: nmap(m, "-sX", m.target.v4), "security", "Xmas scan", 1),
     "fin-scan": (lambda m: nmap(m, "-sF", m.target.v4), "security", "FIN without ACK", 1),
@@ -219,11 +219,11 @@ ATTACKS = {
         "reserved destination 240.0.0.0/4",
         SENT,
     ),
-    "rogue-dhcp": (rogue_dhcp, "security", "rogue DHCP: nobody here gives out addresses", SENT),
+    "rogue-dhcp": (rogue_dhcp, "security", "rogue DHCP: no port here gives out addresses", SENT),
     "rogue-dhcp-6": (
         rogue_dhcp6,
         "security",
-        "rogue DHCP: nobody here gives out addresses",
+        "rogue DHCP: no port here gives out addresses",
         SENT,
     ),
     "router-advertisement": (advertisement, "security", "rogue router advertisement", SENT),

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from privacy_router.lab.stage import Lab
 
 pytestmark = pytest.mark.e2e
@@ -134,6 +133,10 @@ def within(hop: str, damage: str, look: str) -> Drift:
 EVERYTHING = "src 0.0.0.0/0 dst 0.0.0.0/0"
 TABLES = "sh -c 'nft list ruleset | grep -e ^table -e hook -e flags'"
 
+LEGACY_RULES = "sh -c 'iptables-legacy -S; ip6tables-legacy -t mangle -S'"
+# attaches a BPF program to the tcx hook of wgcf, or says which are there
+DROPPING = f"ip netns exec pr-warp python -P {Path(__file__).parent / 'bpf_program.py'} wgcf"
+
 STRANGERS_TABLE = (
     "'table ip stranger { chain c { type filter hook prerouting priority -400; policy drop; }; }'"
 )
@@ -156,6 +159,12 @@ FOREIGN = {
     "IPsec blocks by default": within(
         "warp", "ip xfrm policy setdefault fwd block", "ip xfrm policy getdefault"
     ),
+    "legacy iptables forbid": within("xray", "iptables-legacy -P INPUT DROP", LEGACY_RULES),
+    "legacy iptables drop": within(
+        "gateway", "ip6tables-legacy -t mangle -A PREROUTING -j DROP", LEGACY_RULES
+    ),
+    "a program that drops what comes in": Drift(f"{DROPPING} program", f"{DROPPING} look"),
+    "a link that drops what comes in": Drift(f"{DROPPING} link", f"{DROPPING} look"),
     "a hook for filters": within("warp", "tc qdisc add dev wgcf clsact", "tc qdisc show"),
     "a next hop": within("gateway", "ip nexthop add id 5 blackhole", "ip nexthop"),
     "another device": within(

@@ -66,7 +66,7 @@ def answers(lab: Lab) -> bool:
 
 def chain_is_proven(lab: Lab) -> bool:
     """Where the client has no way to the node: what the node's own question finds."""
-    return hops(lab)["xray"]["state"] == "up"
+    return bool(hops(lab)["xray"]["state"] == "up")
 
 
 def name_is_at(lab: Lab, *addresses: str) -> None:
@@ -101,7 +101,7 @@ def names_warp(lab: Lab) -> bool:
     """Whether `status` says that WARP fails, and blames nothing else."""
     found = hops(lab)
     assert found["xray"]["state"] != "down", found["xray"]
-    return found["warp"]["state"] == "down"
+    return bool(found["warp"]["state"] == "down")
 
 
 UP = ("privacy-router", "up", "--detach")

@@ -1,6 +1,6 @@
 """Kill a run at any line, tear the end of its journal, and see what the next start makes of it.
 
-    crash.py FOLDER TRIALS SEED
+    python -m tests.engine.crash FOLDER TRIALS SEED
 
 Each trial forks: the child applies a document and is killed (SIGKILL) when it has executed a random
 number of lines of the engine, the journal or the plugins; every tenth goes on to its end. The
@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from file_plugin import machine, make_engine, make_plugins
 
 from privacy_router.engine import engine as engine_module
 from privacy_router.engine.document import Source
 from privacy_router.engine.journal import Journal
 from privacy_router.host.threads import MACHINE
+from tests.engine.file_plugin import machine, make_engine, make_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,7 +180,7 @@ def prepare(root: Path) -> tuple[dict[str, str], dict[str, str], int]:
     fuse.set_off()
     asyncio.run(apply(probe, AFTER, CALM))
     sys.settrace(None)
-    threading.settrace(None)  # type: ignore[arg-type]
+    threading.settrace(None)
     after = machine(probe)
     shutil.rmtree(probe)
     return before, after, fuse.burnt

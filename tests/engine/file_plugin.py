@@ -66,8 +66,9 @@ class FilePlugin(Plugin):
     async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
         if self.fault == "raise in query":
             raise RuntimeError("the reader broke")
-        names = sorted(p.name for p in self.folder.glob("[!.]*")) if keys is None else None
-        wanted = keys if names is None else [self.key("file", name) for name in names]
+        if keys is None:
+            names = sorted(path.name for path in self.folder.glob("[!.]*"))
+        wanted = keys if keys is not None else [self.key("file", name) for name in names]
         return Observed({k: {"text": t} for k in wanted if (t := self._read(k)) is not None})
 
     def _read(self, key: ResourceKey) -> str | None:

@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from file_plugin import machine, make_engine
 
 from privacy_router.engine.checkpoints import Checkpoints
 from privacy_router.engine.document import Source
@@ -16,6 +15,7 @@ from privacy_router.engine.errors import (
     UnknownCheckpointError,
 )
 from privacy_router.engine.journal import KEPT
+from tests.engine.file_plugin import machine, make_engine
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,13 +6,13 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from file_plugin import machine, make_engine
 
 from privacy_router.engine.clock import Clock
 from privacy_router.engine.document import Source
 from privacy_router.engine.errors import AwaitingConfirmationError, NothingToConfirmError
 from privacy_router.engine.journal import Phase
 from privacy_router.errors import StorageError
+from tests.engine.file_plugin import machine, make_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from file_plugin import FilePlugin, machine, make_engine, make_plugins
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from privacy_router.engine.considered import REMEMBERED, Ledger, Rejection, Stan
 from privacy_router.engine.document import Source
 from privacy_router.engine.errors import OverruledError
 from privacy_router.errors import PrivacyRouterError, RemoteServiceError
+from tests.engine.file_plugin import FilePlugin, machine, make_engine, make_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable

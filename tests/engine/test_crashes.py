@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from crash import WHOLE_EVERY
 
-HERE = Path(__file__).parent
+from tests.engine.crash import WHOLE_EVERY
+
+ROOT = Path(__file__).parents[2]
 TRIALS = 250
 
 
@@ -19,11 +19,11 @@ TRIALS = 250
 def test_no_crash_leaves_the_machine_between(tmp_path: Path, seed: int) -> None:
     """Four times 250 random points; tests/engine/crash.py says how."""
     result = subprocess.run(
-        [sys.executable, str(HERE / "crash.py"), str(tmp_path), str(TRIALS), str(seed)],
+        [sys.executable, "-m", "tests.engine.crash", str(tmp_path), str(TRIALS), str(seed)],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
+        cwd=ROOT,
     )
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)

@@ -7,7 +7,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from file_plugin import FilePlugin, machine, parse
 
 from privacy_router.engine.checkpoints import Checkpoints
 from privacy_router.engine.document import Source
@@ -17,6 +16,7 @@ from privacy_router.engine.keeper import EngineKeeper, OwnKeeper
 from privacy_router.engine.model import Change, Desired, Observed, ResourceKey
 from privacy_router.engine.reconcile import Reconciler, RepairLoop
 from privacy_router.errors import VerificationError
+from tests.engine.file_plugin import FilePlugin, machine, parse
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

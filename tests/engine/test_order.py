@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from file_plugin import FilePlugin, Final
 
 from privacy_router.engine.order import in_order
+from tests.engine.file_plugin import FilePlugin, Final
 
 
 def made(*pairs: tuple[str, str]) -> list[FilePlugin]:

@@ -7,12 +7,12 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from file_plugin import FilePlugin, machine, make_engine
 from structlog.testing import capture_logs
 
 from privacy_router.engine import reconcile
 from privacy_router.engine.document import Source
-from privacy_router.engine.reconcile import Reconciler
+from privacy_router.engine.reconcile import Reconciler, RepairLoop
+from tests.engine.file_plugin import FilePlugin, machine, make_engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -66,6 +66,12 @@ def plugin(engine: Engine, name: str = "one") -> FilePlugin:
     return found
 
 
+def loop_of(reconciler: Reconciler, name: str = "one") -> RepairLoop:
+    found = reconciler.loops[name]
+    assert isinstance(found, RepairLoop)
+    return found
+
+
 A = {"a": {"text": "1"}}
 
 
@@ -85,7 +91,7 @@ async def test_a_start_is_no_repair_and_many_repairs_are_one_line(tmp_path: Path
     """A machine that has just started has nothing of what is declared."""
     async with kept(tmp_path, one=MANY) as (engine, _, ears):
         ears.keepers = None
-        keeper = Reconciler(engine, ears).loops["one"]  # as one that has just begun
+        keeper = loop_of(Reconciler(engine, ears))  # as one that has just begun
 
         def lose_all() -> None:
             for file in (tmp_path / "one").iterdir():
@@ -115,17 +121,17 @@ async def test_what_is_only_observed_is_told_once_and_left(tmp_path: Path) -> No
     ):
         await until(lambda: ears.drifts)
         for _ in range(3):
-            await reconciler.loops["one"].look()
+            await loop_of(reconciler).look()
         assert ears.drifts == [("one", ["add a"], False)]
         assert machine(tmp_path) == {}
         (tmp_path / "one" / "a").write_text("1")
-        await reconciler.loops["one"].look()
-        assert reconciler.loops["one"].deviations == []
+        await loop_of(reconciler).look()
+        assert loop_of(reconciler).deviations == []
 
 
 async def test_what_cannot_be_put_right_is_told_and_tried_later(tmp_path: Path) -> None:
     async with kept(tmp_path, one=A) as (engine, reconciler, ears):
-        keeper = reconciler.loops["one"]
+        keeper = loop_of(reconciler)
         plugin(engine).fault = "do nothing"
         (tmp_path / "one" / "a").unlink()
         await keeper.look()
@@ -138,7 +144,7 @@ async def test_what_cannot_be_put_right_is_told_and_tried_later(tmp_path: Path) 
 
 async def test_what_is_refused_by_now_is_not_touched(tmp_path: Path) -> None:
     async with kept(tmp_path, one=A) as (engine, reconciler, ears):
-        keeper = reconciler.loops["one"]
+        keeper = loop_of(reconciler)
         plugin(engine).fault = "refuse"
         (tmp_path / "one" / "a").write_text("by hand")
         await keeper.look()
@@ -151,7 +157,7 @@ async def test_what_is_refused_by_now_is_not_touched(tmp_path: Path) -> None:
 
 async def test_a_plugin_that_goes_away_is_told(tmp_path: Path) -> None:
     async with kept(tmp_path, one=A) as (engine, reconciler, _):
-        keeper = reconciler.loops["one"]
+        keeper = loop_of(reconciler)
         plugin(engine).reason = "its service stopped"
         await keeper.look()
         assert keeper.trouble == "unavailable: its service stopped"
@@ -164,7 +170,7 @@ async def test_what_is_given_back_is_not_kept(tmp_path: Path) -> None:
     async with kept(tmp_path, one=A) as (engine, reconciler, ears):
         await engine.apply(Source("{}"))
         (tmp_path / "one" / "a").write_text("mine now")
-        await reconciler.loops["one"].look()
+        await loop_of(reconciler).look()
         assert machine(tmp_path) == {"one/a": "mine now"}
         assert ears.drifts == []
 
@@ -174,7 +180,7 @@ async def test_a_look_that_trips_over_something_is_not_the_last(
 ) -> None:
     monkeypatch.setattr(reconcile, "_FULL_PASS_S", 0.01)
     async with kept(tmp_path, one=A) as (engine, reconciler, ears):
-        keeper = reconciler.loops["one"]
+        keeper = loop_of(reconciler)
         with monkeypatch.context() as odd:
             odd.setattr(plugin(engine), "diff", lambda *_: [][1])
             await until(lambda: "IndexError" in keeper.trouble)

@@ -8,7 +8,6 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from file_plugin import FilePlugin, Final, machine, make_engine, make_plugins
 
 from privacy_router.engine.document import Source
 from privacy_router.engine.errors import (
@@ -19,6 +18,7 @@ from privacy_router.engine.errors import (
 )
 from privacy_router.engine.journal import Phase
 from privacy_router.errors import PrivacyRouterError, StorageError, VerificationError
+from tests.engine.file_plugin import FilePlugin, Final, machine, make_engine, make_plugins
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -272,10 +272,9 @@ async def test_a_caller_that_goes_away_while_the_run_is_closed_does_not_undo_it(
 
 
 async def test_a_full_disk_stops_a_run_before_its_first_change(tmp_path: Path) -> None:
-    from file_plugin import parse
-
     from privacy_router.engine.engine import Engine
     from privacy_router.engine.journal import Journal
+    from tests.engine.file_plugin import parse
 
     journal = Journal(tmp_path / "state" / "journal.db", pages_max=16)
     engine = Engine(make_plugins(tmp_path), journal, parse=parse)

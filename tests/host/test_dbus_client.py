@@ -9,17 +9,18 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 from dbus_fast import DBusError, NameFlag, PropertyAccess, Variant
 from dbus_fast.aio import MessageBus
+from dbus_fast.annotations import DBusDict, DBusSignature, DBusStr, DBusUInt32, DBusUnixFd
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
 
 from privacy_router.host.dbus import Bus, BusGoneError, DBusCallError, Remote
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 NAME = "org.example.Clock"
@@ -37,49 +38,49 @@ class Clock(ServiceInterface):
         self.asked = asyncio.Event()
 
     @dbus_method()
-    def Add(self, one: "u", other: "u") -> "u":  # noqa: N802, F821, UP037
+    def Add(self, one: DBusUInt32, other: DBusUInt32) -> DBusUInt32:  # noqa: N802
         return one + other
 
     @dbus_method()
-    def Fail(self):  # noqa: N802
+    def Fail(self) -> Annotated[None, DBusSignature("")]:  # noqa: N802
         raise DBusError(f"{NAME}.Error.Stopped", "the clock has stopped")
 
     @dbus_method()
-    async def Hang(self) -> "s":  # noqa: N802, F821, UP037
+    async def Hang(self) -> DBusStr:  # noqa: N802
         self.asked.set()
         await asyncio.Event().wait()
         return "never"
 
     @dbus_method()
-    def Nested(self) -> "a{sv}":  # noqa: N802, F722
+    def Nested(self) -> DBusDict:  # noqa: N802
         return {
             "a": Variant("av", [Variant("s", "b"), Variant("(suv)", ["c", 1, Variant("s", "d")])])
         }
 
     @dbus_method()
-    def Pipe(self) -> "sh":  # noqa: N802, F821, UP037
+    def Pipe(self) -> Annotated[list[Any], DBusSignature("sh")]:  # noqa: N802
         return ["pipe", self.write_end]
 
     @dbus_method()
-    async def HangPipe(self) -> "h":  # noqa: N802, F821, UP037
+    async def HangPipe(self) -> DBusUnixFd:  # noqa: N802
         self.asked.set()
         await asyncio.Event().wait()
         return self.write_end
 
     @dbus_signal()
-    def Rang(self, times: int) -> "u":  # noqa: N802, F821, UP037
+    def Rang(self, times: int) -> DBusUInt32:  # noqa: N802
         return times
 
     @dbus_property()
-    def Alarm(self) -> "s":  # noqa: N802, F821, UP037
+    def Alarm(self) -> DBusStr:  # noqa: N802
         return self.alarm
 
-    @Alarm.setter
-    def Alarm(self, value: "s") -> None:  # noqa: N802, F821, UP037
+    @Alarm.setter  # type: ignore[no-redef]  # mypy knows no property but the built-in one
+    def Alarm(self, value: DBusStr) -> None:  # noqa: N802
         self.alarm = value
 
     @dbus_property(access=PropertyAccess.READ)
-    def Hour(self) -> "u":  # noqa: N802, F821, UP037
+    def Hour(self) -> DBusUInt32:  # noqa: N802
         return 12
 
 
@@ -114,7 +115,7 @@ class Daemon:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path):
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
     one = Daemon(tmp_path)
     one.start()
     yield one
@@ -136,7 +137,7 @@ class Service:
         self.clock = Clock()
 
     async def __aenter__(self) -> Clock:
-        self._connection = MessageBus(bus_address=self._address, negotiate_unix_fd=True)
+        self._connection: Any = MessageBus(bus_address=self._address, negotiate_unix_fd=True)
         await self._connection.connect()
         self._connection.export(CLOCK.path, self.clock)
         await self._connection.request_name(NAME, NameFlag.REPLACE_EXISTING)

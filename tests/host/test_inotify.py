@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from privacy_router.host.inotify import watching
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 async def told(queue: asyncio.Queue[Path]) -> Path:
@@ -26,7 +30,7 @@ def renamed(path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [made, renamed, Path.mkdir, Path.unlink, lambda path: path.chmod(0o600)]
 )
-async def test_changes_of_entries_are_told(tmp_path: Path, change) -> None:
+async def test_changes_of_entries_are_told(tmp_path: Path, change: Callable[[Path], None]) -> None:
     queue: asyncio.Queue[Path] = asyncio.Queue()
     entry = tmp_path / "entry"
     if change is renamed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from ipaddress import ip_address, ip_interface
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ KEY, PRESHARED, PUBLIC = (generate_private_key() for _ in range(3))
 TEXT = render_client(
     Client(
         *("phone", PUBLIC, PRESHARED, 2),
-        *(ip_address("10.101.0.2"), ip_address("fd00::2"), "2026-01-01"),
+        *(IPv4Address("10.101.0.2"), IPv6Address("fd00::2"), "2026-01-01"),
     ),
     KEY,
     ClientSettings(PUBLIC, "198.18.2.2:51820", ("198.18.100.53", "2001:db8::53"), 1420),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lab_frames import ACK, SYN, ethernet, frame, ipv4, tcp, udp
 
 from privacy_router.lab import internet
 from privacy_router.lab.check import rules_for
 from privacy_router.lab.leak_rules import Finding, LinkEvidence, Rules
+from tests.lab.lab_frames import ACK, SYN, ethernet, frame, ipv4, tcp, udp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TOKEN = b"0123456789abcdef"
 CLIENT, CLIENT6 = "198.18.1.2", "2001:db8:1::2"
@@ -70,7 +74,9 @@ CLEARTEXT = {
 
 @pytest.mark.parametrize("name", CLEARTEXT)
 @pytest.mark.parametrize("link", [uplink, other_isp_link])
-def test_every_kind_of_leak_is_counted_once_on_any_link_of_the_isp(name: str, link: object) -> None:
+def test_every_kind_of_leak_is_counted_once_on_any_link_of_the_isp(
+    name: str, link: Callable[[], LinkEvidence]
+) -> None:
     data, finding = CLEARTEXT[name]
     evidence = link()
     assert finding in evidence.take(data, RULES, from_far_end=True)

@@ -8,7 +8,6 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lab_frames import ACK, SYN, ethernet, frame, ipv4, ipv6, tcp, udp
 
 from privacy_router.lab.frames import (
     FrameError,
@@ -17,6 +16,7 @@ from privacy_router.lab.frames import (
     conversation_of,
     decode_frame_untrusted,
 )
+from tests.lab.lab_frames import ACK, SYN, ethernet, frame, ipv4, ipv6, tcp, udp
 
 V4 = ("198.18.1.2", "198.18.100.80")
 V6 = ("2001:db8:1::2", "2001:db8:100::80")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -61,7 +62,7 @@ def test_a_report_has_the_fields_that_scripts_rely_on() -> None:
     ],
     ids=str,
 )
-def test_one_broken_promise_spoils_it_and_is_shown(change: dict) -> None:
+def test_one_broken_promise_spoils_it_and_is_shown(change: dict[str, Any]) -> None:
     report = replace(GOOD, **change)
     assert not report.ok
     assert sum(not promise.holds for promise in report.promises()) == 1
@@ -98,6 +99,6 @@ def test_bars_show_the_last_rates_on_the_right() -> None:
 
 
 def _drawn(renderable: object, width: int = 100) -> str:
-    console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(renderable)
-    return console.file.getvalue()
+    written = io.StringIO()
+    Console(file=written, width=width, color_system=None).print(renderable)
+    return written.getvalue()

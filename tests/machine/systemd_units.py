@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,5 +215,6 @@ async def heard(
                     return words
     finally:
         first.cancel()
+        assert isinstance(watching, AsyncGenerator)
         await watching.aclose()
     raise AssertionError("the watch ended")

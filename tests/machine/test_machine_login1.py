@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from login_sessions import USER, Heard, end_all, have_user, run, session, tried, until
 
 from privacy_router.config.plugins.login1 import Login1Config
 from privacy_router.engine.errors import RefusedError
@@ -22,6 +21,7 @@ from privacy_router.plugins.login1 import linger as lingering
 from privacy_router.plugins.login1.drop_in import FILE
 from privacy_router.plugins.login1.logind import MANAGER, reload
 from privacy_router.plugins.target import Machine
+from tests.machine.login_sessions import USER, Heard, end_all, have_user, run, session, tried, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

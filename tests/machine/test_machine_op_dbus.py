@@ -8,9 +8,10 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import package_repository as packages
 import pytest
-from whole_node import CONFIG, ROOT, ROUTER, STATE, eventually, must, run, show
+
+from tests.machine import package_repository as packages
+from tests.machine.whole_node import CONFIG, ROOT, ROUTER, STATE, eventually, must, run, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,7 +151,7 @@ def test_a_unit_that_does_not_start_undoes_everything(service: None) -> None:
     """Packages, addresses, resolver and files are changed by then: all of it goes back."""
     say("apply", document(net={"interfaces": {"lo": {"addresses": ["198.18.7.9/32"]}}}))
     before = observed()
-    bad = {
+    bad: dict[str, dict[str, Any]] = {
         "files": {"bad.service": {"content": "[Service]\nExecStart=/bin/false\n"}},
         "units": {"bad.service": {"active": True}, "hello.service": {"active": True}},
     }

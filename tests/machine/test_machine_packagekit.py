@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import package_repository as repository
 import pytest
-from package_repository import GATE, installed, run
 
 from privacy_router.config.models import Plugins
 from privacy_router.engine.errors import RefusedError
@@ -22,6 +20,8 @@ from privacy_router.plugins.packagekit import PackagekitPlugin
 from privacy_router.plugins.packagekit.declare import PINS
 from privacy_router.plugins.packagekit.transactions import DAEMON
 from privacy_router.plugins.target import Machine
+from tests.machine import package_repository as repository
+from tests.machine.package_repository import GATE, installed, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -306,8 +306,8 @@ async def test_a_machine_that_is_offline_is_told_so(plugin: PackagekitPlugin, bu
             await apply(plugin, {"pr-one": {}})
         assert caught.value.retryable
         await apply(plugin, {"pr-lib": {"state": "removed"}})  # needs no network
-        for family, route in saved.items():
-            run("ip", family, "route", "add", *route.split())
+        for family, words in saved.items():
+            run("ip", family, "route", "add", *words.split())
         await network_state(bus, signals, online=True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
         (tmp_path / name).symlink_to(f"/{name}")
     (tmp_path / "sys").mkdir()
     # another network namespace's, since mounts of one's own share their being read-only
-    mount = ["unshare", "--net", "mount", "-t", "sysfs", "sysfs", tmp_path / "sys"]
+    mount = ["unshare", "--net", "mount", "-t", "sysfs", "sysfs", str(tmp_path / "sys")]
     subprocess.run(mount, check=True)
     yield tmp_path
     subprocess.run(["umount", tmp_path / "sys"], check=True)
@@ -134,4 +135,5 @@ async def test_news_of_a_device_are_told(plugin: PcideclPlugin, root: Path) -> N
                 (root / "sys/bus/pci/devices" / address / "uevent").write_text("change\n")
                 await asyncio.wait({heard}, timeout=0.05)
         assert heard.result() == f"PCI device {address}: change"
+        assert isinstance(news, AsyncGenerator)
         await news.aclose()

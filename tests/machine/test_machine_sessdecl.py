@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from login_sessions import USER, Heard, end_all, have_user, run, session, until
 
 from privacy_router.config.plugins.sessdecl import SessdeclConfig
 from privacy_router.engine.model import Capability, Desired, enforced
 from privacy_router.plugins.login1.logind import sessions
 from privacy_router.plugins.sessdecl import SessdeclPlugin, apply
 from privacy_router.plugins.target import Machine
+from tests.machine.login_sessions import USER, Heard, end_all, have_user, run, session, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

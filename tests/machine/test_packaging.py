@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from whole_node import (
+
+from tests.machine.whole_node import (
     ROOT,
     ROUTER,
     RUN,

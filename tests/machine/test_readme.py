@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from whole_node import CONFIG, ROOT, STATE, must, pids, run
 
 from privacy_router.host import nftables
 from privacy_router.lab import internet, stage
 from privacy_router.lab.hosts import AUTHORITY
+from tests.machine.whole_node import CONFIG, ROOT, STATE, must, pids, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

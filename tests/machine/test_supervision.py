@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from whole_node import (
+
+from privacy_router.errors import MissingPrerequisiteError
+from privacy_router.host import processes, units
+from privacy_router.host.units import UnitError
+from privacy_router.values.confinement import Capability, Confinement
+from privacy_router.values.processes import ProcessSpec
+from tests.machine.whole_node import (
     PROFILE,
     ROOT,
     ROUTER,
@@ -23,12 +29,6 @@ from whole_node import (
     unit_of,
     write_configuration,
 )
-
-from privacy_router.errors import MissingPrerequisiteError
-from privacy_router.host import processes, units
-from privacy_router.host.units import UnitError
-from privacy_router.values.confinement import Capability, Confinement
-from privacy_router.values.processes import ProcessSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def up() -> None:
 
 
 def is_as_planned() -> bool:
-    return json.loads(must(ROUTER, "plan", "--json"))["changes"] == []
+    return bool(json.loads(must(ROUTER, "plan", "--json"))["changes"] == [])
 
 
 def controller_pid() -> int:

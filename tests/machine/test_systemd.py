@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from systemd_units import (
+
+from privacy_router.engine.document import Source
+from privacy_router.engine.engine import Engine
+from privacy_router.engine.errors import PluginFailedError
+from privacy_router.engine.journal import Journal
+from privacy_router.plugins.systemd import SystemdPlugin
+from privacy_router.plugins.systemd.rollback import Rollback
+from privacy_router.plugins.target import Machine
+from tests.machine.systemd_units import (
     DEMO,
     ETC,
     SLEEPER,
@@ -25,14 +33,6 @@ from systemd_units import (
     tree,
     write,
 )
-
-from privacy_router.engine.document import Source
-from privacy_router.engine.engine import Engine
-from privacy_router.engine.errors import PluginFailedError
-from privacy_router.engine.journal import Journal
-from privacy_router.plugins.systemd import SystemdPlugin
-from privacy_router.plugins.systemd.rollback import Rollback
-from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

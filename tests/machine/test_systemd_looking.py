@@ -6,7 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from systemd_units import (
+
+from privacy_router.engine.errors import RefusedError
+from privacy_router.engine.model import Mode, enforced
+from privacy_router.host.dbus import Bus
+from privacy_router.plugins.systemd import SystemdPlugin
+from privacy_router.plugins.target import Machine
+from tests.machine.systemd_units import (
     CONTROL,
     DEMO,
     ETC,
@@ -20,12 +26,6 @@ from systemd_units import (
     systemctl,
     write,
 )
-
-from privacy_router.engine.errors import RefusedError
-from privacy_router.engine.model import Mode, enforced
-from privacy_router.host.dbus import Bus
-from privacy_router.plugins.systemd import SystemdPlugin
-from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

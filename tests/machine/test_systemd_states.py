@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from systemd_units import (
+
+from privacy_router.plugins.systemd import SystemdPlugin
+from privacy_router.plugins.target import Machine
+from tests.machine.systemd_units import (
     CONTROL,
     DEMO,
     ETC,
@@ -19,9 +22,6 @@ from systemd_units import (
     tree,
     write,
 )
-
-from privacy_router.plugins.systemd import SystemdPlugin
-from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,7 +191,7 @@ async def test_sockets_timers_targets_slices_and_oneshots(plugin: SystemdPlugin)
         "demo-f.path": "[Path]\nPathExists=/nowhere\nUnit=demo-b.service\n",
     }
     active = [n for n in texts if n not in {"demo-a.service", "demo-b.service"}]
-    section = {
+    section: dict[str, dict[str, Any]] = {
         "files": {name: {"content": text} for name, text in texts.items()},
         "units": {name: {"active": True} for name in active},
     }

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from structlog.testing import capture_logs
-from test_node_flows import pipeline, row
 
-from privacy_router.node.flows import keeper
 from privacy_router.node.flows.changes import Changes
 from privacy_router.node.flows.keeper import FlowKeeper
 from privacy_router.node.flows.table import FlowError
 from privacy_router.openflow import Difference
 from privacy_router.pipeline.allocation import port_of
 from privacy_router.values.backoff import FREE
+from tests.node.test_node_flows import pipeline, row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,14 +73,14 @@ class ContestedSwitch:
 
 
 async def test_a_flow_that_another_program_keeps_changing_is_put_back_ever_more_slowly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    engine = FlowKeeper("ovsbr0", tmp_path / "db.sock", pipeline())
+    clock = SimpleNamespace(now_s=100.0)
+    socket = tmp_path / "db.sock"
+    engine = FlowKeeper("ovsbr0", socket, pipeline(), clock=lambda: clock.now_s)
     engine.set_rows([row("internal_200", 9)])
     switch = ContestedSwitch()
     engine._table = cast("FlowTable", switch)
-    clock = SimpleNamespace(now_s=100.0)
-    monkeypatch.setattr(keeper.time, "monotonic", lambda: clock.now_s)
     contested, other = engine._plan.mods[:2]
 
     async def drift(*flows: FlowMod) -> int:

@@ -9,18 +9,20 @@ import pytest
 
 from privacy_router.chain import stations as chains
 from privacy_router.config import parse_document
-from privacy_router.node.flows.changes import between, flow_mods, items, meter_mods
+from privacy_router.node.flows.changes import between, flow_mods, items, meter_mods, zones_looked_up
 from privacy_router.node.flows.desired import FlowPlan
 from privacy_router.node.proxmox import container_mac, parse_mac
 from privacy_router.openflow import (
+    Difference,
     FlowMod,
     FlowModCommand,
     MeterCommand,
     MeterConfig,
 )
-from privacy_router.pipeline.allocation import port_of
+from privacy_router.pipeline.allocation import port_of, tracking_zone
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.flow import RateLimit
+from privacy_router.pipeline.tables import number_of
 from privacy_router.values.bridges import PortRow
 
 FUNCTION = {"function": "db", "target_socket": "internal_200", "match_fields": {"tcp_dst": 8080}}
@@ -248,3 +250,22 @@ def test_only_proxmox_ports_are_looked_up(tmp_path: Any) -> None:
     assert container_mac("internal_200", tmp_path) is None
     assert container_mac("veth201i0", tmp_path) is None
     assert container_mac("eth0", tmp_path) is None
+
+
+# --- connection tracking ------------------------------------------------------------------------
+
+
+def test_zones_are_forgotten_whose_packets_were_not_looked_up() -> None:
+    """What passed meanwhile would be out of its window."""
+    program = flow_mods(pipeline().base)
+    lookups = [mod for mod in program if mod.table_id == number_of("conntrack")]
+    others = [mod for mod in program if mod.table_id != number_of("conntrack")]
+    zones = {tracking_zone("gateway", "warp")}
+    assert zones_looked_up(Difference(added=tuple(lookups))) == zones
+    assert zones_looked_up(Difference(changed=tuple(lookups))) == zones
+    assert zones_looked_up(Difference(removed=tuple(lookups), added=tuple(others))) == set()
+
+
+def test_without_security_flows_there_is_no_zone_to_forget() -> None:
+    program = flow_mods(pipeline(enable_security_flows=False).base)
+    assert zones_looked_up(Difference(added=program)) == set()

@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import struct
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -103,11 +104,11 @@ class Script:
         monkeypatch.setattr(health, "ask", self.ask)
 
     def sample(self) -> Sample:
-        self.now_s = health.time.monotonic()
+        self.now_s = time.monotonic()
         return Sample(self.now_s, {point: Tap() for point in Point}, session_age_s=1.0)
 
     async def ask(self, *_: Any) -> Answer:
-        return Answer(health.time.monotonic(), self.answer.hop, "silent", self.answer.proven)
+        return Answer(time.monotonic(), self.answer.hop, "silent", self.answer.proven)
 
 
 async def test_an_outage_is_told_when_it_begins_and_when_it_ends(
@@ -151,7 +152,7 @@ async def test_a_closed_tunnel_is_not_asked(
 
     async def ask(*_: Any) -> Answer:
         asked.append(closed[0])
-        return Answer(health.time.monotonic(), proven=("warp", "xray"))
+        return Answer(time.monotonic(), proven=("warp", "xray"))
 
     monkeypatch.setattr(health, "ask", ask)
     watch = HealthWatch(script.machine, lambda: script.config, list, lambda: closed[0])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from privacy_router.host import processes
 from privacy_router.host.processes import Process
 from privacy_router.node import host_devices
 from privacy_router.values.bridges import BridgeRow, PortRow, mac_of
@@ -28,8 +29,8 @@ def own(monkeypatch: pytest.MonkeyPatch, found: Link, *, private_ovs: bool) -> b
     held = {"wgcf": {"wgcf"}, "ovs-vswitchd": {"ovsbr0", "pr-exit"} if private_ovs else set()}
     row = BridgeRow(BRIDGE, True, {"pr-exit": PortRow("pr-exit", "internal", None, 1, None)})
     running = [Process(name, number, "") for number, name in enumerate(held)]
-    monkeypatch.setattr(host_devices.processes, "running", lambda _: running)
-    monkeypatch.setattr(host_devices.processes, "tun_devices", lambda one: held[one.name])
+    monkeypatch.setattr(processes, "running", lambda _: running)
+    monkeypatch.setattr(processes, "tun_devices", lambda one: held[one.name])
     monkeypatch.setattr(host_devices, "read_bridge", lambda *_: row)
     machine: Any = SimpleNamespace(owner="me", facts=SimpleNamespace(private_ovs=private_ovs))
     return found.name in host_devices.own_devices(

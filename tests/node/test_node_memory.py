@@ -9,6 +9,7 @@ import pytest
 
 from privacy_router.errors import StorageError
 from privacy_router.host import sysctl
+from privacy_router.host.boot import boot_id
 from privacy_router.node import saved_sysctls
 from privacy_router.node.saved_sysctls import SavedSysctls
 from privacy_router.node.tunnels import load_endpoints
@@ -122,7 +123,7 @@ def test_no_note_is_more_than_one_error(
     if is_older:
         older.write_text(content)
     else:
-        path.write_text(f'{{"boot": "{saved_sysctls.boot_id()}", "settings": {content}}}')
+        path.write_text(f'{{"boot": "{boot_id()}", "settings": {content}}}')
     with pytest.raises(StorageError, match="damaged"):
         SavedSysctls(path, older).give_back()
     assert host == {}

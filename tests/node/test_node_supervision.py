@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import sys
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -184,7 +185,7 @@ def test_the_log_has_the_trace_below_the_line(monkeypatch: pytest.MonkeyPatch) -
     from privacy_router.daemon import logging
 
     stream = io.StringIO()
-    monkeypatch.setattr(logging.sys, "stderr", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
     logging.set_up_logging(verbose=False)
     try:
         structlog.get_logger().error("failed", reason="x", exc_info=AttributeError("odd"))

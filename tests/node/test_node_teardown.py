@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import pytest
 
 from privacy_router.errors import ExitCode, PrivacyRouterError, StorageError
+from privacy_router.host import namespaces, nftables, processes
 from privacy_router.host.processes import Process
-from privacy_router.node import teardown
+from privacy_router.node import ownership, teardown
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.teardown import LeftoverError, together
 
@@ -60,6 +61,10 @@ class FakeMachine:
         if step in self.trips:
             raise self.trips[step]
 
+    def bridges(self, _: object) -> list[str]:
+        self.do("look for bridges")
+        return []
+
     def give_back(self) -> None:
         self.do("settings")
 
@@ -85,22 +90,20 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
             """There is none."""
 
     put("Netlink", Link)
-    put("_our_bridges", lambda _: fake.do("look for bridges") or [])
+    put("_our_bridges", fake.bridges)
     put("_delete_bridge", lambda _, name: fake.do(f"delete {name}"))
     put("_clear_files", lambda _: fake.do("files"))
     put("_remove_empty_directories", lambda: fake.do("directories"))
-    monkeypatch.setattr(teardown.processes, "running", lambda _: FOUND)
-    monkeypatch.setattr(teardown.processes, "stop", lambda one: fake.do(f"stop {one.name}"))
-    monkeypatch.setattr(teardown.processes, "is_ended", lambda _: True)
+    monkeypatch.setattr(processes, "running", lambda _: FOUND)
+    monkeypatch.setattr(processes, "stop", lambda one: fake.do(f"stop {one.name}"))
+    monkeypatch.setattr(processes, "is_ended", lambda _: True)
     put("NAMESPACES", ("pr-warp",))
-    monkeypatch.setattr(teardown.ownership, "is_own_namespace", lambda *_: fake.own)
-    monkeypatch.setattr(
-        teardown.namespaces, "remove_leftovers", lambda name: fake.do(f"forget {name}")
-    )
-    monkeypatch.setattr(teardown.namespaces, "delete", lambda name: fake.do(f"delete {name}"))
-    monkeypatch.setattr(teardown.nftables, "read", lambda *_: [{"chain": {}}])
-    monkeypatch.setattr(teardown.nftables, "delete", lambda _, name: fake.do(f"delete {name}"))
-    monkeypatch.setattr(teardown.nftables, "tables", lambda *_: ["privacy_router_guard_1"])
+    monkeypatch.setattr(ownership, "is_own_namespace", lambda *_: fake.own)
+    monkeypatch.setattr(namespaces, "remove_leftovers", lambda name: fake.do(f"forget {name}"))
+    monkeypatch.setattr(namespaces, "delete", lambda name: fake.do(f"delete {name}"))
+    monkeypatch.setattr(nftables, "read", lambda *_: [{"chain": {}}])
+    monkeypatch.setattr(nftables, "delete", lambda _, name: fake.do(f"delete {name}"))
+    monkeypatch.setattr(nftables, "tables", lambda *_: ["privacy_router_guard_1"])
     return fake
 
 
@@ -139,7 +142,7 @@ def test_no_step_that_fails_holds_up_the_others(
 def test_what_is_not_the_nodes_stays(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A namespace of another program's, and the directories that hold such, though empty now."""
     machine.own = False
-    monkeypatch.setattr(teardown.processes, "running", lambda _: [])
+    monkeypatch.setattr(processes, "running", lambda _: [])
     down(machine)
     assert not {"tunnels of pr-warp", "delete pr-warp", "directories"} & set(machine.done)
 
@@ -170,7 +173,7 @@ def test_everything_that_is_left_is_in_one_error(machine: FakeMachine) -> None:
 def test_a_process_that_does_not_end_is_left(
     machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teardown.processes, "is_ended", lambda one: one.name != "xray")
+    monkeypatch.setattr(processes, "is_ended", lambda one: one.name != "xray")
     with pytest.raises(LeftoverError, match=r"the process xray \(process 3 does not end\)"):
         down(machine)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from privacy_router.host import namespaces, sysctl
 from privacy_router.host.wireguard_uapi import DeviceStatus, PeerStatus, UapiError
 from privacy_router.node import unheard, unheard_watch
 from privacy_router.node.unheard_watch import Expectation
@@ -52,7 +53,7 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     found = Kernel()
-    monkeypatch.setattr(unheard.sysctl, "read_here", found.read)
+    monkeypatch.setattr(sysctl, "read_here", found.read)
     monkeypatch.setattr(unheard_watch, "snapshot_here", found.snapshot)
     return found
 
@@ -126,7 +127,7 @@ def status(**changes: Any) -> DeviceStatus:
 
 @pytest.fixture(autouse=True)
 def _every_namespace_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unheard.namespaces, "exists", lambda _: True)
+    monkeypatch.setattr(namespaces, "exists", lambda _: True)
 
 
 def different(read: Callable[[], DeviceStatus | None], wanted: TunnelState) -> bool:

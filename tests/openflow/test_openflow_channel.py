@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from conftest import FakeSwitch
+    from tests.openflow.conftest import FakeSwitch
 
 BAD_PREREQ = ErrorMessage(4, 9, b"\4\x0e")
 TABLE_FULL = ErrorMessage(5, 1)

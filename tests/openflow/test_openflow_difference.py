@@ -21,6 +21,7 @@ from privacy_router.openflow import (
     WriteMetadata,
 )
 from privacy_router.openflow.difference import Difference, difference_untrusted
+from privacy_router.openflow.flows import FlowKey
 
 MATCHES = [Match(), Match(in_port=1), Match(eth_type=0x800, ipv4_dst="10.0.0.0/8"), Match(reg0=5)]
 INSTRUCTIONS: list[tuple[Instruction, ...]] = [
@@ -54,12 +55,15 @@ def as_read_back(flow: FlowMod, age_s: int = 7) -> FlowStats:
     )
 
 
+Keys = set[FlowKey]
+
+
 def parts_of(flows: list[FlowStats], size: int) -> list[bytes]:
     encoded = [flow.encode() for flow in flows]
     return [b"".join(encoded[i : i + size]) for i in range(0, len(encoded), size)]
 
 
-def by_objects(desired: list[FlowMod], observed: list[FlowStats]) -> tuple[set, set, set, int]:
+def by_objects(desired: list[FlowMod], observed: list[FlowStats]) -> tuple[Keys, Keys, Keys, int]:
     """The same, slowly: keys of what is to be added, changed and removed; how many stay."""
     wanted = {flow.key(): flow.content() for flow in desired}
     there = {flow.key(): flow.content() for flow in observed}
@@ -68,7 +72,7 @@ def by_objects(desired: list[FlowMod], observed: list[FlowStats]) -> tuple[set, 
     return wanted.keys() - there.keys(), changed, there.keys() - wanted.keys(), same
 
 
-def keys(flows: tuple[FlowMod, ...]) -> set:
+def keys(flows: tuple[FlowMod, ...]) -> Keys:
     return {flow.key() for flow in flows}
 
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import FakeSwitch
     from privacy_router.openflow import Message
+    from tests.openflow.conftest import FakeSwitch
 
 TIMEOUT_S = 0.5
 PATIENCE_S = 30.0  # for what comes, however busy the machine is

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import ipaddress
 import pickle
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy_router.openflow import DecodeError, Match, MatchItem
-from privacy_router.openflow.fields import FIELDS, WIDE_REGISTERS, field_named, field_on_wire
+from privacy_router.openflow.fields import FIELDS, WIDE_REGISTERS, Field, field_named, field_on_wire
 from privacy_router.openflow.match import decode_match_untrusted
 from privacy_router.openflow.wire import Reader
 
@@ -61,7 +62,7 @@ IPV4, IPV6, TCP = 0x0800, 0x86DD, 6
         ({"metadata": (0, 0)}, {}),
     ],
 )
-def test_what_means_the_same_is_equal(one: dict, other: dict) -> None:
+def test_what_means_the_same_is_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert Match(**one) == Match(**other)
     assert hash(Match(**one)) == hash(Match(**other))
 
@@ -94,7 +95,7 @@ def test_what_means_the_same_is_equal(one: dict, other: dict) -> None:
         ({"tun_id": 1, "tunnel_id": 2}, "tun_id is given twice"),
     ],
 )
-def test_what_cannot_be_matched_is_refused_in_words(fields: dict, complaint: str) -> None:
+def test_what_cannot_be_matched_is_refused_in_words(fields: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         Match(**fields)
 
@@ -102,7 +103,7 @@ def test_what_cannot_be_matched_is_refused_in_words(fields: dict, complaint: str
 def test_a_match_does_not_change_and_can_be_copied() -> None:
     match = Match(in_port=1, eth_type=IPV4)
     with pytest.raises(AttributeError):
-        match.wire = b""  # type: ignore[misc]
+        match.wire = b""
     assert copy.deepcopy(match) == match
     assert pickle.loads(pickle.dumps(match)) == match  # noqa: S301 - our own bytes
 
@@ -159,7 +160,7 @@ def decoded(oxm: str) -> Match:
         ("80000d04 1005 ffff", {"vlan_vid": 0x1005}),
     ],
 )
-def test_other_spellings_on_the_wire_are_the_same_match(oxm: str, fields: dict) -> None:
+def test_other_spellings_on_the_wire_are_the_same_match(oxm: str, fields: dict[str, Any]) -> None:
     assert decoded(oxm) == Match(**fields)
 
 
@@ -210,7 +211,7 @@ def test_the_fast_way_and_the_slow_way_agree(data: st.DataObject) -> None:
         )
     )
 )
-def test_every_field_comes_back(drawn: tuple) -> None:
+def test_every_field_comes_back(drawn: tuple[tuple[Field, int, bool], ...]) -> None:
     items = [
         MatchItem(field, value, value if masked and value not in (0, field.full_mask) else None)
         for field, value, masked in drawn

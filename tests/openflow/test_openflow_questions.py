@@ -37,7 +37,7 @@ from privacy_router.openflow.roles import GetAsyncRequest
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from conftest import FakeSwitch
+    from tests.openflow.conftest import FakeSwitch
 
     Ask = Callable[[Channel], Awaitable[object]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,7 @@ TABLES = {0: "classify", 3: "privacy"}
         ({"eth_type": 0x800, "ip_dscp": 10}, "ip,nw_tos=40"),
     ],
 )
-def test_matches(fields: dict, text: str) -> None:
+def test_matches(fields: dict[str, Any], text: str) -> None:
     assert format_match(Match(**fields), port_name=PORTS.get) == text
 
 

@@ -30,7 +30,7 @@ from privacy_router.openflow.messages import BarrierReply
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import FakeSwitch
+    from tests.openflow.conftest import FakeSwitch
 
 FLOWS = [FlowMod(Match(in_port=n)) for n in range(5)]
 

@@ -6,12 +6,12 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from database_server import SCHEMA, Server, honest
 
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.columns import STATUS, STRUCTURE, setting_columns
 from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.values.bridges import BridgeRow, BridgeSpec, PortSpec, mac_of
+from tests.ovsdb.database_server import SCHEMA, Server, honest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,9 @@ def refer(*uuids: str) -> list[Any]:
 def ours() -> dict[str, Any]:
     """The rows of a bridge that is as it should be, with a container's port on it."""
     mark = ["map", [["privacy-router", "1"]]]
-    ports = {uuid: {"name": n, "interfaces": ["uuid", uuid]} for uuid, n in PORTS.items()}
+    ports: dict[str, dict[str, Any]] = {
+        uuid: {"name": n, "interfaces": ["uuid", uuid]} for uuid, n in PORTS.items()
+    }
     faces = {uuid: {"name": n, "type": "internal", "ofport": 7} for uuid, n in PORTS.items()}
     ports[WARP]["external_ids"] = mark
     faces[WARP] |= {"ofport": 1, "ofport_request": 1, "mac": SPEC.ports[0].mac}

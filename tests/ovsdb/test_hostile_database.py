@@ -8,11 +8,10 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from database_server import SCHEMA, Server, honest, reply
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy_router.ovsdb import client, replica, watch
+from privacy_router.ovsdb import replica, watch
 from privacy_router.ovsdb.changes import changes
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.documents import DEPTH_LIMIT, Documents
@@ -20,12 +19,14 @@ from privacy_router.ovsdb.errors import OvsdbError
 from privacy_router.ovsdb.host_bridges import HostBridges, HostPort
 from privacy_router.ovsdb.schema import fetch_schema
 from privacy_router.ovsdb.watch import BridgeChange, BridgeWatch
+from privacy_router.values.bridges import BridgeSpec
+from tests.ovsdb.database_server import SCHEMA, Server, honest, reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from database_server import Answer
+    from tests.ovsdb.database_server import Answer
 
 TIMEOUT_S = 0.3
 AT_MOST_S = 30.0  # a busy machine; without limits it was never
@@ -176,7 +177,7 @@ def test_odd_rows_are_refused(socket_path: Path, rows: Any) -> None:
     with Server(socket_path, odd):
         for kind in (OvsDatabase, HostBridges):
             with pytest.raises(OvsdbError), kind(socket_path, TIMEOUT_S) as database:
-                database.ensure_bridge(client.BridgeSpec("ovsbr0", "netdev", ()))
+                database.ensure_bridge(BridgeSpec("ovsbr0", "netdev", ()))
         with pytest.raises(OvsdbError), HostBridges(socket_path, TIMEOUT_S) as bridges:
             bridges.read()
             bridges.put_port("warp0", HostPort("ovsbr0", "internal"))

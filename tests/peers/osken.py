@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from os_ken.ofproto import ofproto_v1_3 as constants
-from os_ken.ofproto import ofproto_v1_3_parser as parser
+from os_ken.ofproto import ofproto_v1_3, ofproto_v1_3_parser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
+
+constants: Any = ofproto_v1_3
+parser: Any = ofproto_v1_3_parser
 
 CPU_LIMIT_S = 0.5
 # All that os-ken's messages ask of a connection.

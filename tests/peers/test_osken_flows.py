@@ -9,10 +9,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Any
 
-import osken
 import pytest
-from osken import constants as c
-from osken import parser as p
 
 from privacy_router.openflow import (
     Action,
@@ -64,6 +61,9 @@ from privacy_router.openflow import (
     to_controller,
 )
 from privacy_router.openflow.fields import FIELDS, Field, Form
+from tests.peers import osken
+from tests.peers.osken import constants as c
+from tests.peers.osken import parser as p
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -376,7 +376,9 @@ def test_every_action_and_instruction_is_compared() -> None:
     assert declared(Action) | declared(Instruction) <= compared
 
 
-def declared(base: type) -> set[str]:
+def declared(base: type[object]) -> set[str]:
     """The names of all classes of the package below that one."""
-    below = {each for each in base.__subclasses__() if each.__module__.startswith("privacy")}
+    below: set[type[object]] = {
+        each for each in base.__subclasses__() if each.__module__.startswith("privacy")
+    }
     return {each.__name__ for each in below}.union(*map(declared, below))

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import osken
 import pytest
-from osken import constants as c
-from osken import parser as p
 
 from privacy_router.openflow import (
     ApplyActions,
@@ -71,6 +68,9 @@ from privacy_router.openflow.queues import (
 )
 from privacy_router.openflow.roles import GetAsyncRequest
 from privacy_router.openflow.tables import RawProperty, TablesQuery
+from tests.peers import osken
+from tests.peers.osken import constants as c
+from tests.peers.osken import parser as p
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,19 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import osken
 import pytest
-from osken import constants as c
-from test_osken_messages import (
-    MAC,
-    MAC_NUMBER,
-    MATCH_WORDS,
-    OUR_MATCH,
-    OUR_TABLE,
-    PASSED_THROUGH,
-    SAID,
-    XID,
-)
 
 from privacy_router.openflow import (
     Aggregate,
@@ -71,6 +59,18 @@ from privacy_router.openflow.monitor import (
 )
 from privacy_router.openflow.queues import (
     RawQueueProperty,
+)
+from tests.peers import osken
+from tests.peers.osken import constants as c
+from tests.peers.test_osken_messages import (
+    MAC,
+    MAC_NUMBER,
+    MATCH_WORDS,
+    OUR_MATCH,
+    OUR_TABLE,
+    PASSED_THROUGH,
+    SAID,
+    XID,
 )
 
 if TYPE_CHECKING:

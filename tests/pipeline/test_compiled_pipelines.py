@@ -8,7 +8,6 @@ import ipaddress
 from typing import Any
 
 import pytest
-from compiled_pipelines import FUNCTIONS, HOP_SETS, MESH, SEED_SECTIONS, Compiled, compiled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +20,14 @@ from privacy_router.pipeline.rivals import PipelineError
 from privacy_router.pipeline.tables import TABLES, number_of, table_of
 from privacy_router.pipeline.trace.packet import parse_packet, with_defaults
 from privacy_router.pipeline.trace.walk import Dropped, Sent, Walk, own_mac, walk
+from tests.pipeline.compiled_pipelines import (
+    FUNCTIONS,
+    HOP_SETS,
+    MESH,
+    SEED_SECTIONS,
+    Compiled,
+    compiled,
+)
 
 CLIENT, SITE, VPS_ADDRESS = "10.101.0.2", "203.0.113.7", "192.0.2.9"
 CLIENT6, SITE6 = "fd70:7276:6174:1::2", "2001:db8::7"
@@ -115,7 +122,7 @@ def test_a_closed_tunnel_carries_nothing_of_any_chain_and_the_mesh_works_on(
         assert "closed" in reason(send(shut, text, state))
     for number in one.chain.reserved_numbers:
         text = f"in_port={number},udp,nw_src={CLIENT},nw_dst={SITE},udp_dst=443"
-        packet = with_defaults(parse_packet(text, {}.get), source_mac=None, begins=True)
+        packet = with_defaults(parse_packet(text), source_mac=None, begins=True)
         assert isinstance(walk(shut.program.flows, packet, ct_states=("new",)).verdict, Dropped)
     opened = set(one.program.flows)
     assert {flow.table for flow in set(shut.program.flows) - opened} == {"classify"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from compiled_pipelines import HOP_SETS, MESH, SEED_SECTIONS, compiled
 
 from privacy_router.pipeline.mesh import Mesh
 from privacy_router.values.bridges import PortRow
+from tests.pipeline.compiled_pipelines import HOP_SETS, MESH, SEED_SECTIONS, compiled
 
 MAC = "02:00:00:00:02:00"
 CONFIG = compiled(**SEED_SECTIONS, **MESH).config

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from compiled_pipelines import FUNCTIONS, HOP_SETS, MESH, SEED_SECTIONS, compiled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from privacy_router.pipeline.rivals import (
     shared,
 )
 from privacy_router.pipeline.trace.traverse import matches
+from tests.pipeline.compiled_pipelines import FUNCTIONS, HOP_SETS, MESH, SEED_SECTIONS, compiled
 
 PREREQUISITES: tuple[dict[str, Any], ...] = (
     {},

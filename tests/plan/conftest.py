@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hop_sets import HOP_SETS, config_of
-from node_keys import FACTS, KEYS
+
+from tests.plan.hop_sets import HOP_SETS, config_of
+from tests.plan.node_keys import FACTS, KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,9 +15,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nft_text import ruleset_text
-from node_keys import FACTS, KEYS
-
 from privacy_router.config import parse_document
 from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.mesh import expected_ports
@@ -25,6 +22,8 @@ from privacy_router.pipeline.tables import name_of, number_of
 from privacy_router.plan.compile import compile_node
 from privacy_router.values import rulesets
 from privacy_router.values.items import Kind, SecretTag
+from tests.plan.nft_text import ruleset_text
+from tests.plan.node_keys import FACTS, KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hop_sets import HOP_SETS, config_of
 
 from privacy_router.chain import addresses
 from privacy_router.chain import stations as chains
@@ -18,6 +17,7 @@ from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.values.bridges import mac_of
 from privacy_router.values.items import HOST, Key, Kind, TunnelState
+from tests.plan.hop_sets import HOP_SETS, config_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -323,9 +323,6 @@ def test_the_systems_switch_stays_where_it_is(
     assert not systems.bridge.whole
 
 
-PROFILES_OWN = {"mtu_bytes": 1400, "keepalive_s": 7, "preshared_key": "c2hhcmVk" * 5 + "c2g="}
-
-
 @pytest.mark.parametrize(
     ("section", "mtu_bytes", "keepalive_s"),
     [({}, 1400, 7), ({"mtu": 1300, "persistent_keepalive": 0}, 1300, 0)],
@@ -340,7 +337,9 @@ def test_what_the_profile_says_of_its_tunnel_is_in_force_unless_the_configuratio
     keepalive_s: int,
 ) -> None:
     assert keys.warp is not None
-    own = replace(keys, warp=replace(keys.warp, **PROFILES_OWN))
+    shared = "c2hhcmVk" * 5 + "c2g="
+    profile = replace(keys.warp, mtu_bytes=1400, keepalive_s=7, preshared_key=shared)
+    own = replace(keys, warp=profile)
     config = make_config(xray={"vps_address": "192.0.2.9"}, warp=section)
     state = compile_node(config, own, facts)
     assert state.items[Key(Kind.DEVICE, "pr-warp", "wgcf")].mtu_bytes == mtu_bytes
@@ -348,7 +347,7 @@ def test_what_the_profile_says_of_its_tunnel_is_in_force_unless_the_configuratio
     ways_out = [route for route in routes if route.mtu_bytes and not route.destination.prefixlen]
     assert {route.mtu_bytes for route in ways_out} == {mtu_bytes}
     (peer,) = state.tunnels["wgcf"].peers
-    assert (peer.keepalive_s, peer.preshared_key) == (keepalive_s, PROFILES_OWN["preshared_key"])
+    assert (peer.keepalive_s, peer.preshared_key) == (keepalive_s, shared)
     assert state.pipeline.config.warp.keepalive_s == keepalive_s
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from goldens import cases, texts_of
-from hop_sets import HOP_SETS
+
+from tests.plan.goldens import cases, texts_of
+from tests.plan.hop_sets import HOP_SETS
 
 if TYPE_CHECKING:
     from pathlib import Path

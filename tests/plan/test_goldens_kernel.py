@@ -7,11 +7,11 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from goldens import cases, node_of, rulesets_of
-from nft_text import ruleset_text
 
 from privacy_router.host import namespaces, nftables
 from privacy_router.values import rulesets
+from tests.plan.goldens import cases, node_of, rulesets_of
+from tests.plan.nft_text import ruleset_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,12 +6,11 @@ import json
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
-from hop_sets import HOP_SETS, config_of
-
 from privacy_router.chain import stations as chains
 from privacy_router.chain.stations import EXIT_PORT, WARP_SOCKET_MARK
 from privacy_router.pipeline.allocation import tracking_zone_between
 from privacy_router.plan.guard import GUARD_PREFIX, WARP_GUARD, host_guards
+from tests.plan.hop_sets import HOP_SETS, config_of
 
 if TYPE_CHECKING:
     from privacy_router.config import PrivacyRouterConfig
@@ -120,7 +119,7 @@ def test_every_role_has_a_number_and_every_stretch_a_zone_of_its_own() -> None:
         for source, target in chain.edges:
             zone = tracking_zone_between(source, target)
             zones.setdefault(zone, set()).add(frozenset({source.hop, target.hop}))
-    for roles in (*numbers.values(), *zones.values(), *addresses.values()):
-        assert len(roles) == 1
+    sizes = {len(roles) for kind in (numbers, zones, addresses) for roles in kind.values()}
+    assert sizes == {1}
     assert len(numbers) == 4
     assert set(chain.reserved_numbers) == set(numbers)

@@ -6,11 +6,11 @@ from itertools import permutations
 from typing import TYPE_CHECKING
 
 import pytest
-from hop_sets import HOP_SETS, config_of
 
 from privacy_router.plan.compile import compile_node
 from privacy_router.plan.stages import Stages, in_stages, is_guard
 from privacy_router.values.items import HOST, Kind, diff
+from tests.plan.hop_sets import HOP_SETS, config_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

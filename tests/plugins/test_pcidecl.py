@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pci_kernel import PciKernel
 
 from privacy_router.config import ConfigError, parse_document
 from privacy_router.config.models import Plugins
@@ -20,6 +19,7 @@ from privacy_router.host import uevents
 from privacy_router.host.dbus import Bus
 from privacy_router.plugins.pcidecl import PcideclPlugin, bus
 from privacy_router.plugins.target import Machine
+from tests.plugins.pci_kernel import PciKernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -201,7 +201,7 @@ def test_what_only_root_may_read_is_not_shown() -> None:
     public = file_value("[Unit]\n")
     shown = redacted({"drop_in": private, "others": [public, link_value("/dev/null"), None]})
     assert "hunter2" not in str(shown)
-    assert shown["drop_in"]["content"].startswith("(not for everybody to read, ")
+    assert shown["drop_in"]["content"].startswith("(not for every user to read, ")
     assert shown["drop_in"]["mode"] == "0640"
     assert shown["others"] == [public, link_value("/dev/null"), None]
     assert redacted(private) == shown["drop_in"]
@@ -282,7 +282,7 @@ def test_only_what_matters_is_told() -> None:
 
     manager, changed = MANAGER.interface, "org.freedesktop.DBus.Properties"
     unit = f"{OBJECT}/unit/a_2eservice"
-    state = ("org.freedesktop.systemd1.Unit", {"ActiveState": "failed"}, [])
+    state: tuple[Any, ...] = ("org.freedesktop.systemd1.Unit", {"ActiveState": "failed"}, [])
     assert told(unit, changed, "PropertiesChanged", *state) == "a.service is failed"
     assert told(f"{OBJECT}/unit/b_2eservice", changed, "PropertiesChanged", *state) == ""
     assert "enabled" in told(OBJECT, manager, "UnitFilesChanged")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,9 +51,8 @@ async def test_a_plugin_that_does_not_load_takes_no_other_away(
     def broken(name: str, package: str | None = None) -> object:
         if name.endswith("packagekit"):
             raise ImportError("a library is missing")
-        return real(name, package)
+        return import_module(name, package)
 
-    real = target.import_module
     monkeypatch.setattr(target, "import_module", broken)
     node = PrivacyRouterPlugin(NodePaths(Path("/nowhere"), Path("/nowhere")))
     plugins = {plugin.name: plugin for plugin in all_plugins(Machine(Bus(None)), node)}

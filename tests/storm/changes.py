@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +188,7 @@ def _line(change: Change, ears: Ears) -> str:
     longest = max(
         ((s, kind) for kind, s in change.outages_s.items() if kind not in KEPT), default=(0.0, "-")
     )
-    counts = ears.tally.verdicts.get(f"{change.number} {change.pair}", {})
+    counts = ears.tally.verdicts.get(f"{change.number} {change.pair}", Counter())
     found = ", ".join(f"{n} {what}" for what, n in counts.items())
     applied = "NOT APPLIED" if change.applied_s is None else f"applied in {change.applied_s:.1f} s"
     late = f", no {' '.join(change.late)}" if change.late else ""

@@ -20,6 +20,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from privacy_router.lab import internet
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
 GAP_S = 0.15
 _PATIENCE_S = 1.0
@@ -141,6 +142,9 @@ class Lasting:
                 self._record.good(t_sent)
 
 
+Ask = Callable[["Record", int, str], Coroutine[Any, Any, None]]
+
+
 async def ask_anew(record: Record, number: int, token: str) -> None:
     """A request from a UDP port of its own."""
     kind, t_sent = record.kind, time.monotonic()
@@ -230,6 +234,9 @@ async def run(token: str) -> None:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
+    def asking(record: Record, ask: Ask) -> Callable[[int], None]:
+        return lambda number: begin(ask(record, number, token))
+
     async with asyncio.TaskGroup() as group:
         for kind in (*DNS, *UDP):
             lasting = Lasting(records[kind.name], token)
@@ -237,12 +244,7 @@ async def run(token: str) -> None:
         for kinds, ask in (((*DNS_NEW, *UDP_NEW), ask_anew), (TCP, connect_anew)):
             for kind in kinds:
                 record = records[kind.name]
-                group.create_task(
-                    tick(
-                        kind.interval_s,
-                        lambda number, record=record, ask=ask: begin(ask(record, number, token)),
-                    )
-                )
+                group.create_task(tick(kind.interval_s, asking(record, ask)))
         for kind in TCP_KEPT:
             group.create_task(keep_connection(records[kind.name], token))
         group.create_task(

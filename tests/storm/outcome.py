@@ -54,7 +54,7 @@ class Healing:
     def line(self, number: int, tally: Tally) -> str:
         """For whoever watches."""
         healed = "NEVER HEALED" if self.heal_s is None else f"{self.heal_s:6.2f} s"
-        counts = tally.verdicts.get(self.name, {})
+        counts = tally.verdicts.get(self.name, Counter())
         notes = [f"{n} {what}".upper() for what, n in counts.items()]
         notes += ["CONTROLLER ENDED"] if self.controller_ended else []
         notes += [f"broke: {self.broke[0]}"] if self.broke else []
@@ -170,7 +170,8 @@ def show(outcome: Outcome) -> str:
     for group in groups:
         of_group = [healing for healing in outcome.healings if group in healing.groups]
         labels = {healing.name for healing in of_group}
-        counts = [sum(outcome.verdicts.get(x, {}).get(w, 0) for x in labels) for w in Verdict]
+        of_labels = [outcome.verdicts.get(label, Counter()) for label in labels]
+        counts = [sum(found[verdict] for found in of_labels) for verdict in Verdict]
         never = sum(healing.heal_s is None for healing in of_group)
         figures = spread(outcome.times_of(group))
         rows.append((group, len(of_group), *list(figures.values())[1:], never, *counts))

@@ -85,7 +85,8 @@ def differences(before: str, after: str) -> list[str]:
 
 
 def _located(text: str) -> dict[str, None]:
-    part, found = "", {}
+    part = ""
+    found: dict[str, None] = {}
     for line in text.splitlines():
         if line.startswith("## "):
             part = line.removeprefix("## ")

@@ -109,7 +109,7 @@ class Problem:
     """One thing that is wrong: where (JSON path), what is there, what should be, what is close.
 
     `excerpt` is the place in the text, over several lines, where only the text tells.
-    No part of it holds a secret, whatever it was made from.
+    No part of it holds a secret, also when it was made from one.
     """
 
     path: str

@@ -49,7 +49,7 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True)
 class Expected:
-    """Annotation: whatever goes wrong in the value, these are the words for what was expected."""
+    """Annotation: an error in the value is worded as what was expected, by this text."""
 
     words: str
 

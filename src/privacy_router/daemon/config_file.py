@@ -223,9 +223,9 @@ class ConfigFile:
         return FileNote(path, FileState(rejection.verb), rejection.at_s, rejection.reason)
 
     async def _tell(self, note: FileNote | None) -> None:
-        if note == self.note and (note is None or self._file_note.exists()):
+        same, self.note = note == self.note, note
+        if same and (note is None or await in_thread(self._file_note.exists)):
             return  # it goes with the run directory when the node is taken down
-        self.note = note
         await in_thread(write_note, self._file_note, os.getpid(), note)
         self.on_note()
 

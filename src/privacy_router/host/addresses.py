@@ -68,12 +68,12 @@ class AddressEntry:
 
     @property
     def is_movable(self) -> bool:
-        """Whether it is valid everywhere, and a decision of the operator's."""
+        """Whether it is valid everywhere, and was set by a program or an operator."""
         return self.scope == SCOPE_GLOBAL and not self.is_temporary
 
     @property
     def expires(self) -> bool:
-        """Whether it goes away by itself unless it is renewed."""
+        """Whether it expires unless it is renewed."""
         value = self.message.get(_CACHEINFO)
         return value is not None and value[4:8] != u32(_FOREVER)
 
@@ -120,7 +120,7 @@ class AddressEntry:
 
 
 def new_address(device: str, address: Interface, broadcast: str | None) -> AddressEntry:
-    """An address as a person types it in."""
+    """An address as an operator types it in."""
     local = address.ip.packed
     attributes: list[tuple[int, bytes]] = [(_LOCAL, local), (_ADDRESS, local)]
     if broadcast is not None:

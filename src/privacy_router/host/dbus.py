@@ -33,7 +33,7 @@ __all__ = ["Bus", "BusGoneError", "DBusCallError", "Remote", "Signal", "unwrappe
 
 _CONNECT_S: Final = 10.0
 _CALL_S: Final = 25.0  # what libdbus takes too
-_UNASKED: Final = frozenset({"NameAcquired", "NameLost"})  # the bus tells everybody of his own
+_UNASKED: Final = frozenset({"NameAcquired", "NameLost"})  # the bus tells each client of its own
 _PROPERTIES: Final = "org.freedesktop.DBus.Properties"
 
 _BUS: Final = Remote("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
@@ -84,7 +84,7 @@ class Bus:
         """Call a method whose answer has file descriptors (type `h`): they stand in it as numbers,
         are closed on exec, and are the caller's to close. Raises DBusCallError.
 
-        Has a connection of its own: nobody can hand descriptors to the shared one.
+        Has a connection of its own: no peer can hand descriptors to the shared one.
         """
         message = question(remote, member, signature, body)
         connection = await self._connect(descriptors=True)
@@ -118,7 +118,7 @@ class Bus:
         await self.call(where, "Set", "ssv", remote.interface, name, Variant(signature, value))
 
     async def owner(self, name: str) -> str | None:
-        """Who has that name on the bus now; None when nobody has. Raises DBusCallError."""
+        """Who has that name on the bus now; None when none has. Raises DBusCallError."""
         try:
             found: str = (await self.call(_BUS, "GetNameOwner", "s", name))[0]
         except DBusCallError as error:
@@ -128,7 +128,7 @@ class Bus:
         return found
 
     async def has(self, name: str) -> bool:
-        """Whether a call to that name would reach somebody: it runs, or is started by calling."""
+        """Whether a call to that name finds its owner: running, or started by the call."""
         if await self.owner(name) is not None:
             return True
         return name in (await self.call(_BUS, "ListActivatableNames"))[0]

@@ -90,7 +90,7 @@ def question(
 
 
 def no_reply(message: Message, timeout_s: float) -> DBusCallError:
-    """The error for a call that nobody answered in time."""
+    """The error for a call that was not answered in time."""
     text = f"{message.destination} did not answer {message.member} within {timeout_s:g} s"
     return DBusCallError("org.freedesktop.DBus.Error.NoReply", text)
 
@@ -118,7 +118,7 @@ def with_descriptors(reply: Message) -> tuple[Any, ...]:
 
 
 def close_descriptors(task: asyncio.Task[Message]) -> None:
-    """Close what came with an answer that nobody takes any more."""
+    """Close what came with an answer that no caller waits for any more."""
     if not task.cancelled() and task.exception() is None:
         for descriptor in task.result().unix_fds:
             os.close(descriptor)

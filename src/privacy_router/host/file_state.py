@@ -33,7 +33,7 @@ _TAG_KEY: Final = secrets.token_bytes(16)
 
 
 def file_value(content: str) -> Value:
-    """The value of a file of root's that everybody may read."""
+    """The value of a file of root's that every user may read."""
     return {"content": content, "link": None, "mode": "0644", "owner": _ROOT}
 
 
@@ -63,8 +63,8 @@ def read_entry(path: Path) -> Value:
 
 
 def redacted(value: Value) -> Value:
-    """A value that has entries in it, at whatever depth, without the content of files that not
-    everybody may read. Different contents still look different, and one looks alike in one
+    """A value that has entries in it, at any depth, without the content of files that not
+    every user may read. Different contents still look different, and one looks alike in one
     process."""
     if isinstance(value, list):
         return [redacted(item) for item in value]
@@ -72,7 +72,7 @@ def redacted(value: Value) -> Value:
         return value
     if _is_private(value):
         tag = hashlib.blake2s(value["content"].encode(), key=_TAG_KEY, digest_size=3).hexdigest()
-        return value | {"content": f"(not for everybody to read, {tag})"}
+        return value | {"content": f"(not for every user to read, {tag})"}
     return {key: redacted(item) for key, item in value.items()}
 
 
@@ -108,7 +108,7 @@ def make_directory(path: Path) -> None:
     make_directory(path.parent)
     with _telling("make", path):
         path.mkdir()
-        path.chmod(_DIRECTORY_MODE)  # whatever the umask says
+        path.chmod(_DIRECTORY_MODE)  # against the umask
 
 
 def remove_if_empty(path: Path) -> None:

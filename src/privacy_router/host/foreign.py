@@ -2,8 +2,9 @@
 by another program, and can block, change or copy what passes.
 
 IPsec policies, states and defaults (linux/xfrm.h), queueing disciplines and with them their filters
-(linux/pkt_sched.h, linux/rtnetlink.h), programs at a device's door (XDP, linux/if_link.h), and
-next hops that stand by themselves (linux/nexthop.h). nftables are read elsewhere.
+(linux/pkt_sched.h, linux/rtnetlink.h), BPF programs at a device's hooks (XDP, linux/if_link.h, and
+tcx), next hops that stand by themselves (linux/nexthop.h), and legacy iptables. nftables are read
+elsewhere.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import socket
 import struct
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
+from privacy_router.host import iptables, tcx
 from privacy_router.host.namespaces import run_in
 from privacy_router.host.rtnetlink import (
     Flag,
@@ -54,21 +56,35 @@ _NEXTHOP_BYTES: Final = 8  # struct nhmsg
 _NEXTHOP_ID: Final = 1
 
 
+class Foreign(Protocol):
+    """Something that does not belong there."""
+
+    def remove_here(self) -> None:
+        """Take it out of the namespace that the calling thread is in. Raises OSError."""
+
+
 @dataclass(frozen=True)
-class Foreign:
-    """Something that does not belong there, with the order to the kernel that takes it away."""
+class Listed:
+    """What netlink lists, with the order to the kernel that takes it away."""
 
     protocol: int = field(repr=False)
     kind: int = field(repr=False)
     content: bytes = field(repr=False)
 
+    def remove_here(self) -> None:
+        """Give the order. Raises OSError."""
+        with open_socket(None, protocol=self.protocol) as line:
+            ask(line, self.kind, self.content, Flag.REQUEST)
+
 
 def read_here() -> dict[str, Foreign]:
     """All of it in the namespace that the calling thread is in, by what it is. Raises OSError."""
-    found = dict(_ipsec())
+    found: dict[str, Foreign] = dict(_ipsec())
+    found.update((str(table), table) for table in iptables.read_here())
     with open_socket(None) as line:
         links = _links(line)
         found.update(_programs(links))
+        found.update(_hooked(links))
         found.update(_qdiscs(line, {index: name for index, (name, _) in links.items()}))
         found.update(_nexthops(line))
     return found
@@ -77,12 +93,8 @@ def read_here() -> dict[str, Foreign]:
 def remove(namespace: Path, foreign: Foreign) -> None:
     """Take one away; one that is gone is. Raises OSError."""
 
-    def work() -> None:
-        with open_socket(None, protocol=foreign.protocol) as line:
-            ask(line, foreign.kind, foreign.content, Flag.REQUEST)
-
     try:
-        run_in(namespace, work)
+        run_in(namespace, foreign.remove_here)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ESRCH, errno.ENODEV):
             raise
@@ -91,7 +103,7 @@ def remove(namespace: Path, foreign: Foreign) -> None:
 # --- IPsec ----------------------------------------------------------------------------------------
 
 
-def _ipsec() -> Iterator[tuple[str, Foreign]]:
+def _ipsec() -> Iterator[tuple[str, Listed]]:
     try:
         line = open_socket(None, protocol=_NETLINK_XFRM)
     except OSError as error:
@@ -100,12 +112,12 @@ def _ipsec() -> Iterator[tuple[str, Foreign]]:
         return  # a kernel without IPsec
     with line:
         if ask(line, _GET_POLICY, b""):
-            yield "IPsec policies", Foreign(_NETLINK_XFRM, _FLUSH_POLICY, b"")
+            yield "IPsec policies", Listed(_NETLINK_XFRM, _FLUSH_POLICY, b"")
         if ask(line, _GET_STATE, b""):
-            yield "IPsec states", Foreign(_NETLINK_XFRM, _FLUSH_STATE, _EVERY_PROTOCOL)
+            yield "IPsec states", Listed(_NETLINK_XFRM, _FLUSH_STATE, _EVERY_PROTOCOL)
         if _BLOCK in _defaults(line):
             accept = bytes([_ACCEPT] * _DEFAULTS)
-            yield "IPsec defaults", Foreign(_NETLINK_XFRM, _SET_DEFAULT, accept)
+            yield "IPsec defaults", Listed(_NETLINK_XFRM, _SET_DEFAULT, accept)
 
 
 def _defaults(line: socket.socket) -> bytes:
@@ -131,15 +143,21 @@ def _links(line: socket.socket) -> dict[int, tuple[str, bytes]]:
     return found
 
 
-def _programs(links: Mapping[int, tuple[str, bytes]]) -> Iterator[tuple[str, Foreign]]:
+def _programs(links: Mapping[int, tuple[str, bytes]]) -> Iterator[tuple[str, Listed]]:
     for index, (name, door) in links.items():
         if any(dict(decode_attributes(door)).get(_XDP_ATTACHED, b"")):
             nothing = encode_attributes(((_XDP_FD, _NO_PROGRAM),))
             content = _LINK.pack(0, 0, index, 0, 0) + encode_attributes(((_XDP, nothing),))
-            yield f"program on {name}", Foreign(socket.NETLINK_ROUTE, _SET_LINK, content)
+            yield f"program on {name}", Listed(socket.NETLINK_ROUTE, _SET_LINK, content)
 
 
-def _qdiscs(line: socket.socket, names: Mapping[int, str]) -> Iterator[tuple[str, Foreign]]:
+def _hooked(links: Mapping[int, tuple[str, bytes]]) -> Iterator[tuple[str, Foreign]]:
+    for index, (name, _) in links.items():
+        for number, attached in enumerate(tcx.read_here(index)):
+            yield f"program {number} on the way {attached.direction} {name}", attached
+
+
+def _qdiscs(line: socket.socket, names: Mapping[int, str]) -> Iterator[tuple[str, Listed]]:
     """Those at the root and at the door; others hang below. The kernel's own have no handle."""
     for content in ask(line, _GET_QDISC, bytes(_QDISC.size)):
         _, index, handle, parent, _ = _QDISC.unpack_from(content)
@@ -148,13 +166,13 @@ def _qdiscs(line: socket.socket, names: Mapping[int, str]) -> Iterator[tuple[str
             words = kind.rstrip(b"\0").decode(errors="replace")
             order = _QDISC.pack(0, index, handle, parent, 0)
             name = f"queueing discipline {words} on {names.get(index, index)}"
-            yield name, Foreign(socket.NETLINK_ROUTE, _DELETE_QDISC, order)
+            yield name, Listed(socket.NETLINK_ROUTE, _DELETE_QDISC, order)
 
 
 # --- next hops ------------------------------------------------------------------------------------
 
 
-def _nexthops(line: socket.socket) -> Iterator[tuple[str, Foreign]]:
+def _nexthops(line: socket.socket) -> Iterator[tuple[str, Listed]]:
     try:
         answers = ask(line, _GET_NEXTHOP, bytes(_NEXTHOP_BYTES))
     except OSError as error:
@@ -165,4 +183,4 @@ def _nexthops(line: socket.socket) -> Iterator[tuple[str, Foreign]]:
         number = dict(decode_attributes(content[_NEXTHOP_BYTES:])).get(_NEXTHOP_ID, b"")
         order = bytes(_NEXTHOP_BYTES) + encode_attributes(((_NEXTHOP_ID, number),))
         name = f"next hop {int.from_bytes(number, sys.byteorder)}"
-        yield name, Foreign(socket.NETLINK_ROUTE, _DELETE_NEXTHOP, order)
+        yield name, Listed(socket.NETLINK_ROUTE, _DELETE_NEXTHOP, order)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from enum import IntFlag
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -32,6 +34,7 @@ class MountFlag(IntFlag):
 
 
 _UMOUNT_DETACH = 2
+_SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "armv7l": 386}
 _PR_SET_PDEATHSIG = 1
 
 
@@ -67,3 +70,23 @@ def unmount(target: Path) -> None:
 def die_with_parent(signal_number: int) -> None:
     """Ask the kernel to signal this process when its parent ends; prctl(2)."""
     _check(_LIBC.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl")
+
+
+def getsockopt(line: socket.socket, level: int, option: int, asked: bytes) -> bytes:
+    """What the kernel makes of `asked`, of the same length; getsockopt(2)."""
+    content = ctypes.create_string_buffer(asked, len(asked))
+    size = ctypes.c_uint32(len(asked))
+    result = _LIBC.getsockopt(line.fileno(), level, option, content, ctypes.byref(size))
+    _check(result, "getsockopt")
+    return content.raw[: size.value]
+
+
+def bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
+    """The result of bpf(2), and what it left in the place of the attributes."""
+    content = ctypes.create_string_buffer(attributes, len(attributes))
+    number = _SYS_BPF.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), "bpf")
+    result = _LIBC.syscall(number, command, content, len(attributes))
+    _check(min(result, 0), "bpf")
+    return result, content.raw

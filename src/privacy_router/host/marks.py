@@ -1,7 +1,7 @@
 """A network namespace that says whose it is: the alias of its loopback device.
 
-A name in /run/netns can be anybody's. The alias is set before the namespace gets its name, so there
-is no moment at which a namespace of ours has one without the other, and it goes with it.
+A name in /run/netns can be any program's. The alias is set before the namespace gets its name, so
+there is no moment at which a namespace of ours has one without the other, and it goes with it.
 """
 
 from __future__ import annotations

@@ -95,8 +95,8 @@ def remove_leftovers(name: str) -> None:
 def _prepare_directory() -> None:
     """Have the directory, and have it as `ip netns` wants it: a shared mount of its own.
 
-    If that came later, the namespaces bound by then would be held by the mount below, which nobody
-    could reach any more.
+    If that came later, the namespaces bound by then would be held by the mount below, which could
+    not be reached any more.
     """
     NETNS_DIR.mkdir(mode=0o755, parents=True, exist_ok=True)
     try:
@@ -168,7 +168,7 @@ def _in_thread(work: Callable[[], T]) -> T:
     def target() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # handed to the caller's thread, whatever it is
+        except BaseException as error:  # handed to the caller's thread
             future.set_exception(error)
 
     thread = threading.Thread(target=target, name="in-namespace", daemon=True)

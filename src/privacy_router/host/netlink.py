@@ -167,7 +167,7 @@ class Netlink:
         self._order(f"set the route to {route.destination}", message, _PUT)
 
     def delete_route(self, route: Route) -> None:
-        """Take a route away if it is there, whoever added it, and with whatever scope."""
+        """Take a route away if it is there, added by any program and with any scope."""
         if route.extra:
             message = routing.removal(Verb.DELROUTE, route.extra)
         else:

@@ -58,7 +58,7 @@ _WORDS: Final = {
 _NETFILTER: Final = 12
 _NFTABLES_GROUP: Final = 1 << 6
 _NFTABLES_HEADER_BYTES: Final = 4
-# linux/netfilter/nf_tables.h: what a message is about begins with its table's name, whatever it is
+# linux/netfilter/nf_tables.h: what a message is about begins with its table's name
 _TABLE_NAME: Final = 1
 _RECEIVE_BYTES: Final = 1 << 16
 _LOST: Final = "more than could be listened to"

@@ -46,7 +46,7 @@ class Notifier:
         self._send("STOPPING=1", *_status(status))
 
     def status(self, status: str) -> None:
-        """One line for a person, shown by `systemctl status`. No secrets: everybody may read it."""
+        """One line, shown by `systemctl status`. No secrets: every user may read it."""
         self._send(*_status(status))
 
     def alive(self) -> None:

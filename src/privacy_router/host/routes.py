@@ -186,7 +186,7 @@ def read_route(message: Message, names: Mapping[int, str]) -> RouteEntry:
 
 
 def new_route(destination: Network, table: int, metric: int) -> RouteEntry:
-    """A route as somebody types it in, that leads nowhere yet (see `leading`)."""
+    """A route as an operator types it in, that leads nowhere yet (see `leading`)."""
     family = int(AF_INET if destination.version == 4 else AF_INET6)
     fixed = _FIXED.pack(
         *(

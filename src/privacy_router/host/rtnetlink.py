@@ -1,7 +1,7 @@
 """rtnetlink as the kernel speaks it: messages as bytes, so that what was read can be put back.
 
 The kernel takes back the very messages that it lists routes and addresses with (`ip route restore`
-lives on that), with every attribute that they have, those too that nobody here knows. Going
+lives on that), with every attribute that they have, those too that this code does not know. Going
 through a library's idea of a route would lose them. rtnetlink(7), linux/rtnetlink.h.
 """
 

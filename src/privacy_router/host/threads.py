@@ -1,7 +1,7 @@
-"""Blocking work in threads, whose end is awaited whatever happens.
+"""Blocking work in threads, whose end is always awaited.
 
 A thread cannot be cancelled: after `asyncio.to_thread` the caller may be gone while it works on,
-against whoever cleans up behind the caller.
+against the code that cleans up behind the caller.
 
 Work goes by lanes, each with threads of its own, so that what hangs in one does not hold up the
 others. Which lane, says the context (`contextvars`) in which it is asked for.

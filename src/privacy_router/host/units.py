@@ -102,7 +102,7 @@ def _find(program: str, environment: Mapping[str, str]) -> str:
 def properties(
     spec: ProcessSpec, program: str, environment: Mapping[str, str], log_file: Path
 ) -> Properties:
-    """The unit for `spec`, whose program is at the path `program`. Everybody may read it."""
+    """The unit for `spec`, whose program is at the path `program`. Every user may read it."""
     made: Properties = [
         ("Description", "s", f"Privacy Router: {spec.name}"),
         ("Slice", "s", SLICE),

@@ -99,7 +99,7 @@ def _is_whole_untrusted(data: bytearray) -> bool:
     except ValueError:
         return False  # it only looked like the end
     except RecursionError:
-        return True  # nested without end; whoever reads it says so
+        return True  # nested without end; its reader says so
     return True
 
 

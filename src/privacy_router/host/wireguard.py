@@ -112,7 +112,7 @@ class UserspaceWireGuard(WireGuardBackend):
         )
 
     def read(self, name: str, namespace: Path | None) -> DeviceStatus | None:
-        """Ask for the status; a socket that nobody answers counts as no device."""
+        """Ask for the status; a socket that no process answers counts as no device."""
         del namespace
         try:
             return wireguard_uapi.decode_untrusted(self._ask(name, wireguard_uapi.encode_get()))

@@ -70,7 +70,7 @@ class LinkCapture:
                 self._take_one()
             while self._take_one():
                 pass
-        except Exception as error:  # handed to whoever stops the capture
+        except Exception as error:  # handed to the caller that stops the capture
             self._failure = error
 
     def _take_one(self) -> bool:

@@ -161,5 +161,5 @@ def _save(scene: Scene, report: Report, path: Path) -> None:
     recorder.print(picture(scene))
     recorder.print(proof(report))
     drawing = recorder.export_svg(title="privacy-router lab demo")
-    # whoever opens the picture must not have a font fetched from somebody's server
+    # a browser that opens the picture must not fetch a font from a server
     path.write_text(_FETCHED_FONT.sub("", drawing), encoding="utf-8")

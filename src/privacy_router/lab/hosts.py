@@ -1,6 +1,6 @@
 """A host of the lab: namespaces of its own, held by a process that is PID 1 in them.
 
-Whatever runs in a host ends with that process; so does its network.
+The programs of a host end with that process; so does its network.
 """
 
 from __future__ import annotations

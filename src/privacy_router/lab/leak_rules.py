@@ -1,7 +1,7 @@
 """What a captured frame proves against the tunnel (pure).
 
 The rules are docs/security.md's, seen from outside: on a link of the ISP nothing of a client may
-be readable, and from the node's uplink nothing may go to anybody but those named there.
+be readable, and from the node's uplink nothing may go to other hosts than those named there.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def _is_foreign(frame: bytes, packet: Packet | None, rules: Rules) -> bool:
     if packet is None:
         return ether_type_untrusted(frame) != EtherType.ARP
     destination = packet.destination
-    # neighbour discovery and multicast listener reports stay on the link and carry nobody's data
+    # neighbour discovery and multicast listener reports stay on the link and carry no client's data
     if destination.is_multicast or destination.is_link_local:
         return packet.protocol != Protocol.ICMPV6
     return destination not in rules.known

@@ -104,7 +104,7 @@ def _connect(host: LabHost, macs: Mapping[tuple[str, str], str]) -> None:
     """Routes, and neighbours for good.
 
     A new link's carrier may be noticed a second late, and questions for neighbours get lost until
-    then; nobody has to ask.
+    then; no host has to ask.
     """
     with Netlink(host.network) as netlink:
         for cable in _cables_of(host.name):

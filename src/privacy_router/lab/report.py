@@ -77,7 +77,7 @@ class Report:
                 f"{self.cleartext_packets} packets in clear",
             ),
             Promise(
-                "the node talks to nobody else",
+                "the node talks to no one else",
                 self.foreign_packets == 0,
                 f"{self.foreign_packets} packets to strangers",
             ),

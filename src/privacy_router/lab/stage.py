@@ -170,7 +170,7 @@ def _refuse_second(name: str) -> None:
 
 
 def down(name: str = register.DEFAULT_NAME) -> bool:
-    """End a lab, whatever state it is in; returns whether there was one."""
+    """End a lab in any state; returns whether there was one."""
     if name not in register.names():
         return False
     with register.locked(name):
@@ -288,7 +288,7 @@ def _exit_code(code: int) -> ExitCode:
 
 
 def start_bus(lab: Lab) -> Service:
-    """A bus where the node looks for its system's; everybody in the node is root."""
+    """A bus where the node looks for its system's; every user in the node is root."""
     node = lab["node"]
     node.file(_BUS_SOCKET.parent).mkdir(parents=True, exist_ok=True)
     node.write(_BUS_FILE, _BUS_CONFIG.encode())
@@ -308,7 +308,7 @@ def start_vps(lab: Lab) -> Service:
 
 
 def _listens(host: LabHost, port: int) -> bool:
-    """Whether anybody in the host takes TCP connections to `port`; proc(5), /proc/net/tcp."""
+    """Whether a process of the host takes TCP connections to `port`; proc(5), /proc/net/tcp."""
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{host.pid}/net/{table}").read_text().splitlines()[1:]:
             _, local, _, state, *_ = line.split()

@@ -1,4 +1,4 @@
-"""A client that never rests: sends a small request every few milliseconds, whatever becomes of it.
+"""A client that never rests: sends a small request every few milliseconds, answered or not.
 
     python -m privacy_router.lab.traffic TOKEN SECONDS [INTERVAL_MS] [KIND,KIND…]
 

@@ -20,6 +20,7 @@ from privacy_router.values.items import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
@@ -51,7 +52,8 @@ def forget_connections(changes: Sequence[Change], desired: DesiredState, machine
         elif namespaces.exists(place):
             conntrack.forget(namespaces.path_of(place))
     used = {tracking_zone_between(*edge) for edge in desired.pipeline.chain.edges}
-    _forget_zones(set(tracking_zones().values()) - used, desired.bridge.name, machine)
+    unused = set(tracking_zones().values()) - used
+    forget_zones(unused, bridge_socket(machine, desired.bridge.name))
 
 
 def forget_connections_of_xray(desired: DesiredState, machine: NodeHost) -> None:
@@ -67,20 +69,23 @@ def forget_connections_of_xray(desired: DesiredState, machine: NodeHost) -> None
         conntrack.forget(namespaces.path_of(WARP_NAMESPACE))
     ways_out = ({"warp", "xray"}, {"xray", "exit"})
     zones = [zone for hops, zone in tracking_zones().items() if hops in ways_out]
-    _forget_zones(zones, desired.bridge.name, machine)
+    forget_zones(zones, bridge_socket(machine, desired.bridge.name))
 
 
-def _forget_zones(zones: Iterable[int], bridge_name: str, machine: NodeHost) -> None:
-    """A switch that does not answer is passed over: one that starts has an empty memory, and one
+def forget_zones(zones: Iterable[int], bridge: Path) -> None:
+    """Forget all connections of these zones; `bridge` is the socket at which the switch takes
+    OpenFlow for a bridge, beside which its control socket is.
+
+    A switch that does not answer is passed over: one that starts has an empty memory, and one
     that hangs is started anew.
 
     The datapath is not named: Open vSwitch 3.1 takes its name for a part of the connection. Where
     the machine's own has two kinds of datapaths it refuses, and old connections time out.
     """
-    if not bridge_socket(machine, bridge_name).is_socket():
+    if not bridge.is_socket():
         return  # there is no bridge, and no datapath
     try:
-        socket = unixctl.switch_socket(machine.management_socket_dir)
+        socket = unixctl.switch_socket(bridge.parent)
         for zone in zones:
             unixctl.call(socket, _FORGET_CONNECTIONS, f"zone={zone}", timeout_s=_ANSWER_S)
     except unixctl.UnixctlRefusedError as error:

@@ -297,7 +297,7 @@ class Channel(Exchange):
         limit: int = DEFAULT_EVENTS,
         timeout_s: float | None = None,
     ) -> Subscription[MonitorWord]:
-        """Every change to flows that have at least that match, whoever makes it.
+        """Every change to flows that have at least that match, by any controller.
 
         With `MonitorFlag.INITIAL`, the flows that are there come first. Closing the subscription
         ends the monitor. The switch does not say which monitor a change is told to: with several
@@ -305,7 +305,7 @@ class Channel(Exchange):
         switch has is to be read anew. Raises SwitchError where there are no flow monitors, and
         ValueError for flags that ask for nothing, or for what there is not.
         """
-        # Open vSwitch 3.1 refuses such flags with transaction 0, so nobody would know why.
+        # Open vSwitch 3.1 refuses such flags with transaction 0: the caller would not learn why.
         if not flags & KINDS or flags & ~EVERYTHING:
             raise ValueError(f"a flow monitor with flags {flags:#x} tells nothing")
         self._last_monitor += 1

@@ -51,8 +51,9 @@ _PlainImage = tuple[int, int, int, int, int, int, bytes]
 class Difference:
     """What to send, in order: `removed`, `changed`, `added`.
 
-    Each is a `FlowMod`. Those of `removed` name the cookie, so that a flow that somebody else put
-    in its place in the meantime stays. `unchanged` counts the flows that are as they should be.
+    Each is a `FlowMod`. Those of `removed` name the cookie, so that a flow stays that another
+    controller put in its place in the meantime. `unchanged` counts the flows that are as they
+    should be.
     """
 
     added: tuple[FlowMod, ...] = ()
@@ -163,7 +164,7 @@ def _of_decoded(
 
 
 def removal_of(flow: FlowMod) -> FlowMod:
-    """The command that removes a flow, unless somebody else put one in its place meanwhile."""
+    """The command that removes a flow, unless another controller put one in its place meanwhile."""
     return FlowMod(
         flow.match,
         table_id=flow.table_id,

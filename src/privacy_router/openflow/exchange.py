@@ -1,4 +1,4 @@
-"""Requests, answers, batches and bundles over one connection, whatever they are about.
+"""Requests, answers, batches and bundles over one connection, for every kind of message.
 
 No task is ever started: everything happens in the transport's callbacks and in the callers.
 """
@@ -358,11 +358,11 @@ class Exchange:
         """All messages in order, in one step, or none of them (ONF EXT-230).
 
         What no bundle takes and the messages need (meters) goes in `before`, and stays in force
-        whatever happens. `committing` is called when the last step was sent: what it asks is
-        answered as of after that step. All else goes in one piece, so that the whole takes two
-        answers of the switch, however many messages there are.
+        also when the bundle is refused. `committing` is called when the last step was sent: what it
+        asks is answered as of after that step. All else goes in one piece, so that the whole takes
+        two answers of the switch, however many messages there are.
 
-        Raises SwitchError with the first message that was refused; whatever was in force stays.
+        Raises SwitchError with the first message that was refused; what was in force stays.
         `timeout_s` bounds each wait, not the whole. After a RequestTimeoutError or
         ConnectionLostError during the last step it is not known which it was: all or none.
         """

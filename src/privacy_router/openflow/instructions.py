@@ -34,8 +34,8 @@ _REMEMBERED_LISTS = 4096
 class Instruction(ABC):
     """One instruction of a flow. Immutable and hashable.
 
-    `RANK` is its turn: a switch carries instructions out in this order, whatever order they were
-    sent in (5.9).
+    `RANK` is its turn: a switch carries instructions out in this order, not in that of the
+    message (5.9).
     """
 
     __slots__ = ()
@@ -133,7 +133,7 @@ class GotoTable(Instruction):
 
 @value_class
 class ExperimenterInstruction(Instruction):
-    """An instruction that somebody else defines. `data` is padded to 4 bytes plus a multiple of 8.
+    """An experimenter's instruction. `data` is padded to 4 bytes plus a multiple of 8.
 
     Its turn among the others is not known: it stands last.
     """

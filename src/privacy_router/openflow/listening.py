@@ -70,14 +70,14 @@ class Listening:
                 return channel
 
     async def close(self) -> None:
-        """Listen no more, and let those go that nobody has accepted."""
+        """Listen no more, and close the connections that were not accepted."""
         if self._server is not None:
             self._server.close()
         waiting = [*self._greeting]
         while not self._greeted.empty():
             waiting.append(self._greeted.get_nowait())
         for channel in waiting:
-            channel.abort("nobody listens any more")
+            channel.abort("the listener was closed")
         for channel in waiting:
             await channel.close()
 
@@ -109,7 +109,7 @@ async def serve_tcp(
 ) -> Listening:
     """Listen on TCP, inside TLS when `tls` is given. Raises ConnectionLostError.
 
-    Whoever reaches an open port without TLS can pose as a switch.
+    A peer that reaches an open port without TLS can pose as a switch.
     """
     listening = Listening(timeout_s, keepalive_s)
     loop = asyncio.get_running_loop()
@@ -144,7 +144,7 @@ def _bound(path: str) -> socket.socket:
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         bound.bind(path)
-        Path(path).chmod(_ONLY_OURS)  # nobody can connect before it listens
+        Path(path).chmod(_ONLY_OURS)  # no peer can connect before it listens
     except OSError:
         bound.close()
         raise

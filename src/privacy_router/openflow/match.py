@@ -48,7 +48,7 @@ class MatchItem(NamedTuple):
 
 
 class Match:
-    """Which packets. Immutable, hashable, and equal to whatever means the same.
+    """Which packets. Immutable, hashable, and equal to every match that means the same.
 
     `Match(in_port=3, eth_type=0x800, ipv4_dst="10.0.0.0/24")`: fields by name, in any order;
     values as numbers, text, `ipaddress` objects or (value, mask). A full mask counts as none, an

@@ -54,7 +54,7 @@ class DscpRemarkBand:
 
 @value_class
 class ExperimenterBand:
-    """Do what somebody else defines above `rate`."""
+    """Do what an experimenter defines above `rate`."""
 
     rate: int
     burst: int

@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 @dataclass_transform(frozen_default=True)
 def value_class(cls: type[_T]) -> type[_T]:
-    """A hashable dataclass with slots whose fields nobody may set.
+    """A hashable dataclass with slots whose fields may not be set.
 
     The type checker forbids assignment, not the interpreter: a dataclass that is frozen at run
     time takes several times as long to make, and flows are made by the hundred thousand.

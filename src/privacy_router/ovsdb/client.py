@@ -165,7 +165,7 @@ class OvsDatabase:
             others = row is not None and not (spec.whole or _is_ours(row))
         if others:
             raise ConflictError(
-                f"the bridge {spec.name} exists and belongs to somebody else",
+                f"the bridge {spec.name} exists and belongs to another program",
                 remedy="set bridge_name to a name that is free, such as ovsbr0",
             )
         if row is not None:
@@ -349,7 +349,7 @@ class OvsDatabase:
         return wanted
 
     def _commit(self, txn: Any) -> str:
-        """Commit: SUCCESS, UNCHANGED, or TRY_AGAIN when somebody else was quicker."""
+        """Commit: SUCCESS, UNCHANGED, or TRY_AGAIN when another client was quicker."""
         deadline = time.monotonic() + self._timeout_s
         while True:
             with untrusted():

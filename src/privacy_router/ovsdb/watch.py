@@ -129,7 +129,7 @@ class BridgeWatch:
 
 
 class _Session(Replica):
-    """The library's copy of the database, and what of it changed since somebody asked."""
+    """The library's copy of the database, and what of it changed since the last question."""
 
     def __init__(
         self, socket_path: Path, schema: dict[str, Any], bridge_name: str, told: set[str]

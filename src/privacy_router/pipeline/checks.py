@@ -1,4 +1,4 @@
-"""What every compiled program must fulfil, whoever wrote its flows; checked before any is sent."""
+"""What every compiled program must fulfil, the user's own flows too; checked before any is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first table: which port is whose, and that nobody speaks in another's name on layer 2."""
+"""The first table: which port is whose, and that no port uses another's MAC."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def tagged() -> Flow:
 
 
 def group_senders() -> Flow:
-    """Nobody is a group: neither broadcast nor multicast is a sender's address (IEEE 802, 8.2)."""
+    """Neither broadcast nor multicast is a sender's address (IEEE 802, 8.2)."""
     return Flow(
         "classify",
         _GROUPS,
@@ -123,7 +123,7 @@ def _limited(config: PrivacyRouterConfig, port: MeshPort) -> tuple[Instruction, 
 def _own_neighbour_messages(port: MeshPort) -> Iterator[Match]:
     sender: dict[str, Any] = {"in_port": port.ofport, "eth_src": port.mac}
     # A router asks in the name of any of its addresses. That does no harm: the answer comes from a
-    # flow, and nobody else hears the question.
+    # flow, and no other port hears the question.
     own = {} if port.container_id is None else {"arp_spa": port.v4}
     yield Match(eth_type=EtherType.ARP, arp_sha=port.mac, **own, **sender)
     for source in (port.v6, LINK_LOCAL):

@@ -59,7 +59,7 @@ _BEGINNING: Final = """\
 Every packet that crosses the node's bridge is decided here, by OpenFlow tables in Open vSwitch. \
 There is no learning, no flooding and no `NORMAL`: a packet goes where a flow sends it, or nowhere.
 
-What holds whatever the configuration says, and is checked before any flow is sent:
+What holds for every configuration, and is checked before any flow is sent:
 
 * Packets only go onward, to tables that their table names.
 * They leave only from tables that may send, to ports of the same zone: nothing crosses between \

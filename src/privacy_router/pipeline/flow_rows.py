@@ -136,7 +136,7 @@ def _general(flow: Flow, naming: Naming) -> tuple[str, ...]:
 
 
 def _networks(flow: Flow, naming: Naming) -> list[str]:
-    """The networks that a flow of no port names and that are nobody's here."""
+    """The networks that a flow of no port names and that belong to no port here."""
     return [] if flow.port else _IN_NETWORK.findall(_named(flow, naming, "")[0])
 
 

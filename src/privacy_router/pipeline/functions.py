@@ -1,7 +1,8 @@
 """The functions table: which container serves what, and what the containers may do besides.
 
-New connections go by function: whoever asks, and whatever address was asked, the packet goes to
-the container that serves the function (its address is translated, so that the container takes it).
+New connections go by function: from every sender and for every address of the mesh the packet goes
+to the container that serves the function (its address is translated, so that the container takes
+it).
 What belongs to a connection goes to the owner of its destination. Everything else that a container
 sends leaves by the way into the mesh; from there, nothing comes in but functions.
 """

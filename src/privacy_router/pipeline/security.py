@@ -1,4 +1,4 @@
-"""What nobody sends in earnest, and how much of the rest a port may send."""
+"""Drop what no honest host sends, and limit how much of the rest a port may send."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HOSTILE_TCP_FLAGS = {
     "NULL scan": (0x000, 0x03F),
     "FIN without ACK": (0x001, 0x011),
 }
-# RFC 6890: nobody on another link can have these, or answer at them
+# RFC 6890: no host on another link can have these, or answer at them
 _NOBODY = {
     4: ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4"),
     6: ("::/128", "::1/128", "::ffff:0:0/96", "fe80::/10", "ff00::/8"),
@@ -35,7 +35,7 @@ _NOBODY = {
 _DHCP = {4: (67, 68), 6: (547, 546)}
 _ROUTER_ADVERTISEMENT, _REDIRECT6, _REDIRECT4 = 134, 137, 5
 
-# fragments first: of the later ones nobody sees the flags
+# fragments first: the later ones show no flags
 _FRAGMENTS, _FLAGS, _ROGUES, _SOURCES, _DESTINATIONS = 210, 200, 190, 180, 170
 _RATE_PRIORITY = 100
 
@@ -60,7 +60,7 @@ def hostile(config: PrivacyRouterConfig) -> Iterator[Flow]:
 def _rogues(version: int) -> Iterator[Flow]:
     server, client = _DHCP[version]
     answer = ip(version, ip_proto=IpProtocol.UDP, udp_src=server, udp_dst=client)
-    yield _drop(_ROGUES, answer, "rogue DHCP: nobody here gives out addresses")
+    yield _drop(_ROGUES, answer, "rogue DHCP: no port here gives out addresses")
     if version == 4:
         yield _drop(_ROGUES, icmp(4, icmpv4_type=_REDIRECT4), "ICMP redirect")
         return

@@ -36,7 +36,7 @@ TABLES = (
     ),
     Table(
         "security",
-        "Packets that nobody sends in earnest are dropped.",
+        "Bad TCP flags, reserved addresses and fragments are dropped.",
         miss="sources",
         onward=("sources",),
     ),

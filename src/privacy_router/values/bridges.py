@@ -103,7 +103,7 @@ class PortRow:
     """A port as the database has it. `ofport` is None until vswitchd has made it, -1 on failure.
 
     `mac` is the one that was asked for, `mac_in_use` the device's, and `attached_mac` (external id
-    attached-mac) the one of whoever is behind the port, where that is somebody else. `ours` when
+    attached-mac) the one of the guest behind the port, where there is a guest. `ours` when
     this program made it. `asked_ofport` is the number that was asked for, `interfaces` how many
     there are under it (more than one is a bond).
     """

@@ -20,7 +20,7 @@ class Confinement:
 
     It may read the machine's files except people's own, and write only in `writable`, directories
     that are made when they are not there. `readable` are places that it reads wherever they are:
-    the checkout in somebody's home that its program comes from. `devices` it may open for reading
+    the checkout in a user's home that its program comes from. `devices` it may open for reading
     and writing. The system calls are those of ordinary services, without those for administrators.
     """
 

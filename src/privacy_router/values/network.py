@@ -60,7 +60,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Routes:
-    """Those that somebody added, and those that the kernel made for devices and addresses."""
+    """Those that a program added, and those that the kernel made for devices and addresses."""
 
     added: set[Route]
     kernels: set[Route]
@@ -105,7 +105,7 @@ KERNELS_RULES = (
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A permanent neighbour: an address on a link whose MAC is known, so that nobody asks."""
+    """A permanent neighbour: an address whose MAC is known, so that the kernel never asks."""
 
     address: Address
     mac: str

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from private_ovs import DELETE_ALL, Ovs
 
 from privacy_router.openflow import (
     delete_group,
     delete_meter,
 )
 from privacy_router.openflow.channel import Channel, connect_unix
+from tests.e2e.openflow.private_ovs import DELETE_ALL, Ovs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

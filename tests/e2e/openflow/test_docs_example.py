@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from private_ovs import Ovs
+    from tests.e2e.openflow.private_ovs import Ovs
 
 pytestmark = pytest.mark.e2e
 

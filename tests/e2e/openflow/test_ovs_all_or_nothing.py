@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from private_ovs import DELETE_ALL, TCP, Ovs
 
 from privacy_router.openflow import (
     ApplyActions,
@@ -31,6 +30,7 @@ from privacy_router.openflow import (
 )
 from privacy_router.openflow.channel import connect_unix
 from privacy_router.openflow.fields import FIELDS
+from tests.e2e.openflow.private_ovs import DELETE_ALL, TCP, Ovs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ async def test_one_bad_message_changes_nothing(
     before = [FlowMod(Match(in_port=n), (GotoTable(1),), 0, 5) for n in range(3)]
     await channel.apply_bundle(before)
     old = ovs.dump()
-    bundle: list = [FlowMod(Match(in_port=n), (), 3) for n in range(1000)]
+    bundle: list[Message] = [FlowMod(Match(in_port=n), (), 3) for n in range(1000)]
     bundle.insert(place, BAD[name])
     with pytest.raises(SwitchError) as caught:
         await channel.apply_bundle([*bundle, DELETE_ALL])

@@ -16,7 +16,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from private_ovs import DELETE_ALL, TCP, Ovs
 
 from privacy_router.openflow import (
     ConnectionLostError,
@@ -29,6 +28,7 @@ from privacy_router.openflow import (
 )
 from privacy_router.openflow.channel import Channel, connect_tcp, connect_unix
 from privacy_router.openflow.listening import serve_tcp, serve_unix
+from tests.e2e.openflow.private_ovs import DELETE_ALL, TCP, Ovs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -36,10 +36,9 @@ from privacy_router.pipeline.trace.packet import parse_packet
 from privacy_router.pipeline.trace.walk import walk
 
 if TYPE_CHECKING:
-    from private_ovs import Ovs
-
     from privacy_router.openflow import Action, Instruction
     from privacy_router.openflow.channel import Channel
+    from tests.e2e.openflow.private_ovs import Ovs
 
 pytestmark = pytest.mark.e2e
 

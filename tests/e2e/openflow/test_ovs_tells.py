@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from private_ovs import INSTRUCTIONS, TCP, Ovs
 
 from privacy_router.openflow import (
     ApplyActions,
@@ -43,10 +42,12 @@ from privacy_router.openflow.constants import (
 from privacy_router.openflow.monitor import CancelMonitor, FlowEvent, OwnChange
 from privacy_router.openflow.multipart import MultipartReply, table_features_request
 from privacy_router.openflow.onf import FlowEventKind, MonitorFlag
+from tests.e2e.openflow.private_ovs import INSTRUCTIONS, TCP, Ovs
 
 if TYPE_CHECKING:
     from privacy_router.openflow.channel import Channel
     from privacy_router.openflow.exchange import MonitorWord
+    from privacy_router.openflow.instructions import Instruction
     from privacy_router.openflow.subscription import Subscription
 
 
@@ -181,7 +182,9 @@ async def test_events_come_once_they_are_asked_for(ovs: Ovs, channel: Channel) -
 
 
 @pytest.mark.parametrize("instructions", INSTRUCTIONS, ids=str)
-async def test_what_was_installed_is_no_difference(channel: Channel, instructions: tuple) -> None:
+async def test_what_was_installed_is_no_difference(
+    channel: Channel, instructions: tuple[Instruction, ...]
+) -> None:
     await channel.apply([MeterMod(0, 9, bands=(Band(100, 10),))])
     group = GroupMod(0, 5, GroupType.ALL, (Bucket((Output(1),)),))
     flow = FlowMod(Match(**TCP), instructions, 0, 100, 0x5052 << 48, idle_timeout_s=600)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from private_ovs import DELETE_ALL, Ovs
 
 from privacy_router.chain import stations as chains
 from privacy_router.config import load_document
@@ -22,6 +21,7 @@ from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.mesh import expected_ports
 from privacy_router.pipeline.tables import number_of
 from privacy_router.pipeline.trace.walk import Sent, Walk, walk
+from tests.e2e.openflow.private_ovs import DELETE_ALL, Ovs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

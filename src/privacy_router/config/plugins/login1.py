@@ -195,7 +195,7 @@ class InhibitorConfig(Section):
     )
     why: Annotated[
         Sentence, Field(min_length=1), Expected("one line of 1 to 200 printable characters")
-    ] = Field(description="Why, for whoever is kept waiting.")
+    ] = Field(description="Why, for the user who is kept waiting.")
     mode: Mode = Field("enforce", description="Whether it is taken, or only reported.")
 
     @model_validator(mode="after")

@@ -34,7 +34,7 @@ class PackageItem(Section):
         kind.Expected('"installed", "removed" or "latest"'),
     ] = Field(
         "installed",
-        description="installed: in whatever version; latest: in the newest of the repositories.",
+        description="installed: in any version; latest: in the newest of the repositories.",
     )
     version: Version | None = Field(
         None, description="Exactly this version, kept from upgrades; null for any."

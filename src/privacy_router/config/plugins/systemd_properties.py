@@ -209,7 +209,7 @@ class UnitProperties(Section):
         None, description="The same while the machine starts and stops."
     )
     IPAddressAllow: Networks | None = Field(
-        None, description="Addresses that may be spoken with, whatever IPAddressDeny says."
+        None, description="Addresses that stay allowed when IPAddressDeny names them."
     )
     IPAddressDeny: Networks | None = Field(
         None, description="Addresses that may not be spoken with."

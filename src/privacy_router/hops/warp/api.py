@@ -177,7 +177,7 @@ def _unreachable(host: str, error: Exception) -> RemoteServiceError:
         return RemoteServiceError(
             f"{host} does not show a certificate that this machine trusts",
             remedy="check the clock, the package ca-certificates and warp.api_url; "
-            "somebody may be between this machine and Cloudflare",
+            "another host may be between this machine and Cloudflare",
             retryable=True,  # a clock that is not set yet, the page of a hotel's network
         )
     slow = isinstance(error, (httpx.TimeoutException, TimeoutError))

@@ -33,7 +33,7 @@ DNS_PORT = 53
 ECHO_PORTS = (7, 443)
 _DNS_MESSAGE_LIMIT_BYTES = 65535
 # A new XRay server opens connections to its REALITY target to see what that sends by itself, for
-# 5 s or until the target hangs up, and serves nobody before. This site hangs up early.
+# 5 s or until the target hangs up, and serves no other client before. This site hangs up early.
 _PATIENCE_S = 1.0
 _GOODBYE_S = 0.1
 
@@ -69,7 +69,7 @@ def _tls(certificate: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificate)
-    # h2 is offered as real sites do; whoever takes both is served the one that is spoken here
+    # h2 is offered as real sites do; a client that takes both is served the one that is spoken here
     context.set_alpn_protocols(["http/1.1", "h2"])
     return context
 

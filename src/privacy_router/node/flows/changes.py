@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from privacy_router.node.switch_drift import SwitchDrift
 from privacy_router.openflow import (
+    ApplyActions,
     Band,
+    Ct,
     Difference,
     FlowMod,
     Meter,
@@ -15,7 +17,7 @@ from privacy_router.openflow import (
     MeterMod,
     removal_of,
 )
-from privacy_router.pipeline.allocation import Layer, layer_of, port_of
+from privacy_router.pipeline.allocation import MESH_TRACKING_ZONE, Layer, layer_of, port_of
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import name_of, number_of
 from privacy_router.values.items import Change, Key, Kind
@@ -112,6 +114,26 @@ def between(
     added = [rate for rate in rates if rate.meter_id not in old_meters]
     unused = old_meters - {rate.meter_id for rate in rates}
     return Changes(difference, meter_mods(added, {}), tuple(sorted(unused)))
+
+
+def zones_looked_up(flows: Difference) -> frozenset[int]:
+    """The connection tracking zones of the privacy segment in which packets are looked up from now
+    on, by flows that were not in force before.
+
+    What passed until then was not tracked, so that what a zone remembers of a connection may be of
+    long before: its next packet would be dropped as one out of its window. The mesh's zone is left
+    out: it remembers translations, without which a connection cannot go on.
+    """
+    looked_up = {
+        action.zone
+        for mod in (*flows.added, *flows.changed)
+        if mod.table_id == number_of("conntrack")
+        for item in mod.instructions
+        if isinstance(item, ApplyActions)
+        for action in item.actions
+        if isinstance(action, Ct)
+    }
+    return frozenset(looked_up - {MESH_TRACKING_ZONE})
 
 
 # --- in words -----------------------------------------------------------------------------------

@@ -15,10 +15,17 @@ import structlog
 
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.threads import in_thread
-from privacy_router.node.flows.changes import Changes, Counted, items, meters_of
+from privacy_router.node.flows.changes import (
+    Changes,
+    Counted,
+    items,
+    meters_of,
+    zones_looked_up,
+)
 from privacy_router.node.flows.desired import FlowPlan
 from privacy_router.node.flows.table import FlowError, FlowTable
 from privacy_router.node.proxmox import container_mac
+from privacy_router.node.remembered import forget_zones
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.values.backoff import Backoff
 from privacy_router.values.items import summary
@@ -57,14 +64,17 @@ class FlowKeeper:
         on_trouble: Callable[[], None] | None = None,
         *,
         closed: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bridge_name = bridge_name
+        self._clock = clock
         self._database = database
         self._plan = FlowPlan(pipeline, container_mac, closed=closed)
         self._wake = asyncio.Event()
+        self._socket = database.parent / f"{bridge_name}.mgmt"
         self._table = FlowTable(
             bridge_name,
-            database.parent / f"{bridge_name}.mgmt",
+            self._socket,
             self._note_drift if on_trouble is not None else None,
             on_trouble,
         )
@@ -122,7 +132,7 @@ class FlowKeeper:
     async def _repair_all(self) -> list[Change]:
         changes = await self._compare()
         try:
-            await self._table.apply(changes)
+            await self._apply(changes)
         except FlowError:
             await self._repair_base()
             raise
@@ -131,7 +141,14 @@ class FlowKeeper:
     async def _repair_base(self) -> None:
         """The tunnel does not wait for a container whose flows the switch refuses."""
         wanted, rates = self._plan.base()
-        await self._table.apply(await self._table.compare_under(wanted, rates))
+        await self._apply(await self._table.compare_under(wanted, rates))
+
+    async def _apply(self, changes: Changes) -> None:
+        """Put changes in force, and have connections tracked anew where they were not tracked."""
+        await self._table.apply(changes)
+        zones = zones_looked_up(changes.flows)
+        if zones:
+            await in_thread(forget_zones, zones, self._socket)
 
     async def counted(self) -> list[Counted]:
         """The flows of ours on the switch, with what they counted."""
@@ -187,7 +204,7 @@ class FlowKeeper:
     async def _woken(self) -> None:
         """Wait for something to follow, or for the end of a pause of what is contended."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._backoff.next_s(time.monotonic())):
+            async with asyncio.timeout(self._backoff.next_s(self._clock())):
                 await self._wake.wait()
         self._wake.clear()
 
@@ -206,7 +223,7 @@ class FlowKeeper:
 
     def _note_contended(self, names: Sequence[str]) -> None:
         """Note what was put back, and tell of the flows that another program keeps changing."""
-        self._backoff.note(names, time.monotonic(), failed=False)
+        self._backoff.note(names, self._clock(), failed=False)
         contended = [name for name in names if self._backoff.contended(name)]
         if contended:
             _log.error(
@@ -222,7 +239,7 @@ class FlowKeeper:
         try:
             changes = await self._compare_under(cookies)
             due = self._due(changes)
-            await self._table.apply(due)
+            await self._apply(due)
         except FlowError:
             return await self._repair_all()
         if due != changes:
@@ -237,7 +254,7 @@ class FlowKeeper:
 
     def _due(self, changes: Changes) -> Changes:
         """Of the changes those that may be made now."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         if self._backoff.next_s(now_s) is None:
             return changes
         flow_of, ready = self._plan.flow_of, self._backoff.ready

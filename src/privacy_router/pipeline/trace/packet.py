@@ -204,7 +204,7 @@ def _reading_untrusted(
 
 
 def with_defaults(packet: Packet, *, source_mac: int | None = None, begins: bool = True) -> Packet:
-    """The packet with what nobody cares to write: the sender's MAC, a TTL, TCP flags.
+    """The packet with what a caller may leave out: the sender's MAC, a TTL, TCP flags.
 
     `begins`: the packet opens its connection (SYN), else it belongs to one (ACK).
     """
