@@ -13,19 +13,28 @@ FAULTS ?= 1000
 SECONDS ?= 7200
 STORM_FLAGS ?=
 
+# The releases of Debian that `make test-machine` boots.
+DEBIAN ?= bookworm trixie
+
 # Where `make install` puts the programs, and the directory that a package is made of, if it is.
 PREFIX ?= /opt/privacy-router
 DESTDIR ?=
 
 PYTEST := $(BIN)/pytest
-UNIT_TESTS := $(PYTEST) -n 2 tests -m "not e2e and not machine"
+PURE := -n 2 tests -m "not e2e and not machine"
+UNIT_TESTS := $(PYTEST) $(PURE)
 # Tests of one file share one lab, so a file stays on one worker.
 E2E_TESTS := $(PYTEST) -n 2 --dist loadfile tests/e2e tests/plan tests/storm -m e2e
+# Packages that decide, and how many per cent of their lines and branches the pure tests must take.
+FLOORS := chain:98 config:97 hops:98 openflow:97 pipeline:98 plan:98 values:91
+DECIDING_TESTS := tests/chain tests/config tests/hops tests/openflow tests/peers tests/pipeline \
+    tests/plan tests/plugins
+
 # Each file that says on its first line that a shell runs it.
 SHELL_SHEBANG := '^\#! ?/.*[/ ](ba|da)?sh( |$$)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install uninstall demo test test-unit test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz storm docs goldens lock clean
+.PHONY: help setup install uninstall demo test test-unit coverage test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz storm docs goldens lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,13 +62,22 @@ test-unit: ## the tests that need neither root nor network
 	@$(BOOTSTRAP) test-unit
 	$(UNIT_TESTS)
 
+coverage: ## which lines and branches of what decides no pure test takes; fails below FLOORS
+	@$(BOOTSTRAP) test-unit
+	$(PYTEST) -n 2 $(DECIDING_TESTS) -m "not e2e and not machine" --cov --cov-report=
+	@$(BIN)/coverage report; code=0; for floor in $(FLOORS); do \
+	    printf '%s, at least %s %%: ' "$${floor%:*}" "$${floor#*:}"; \
+	    $(BIN)/coverage report --include="src/privacy_router/$${floor%:*}/*" --format=total \
+	        --precision=1 --fail-under="$${floor#*:}" || code=1; \
+	done; exit $$code
+
 test-e2e: ## the tests that build the lab (root)
 	@$(BOOTSTRAP) test-e2e
 	$(E2E_TESTS)
 
-test-machine: ## the tests that need systemd and its D-Bus services, in a container (root)
+test-machine: ## the tests that need systemd and its D-Bus services, in containers of Debian 12 and 13; DEBIAN=trixie: of one release (root)
 	@$(BOOTSTRAP) test-machine
-	tests/machine/run
+	for release in $(DEBIAN); do DEBIAN=$$release tests/machine/run || exit 1; done
 
 test-vm: ## the node on the kernel's Open vSwitch and WireGuard, in an emulated machine (root, slow)
 	@$(BOOTSTRAP) test-e2e
@@ -113,11 +131,12 @@ lock: ## write requirements.lock anew (LOCK_FLAGS=--upgrade takes newer versions
 	    --generate-hashes --extra dev --all-build-deps --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links --no-emit-options $(LOCK_FLAGS) \
 	    --output-file requirements.lock pyproject.toml
+	@cat packaging/newer-pythons.lock >> requirements.lock
 
 # A broken .venv is a reason to clean, so a failing `lab down` is told and passed over.
 clean: ## stop a lab that runs, then remove .venv, build results and caches
 	@if [ "$$(id -u)" -eq 0 ] && [ -x $(BIN)/privacy-router ]; then \
 	    $(BIN)/privacy-router lab down --all || echo "clean: the lab could not be stopped; going on"; \
 	fi
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .coverage .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests bench packaging -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,6 +7,8 @@ bus and the journal are real; the journal's disk is the lab's, which is memory.
 * apply_one_change: one address more; it must change nothing else.
 * property_read_p50, hundred_clients: reading over the bus.
 * op_dbus_resident, op_dbus_idle: the daemon's memory and idle CPU time.
+* cli_help_cpu, cli_client_list_cpu, cli_status_cpu: processor time of `--help`, `client list` and
+  `status --no-probe`, user and system, from exec to exit.
 * crash_points: kills at random lines of a run that left the machine between.
 """
 
@@ -137,6 +139,9 @@ def main() -> None:
             row("property_read_p50", found["read_s"] * 1000, "ms", 1, READS),
             row("hundred_clients", found["clients_s"], "s", 2, READS),
             row("op_dbus_resident", found["resident_mb"], "MiB", 80),
+            row("cli_help_cpu", found["help_cpu_s"], "s", 0.15, ROUNDS),
+            row("cli_client_list_cpu", found["client_list_cpu_s"], "s", 0.25, ROUNDS),
+            row("cli_status_cpu", found["status_cpu_s"], "s", 0.25, ROUNDS),
             row("op_dbus_idle", found["idle_percent"], "%", 1),
             row("crash_points", crashes(), "left between", 0, TRIALS),
         ]

@@ -8,18 +8,28 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dbus_fast import Message, MessageType
 from dbus_fast.aio import MessageBus
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 BUS = os.environ["PRIVACY_ROUTER_BUS"]
 READS_EACH = 20
 STATE = Path("/var/lib/privacy-router")
+COMMANDS = {
+    "help_cpu_s": ("--help",),
+    "client_list_cpu_s": ("client", "list"),
+    "status_cpu_s": ("status", "--no-probe"),
+}
 
 
 async def call(bus: MessageBus, interface: str, member: str, signature: str, *body: Any) -> Any:
@@ -62,6 +72,17 @@ def used_s(pid: int) -> float:
     """CPU time of the process; proc(5), utime and stime."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def command_cpu_s(arguments: Sequence[str], rounds: int) -> float:
+    """The processor time that a command takes, user and system, as the median of some."""
+    times = []
+    for _ in range(rounds):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(("privacy-router", *arguments), check=False, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    return statistics.median(times)
 
 
 def resident_mb(pid: int) -> float:
@@ -108,6 +129,8 @@ async def main(document: str, changed: str, counts: list[int], pid: int) -> None
     await asyncio.sleep(idle_s)
     found["idle_percent"] = (used_s(pid) - cpu_s) / (time.perf_counter() - began_s) * 100
     found["resident_mb"] = resident_mb(pid)
+    for name, arguments in COMMANDS.items():
+        found[name] = await asyncio.to_thread(command_cpu_s, arguments, rounds)
     print(json.dumps(found))
 
 

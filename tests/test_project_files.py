@@ -7,11 +7,12 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import distributions, packages_distributions, requires
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.requirements import Requirement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,7 @@ def names_of(requirements: list[str]) -> set[str]:
 RUNTIME = names_of(PROJECT["dependencies"])
 DEVELOPMENT = names_of(PROJECT["optional-dependencies"]["dev"])
 LOCKED = {normalised(name) for name in re.findall(r"^([\w.-]+)==", LOCK, re.MULTILINE)}
+INSTALLED = {normalised(distribution.name) for distribution in distributions()}
 
 
 def imported_modules(tree: ast.AST) -> Iterator[str]:
@@ -63,11 +65,29 @@ def test_every_locked_package_has_an_exact_version_and_hashes() -> None:
     entries = re.findall(r"^[^\s#].*(?:\n[ ]{4}--hash.*)*", LOCK, re.MULTILINE)
     assert len(entries) == len(LOCKED)
     for entry in entries:
-        assert re.fullmatch(r"[\w.-]+==[\w.]+(?: \\\n    --hash=sha256:[0-9a-f]{64})+", entry)
+        exact = r'[\w.-]+==[\w.]+(?: ; python_version == "3\.1\d")?'
+        assert re.fullmatch(exact + r"(?: \\\n    --hash=sha256:[0-9a-f]{64})+", entry)
 
 
 def test_the_lock_covers_runtime_development_and_the_build() -> None:
     assert RUNTIME | DEVELOPMENT | {"hatchling", "editables", "setuptools"} <= LOCKED
+
+
+def required_of_python(version: str) -> set[str]:
+    """What the locked packages require, without an extra, where Python is of that version."""
+    environment = {"extra": "", "python_version": version, "python_full_version": f"{version}.0"}
+    found = [Requirement(text) for name in LOCKED & INSTALLED for text in requires(name) or ()]
+    return {
+        normalised(one.name)
+        for one in found
+        if one.marker is None or one.marker.evaluate(environment)
+    }
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_the_lock_is_whole_for_every_python(version: str) -> None:
+    """The Python that writes the lock leaves out what only another one needs."""
+    assert required_of_python(version) <= LOCKED
 
 
 def required_by(name: str) -> set[str]:
@@ -78,7 +98,7 @@ def required_by(name: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("part", "names"),
-    [("programs", RUNTIME), ("tools", {"pip", "setuptools", "hatchling"})],
+    [("programs", RUNTIME), ("tools", {"pip", "setuptools", "hatchling", "packaging"})],
 )
 def test_a_node_gets_what_its_programs_need_and_no_more(part: str, names: set[str]) -> None:
     printed = run("packaging/locked", part).stdout

@@ -40,6 +40,12 @@ FAILURES: Final = (PrivacyRouterError, OSError)
 """What reading or changing the machine may raise; any other error is a defect of this program."""
 
 
+class InvalidError(PrivacyRouterError):
+    """What the caller wrote (a document, a flow, a packet, a name) cannot be used as it is."""
+
+    exit_code = ExitCode.INVALID_CONFIG
+
+
 class PrivilegeError(PrivacyRouterError):
     """The caller is not root."""
 

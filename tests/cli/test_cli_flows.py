@@ -6,14 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from privacy_router.cli.flow_explain import NoSuchFlowError, choose
 from privacy_router.cli.main import app
 from privacy_router.errors import ExitCode
+from privacy_router.report.flows import Explained, FlowText, NoSuchFlowError, choose
 
 SEED = Path(__file__).parents[2] / "examples/seed.json"
 
@@ -111,9 +110,8 @@ def test_a_bad_configuration_is_told_before_anything_else(tmp_path: Path) -> Non
 # --- choosing ------------------------------------------------------------------------------------
 
 
-def row(match: str, port: str | None = None, table: str = "rates") -> dict[str, Any]:
-    words = {"words": "", "actions": "drop", "reason": "", "origin": ""}
-    return {"table": table, "priority": 1, "match": match, "port": port, **words}
+def row(match: str, port: str | None = None, table: str = "rates", reason: str = "") -> Explained:
+    return Explained(FlowText(table, 1, match, "drop", "", reason), port, "")
 
 
 NAMES = {1: "internal_20", 2: "internal_200", 3: "ttl"}
@@ -127,7 +125,7 @@ def test_a_ports_name_is_no_part_of_another() -> None:
 
 
 def test_any_text_will_do_in_any_case() -> None:
-    rows = [row("tcp") | {"reason": "Xmas scan"}, row("udp")]
+    rows = [row("tcp", reason="Xmas scan"), row("udp")]
     assert choose(rows, "XMAS", NAMES) == rows[:1]
 
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console, Group
 
-from privacy_router.cli import in_force
 from privacy_router.cli.status_view import outcome, parts
-from privacy_router.cli.subject import subject_of
+from privacy_router.client.status import ClientStatus, FileState, HopStatus, NodeStatus
 from privacy_router.config import ConfigError, PrivacyRouterConfig
+from privacy_router.daemon import in_force
+from privacy_router.daemon.in_force import subject_of
 from privacy_router.engine.document import Source
 from privacy_router.engine.journal import Journal
 from privacy_router.errors import StorageError
-from privacy_router.node.file_note import FileState
 from privacy_router.node.paths import NodePaths
-from privacy_router.node.status import ClientStatus, HopStatus, Kept, NodeStatus
+from privacy_router.node.status import Kept
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,12 +144,12 @@ def keep(paths: NodePaths, file: Path, text: str) -> None:
 def test_without_a_node_the_file_is_what_there_is(tmp_path: Path) -> None:
     file = tmp_path / "own.json"
     file.write_text(document(5000))
-    found = subject_of(file)
+    found = subject_of(file, is_named=False)
     assert found.config.wireguard.listen_port == 5000
     assert found.kept == Kept()
     file.write_text("{")
     with pytest.raises(ConfigError):
-        subject_of(file)
+        subject_of(file, is_named=False)
 
 
 @pytest.mark.parametrize("now", [None, "{", document(6000)])
@@ -160,11 +160,11 @@ def test_a_node_is_measured_by_what_it_keeps(
     file = tmp_path / "kept.json"
     file.write_text(document(5000))
     keep(paths, file, document(5000))
-    assert subject_of(file).kept == Kept(str(file))
+    assert subject_of(file, is_named=False).kept == Kept(str(file))
     file.unlink()
     if now is not None:
         file.write_text(now)
-    found = subject_of(file)
+    found = subject_of(file, is_named=False)
     assert found.config.wireguard.listen_port == 5000
     assert found.kept.document == str(file)
     assert found.kept.differing is not None
@@ -176,13 +176,13 @@ def test_a_damaged_journal_does_not_hide_the_node(paths: NodePaths, tmp_path: Pa
     file.write_text(document(5000))
     paths.state.mkdir()
     paths.journal.write_bytes(b"no database")
-    assert subject_of(file).config.wireguard.listen_port == 5000
+    assert subject_of(file, is_named=False).config.wireguard.listen_port == 5000
     with pytest.raises(StorageError):
-        subject_of(tmp_path / "missing.json")
+        subject_of(tmp_path / "missing.json", is_named=False)
 
 
 def test_what_is_kept_may_be_no_node(paths: NodePaths, tmp_path: Path) -> None:
     file = tmp_path / "own.json"
     file.write_text('{"version": 1, "plugins": {"privacy_router": {}}}')
     keep(paths, file, '{"version": 1, "plugins": {}}')
-    assert subject_of(file).config == PrivacyRouterConfig()
+    assert subject_of(file, is_named=False).config == PrivacyRouterConfig()

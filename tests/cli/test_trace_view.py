@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from privacy_router.cli import trace_view
-from privacy_router.node.tracing import complete, verdict_words
+from privacy_router.node.tracing import complete
 from privacy_router.openflow import ApplyActions, Ct, GotoTable, Match, Output, SetNwTtl
 from privacy_router.pipeline.allocation import Layer
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import number_of
 from privacy_router.pipeline.trace.walk import Walk, walk
+from privacy_router.report.trace import document, verdict_words
 
 NAMES = {1: "internal_100", 2: "warp0"}
 STATE = number_of("state")
@@ -63,7 +64,7 @@ in_port=internal_100,udp,dl_src=aa:bb:cc:00:00:01,nw_dst=198.18.0.1,nw_ttl=9
 
 
 def test_a_script_gets_the_same() -> None:
-    found = trace_view.document(way("in_port=internal_100,udp"), NAMES, None)
+    found = document(way("in_port=internal_100,udp"), NAMES, None)
     assert (found["verdict"], found["ports"], found["differences"]) == ("sent", ["warp0"], None)
     assert [passage["tracked"] for passage in found["passages"]] == [None, "new, zone 7"]
     tables = [step["table"] for passage in found["passages"] for step in passage["steps"]]
@@ -75,7 +76,7 @@ def test_a_dropped_packet_says_where_and_why() -> None:
     assert verdict_words(refused.verdict, NAMES) == ("dropped in table state: no answers here")
     missed = way("in_port=internal_100,arp")
     assert verdict_words(missed.verdict, NAMES) == ("dropped in table privacy: no flow matches")
-    assert trace_view.document(missed, NAMES, ["x"])["verdict"] == "dropped"
+    assert document(missed, NAMES, ["x"])["verdict"] == "dropped"
 
 
 def test_a_packet_is_completed_by_its_port_and_its_connection() -> None:

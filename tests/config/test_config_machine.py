@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,79 @@ def test_the_nodes_own_devices_are_of_the_node_in_every_place() -> None:
 
 
 def test_a_part_of_the_node_is_no_section_of_its_own() -> None:
-    assert problems(openflow={}) == [
-        ("plugins.openflow", "a key that belongs here", "plugins.privacy_router.openflow")
+    assert problems(netmaker={}) == [
+        ("plugins.netmaker", "a key that belongs here", "plugins.privacy_router.netmaker")
     ]
+
+
+FLOW: dict[str, Any] = {"match_fields": {"tcp_dst": 25}, "actions": ["drop"]}
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "expected"),
+    [
+        ("flows[0].table", [FLOW | {"table": 253}], "the number of a flow table, 0 to 252"),
+        ("flows[0].priority", [FLOW | {"priority": 65536}], "a flow priority, 0 to 65535"),
+        ("flows[0].actions", [FLOW | {"actions": []}], "a list of at least 1"),
+        ('groups["0"]', {"0": {}}, 'the number of a group as a text, "1" to "4294967040"'),
+        (
+            'groups["1"].type',
+            {"1": {"type": "ff", "buckets": []}},
+            "'all', 'select', 'indirect' or 'fast_failover'",
+        ),
+        (
+            'groups["1"]',
+            {"1": {"type": "indirect", "buckets": []}},
+            "exactly one bucket for a group of type indirect",
+        ),
+        (
+            'groups["1"]',
+            {"1": {"type": "all", "buckets": [{"actions": ["drop"], "weight": 1}]}},
+            "no weight but with type select",
+        ),
+        (
+            'groups["1"]',
+            {"1": {"type": "fast_failover", "buckets": [{"actions": ["drop"]}]}},
+            "a watch_port for each bucket of fast_failover",
+        ),
+        ('meters["1"]', {"1": {}}, "either packets_per_s or kbit_per_s"),
+        ('meters["200001"]', {"200001": {}}, 'the number of a meter as a text, "1" to "200000"'),
+        (
+            "policies[0].selector",
+            [{"name": "x", "selector": "all", "template": {"actions": ["drop"]}}],
+            (
+                "a selector: container:*, container:200, container:100-199 (from 100 up, the lower"
+                " id first) or port: with a pattern of '*' and '?' such as port:internal_*"
+            ),
+        ),
+        (
+            "policies[0].template.actions[0]",
+            [{"name": "x", "selector": "port:*", "template": {"actions": ["output:{port}"]}}],
+            "{container_id} or {port_name} or {bridge}",
+        ),
+    ],
+)
+def test_each_problem_of_flows_on_a_bridge_names_its_key(
+    where: str, value: Any, expected: str
+) -> None:
+    key = re.split(r"[.\[]", where)[0]
+    found = problems(openflow={"bridges": {"vmbr0": {key: value}}})
+    assert (f"plugins.openflow.bridges.vmbr0.{where}", expected) in [one[:2] for one in found]
+
+
+def test_two_policies_of_a_bridge_have_two_names() -> None:
+    policy = {"name": "x", "selector": "port:*", "template": {"actions": ["drop"]}}
+    (found,) = problems(openflow={"bridges": {"vmbr0": {"policies": [policy, policy]}}})
+    assert found[0] == "plugins.openflow.bridges.vmbr0.policies[1].name"
+    assert "plugins.openflow.bridges.vmbr0.policies[0] has it" in found[1]
+
+
+def test_flows_of_the_nodes_bridge_stand_in_its_own_section() -> None:
+    section = {"bridges": {"ovsbr7": {"flows": [FLOW]}}}
+    assert parse(openflow=section, privacy_router={"bridge_name": "ovsbr8"}).openflow is not None
+    (found,) = problems(openflow=section, privacy_router={"bridge_name": "ovsbr7"})
+    assert found[0] == "plugins.openflow.bridges.ovsbr7"
+    assert "plugins.privacy_router.openflow" in found[1]
 
 
 def test_a_text_that_is_too_large_is_not_even_read() -> None:

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 POLICY = Path(__file__).parents[2] / "packaging" / "dbus" / "org.opdbus.conf"
 CHANGING = {
-    *("Apply", "Confirm", "Rollback", "Reload", "Repair", "RestoreFlows", "Probe"),
+    *("Apply", "Confirm", "Rollback", "Reload", "Repair", "Probe"),
     *("MakeCheckpoint", "ShowCheckpoint", "RestoreCheckpoint"),
     *("DropCheckpoint", "PruneCheckpoints"),
+    *("AddClient", "RemoveClient"),
     *("Restore", "Add", "Delete"),
 }
 
@@ -51,11 +52,14 @@ def signatures(found: Interface) -> dict[str, tuple[str, str]]:
 
 def test_the_manager_has_these_methods() -> None:
     assert signatures(described(Manager)) == {
+        "AddClient": ("s", "(ssssssdtt)ss"),
         "Apply": ("ssd", "ua(ssssa{sv})"),
         "Confirm": ("", "u"),
+        "Describe": ("", "a{sv}"),
         "DiffCheckpoint": ("s", "a(ssssa{sv})"),
         "DropCheckpoint": ("s", ""),
         "ListCheckpoints": ("", "a(sdbu)"),
+        "ListClients": ("", "a(ssssssdtt)s"),
         "ListRuns": ("", "a(udssa(ssssa{sv}))"),
         "MakeCheckpoint": ("s", ""),
         "Plan": ("ss", "a(ssssa{sv})"),
@@ -63,11 +67,12 @@ def test_the_manager_has_these_methods() -> None:
         "PruneCheckpoints": ("u", "u"),
         "Query": ("s", "a(sssv)"),
         "Reload": ("", ""),
+        "RemoveClient": ("s", "(ssssssdtt)"),
         "Repair": ("", "a(ssss)"),
         "RestoreCheckpoint": ("sd", "ua(ssssa{sv})"),
-        "RestoreFlows": ("", "a(ssss)"),
         "Rollback": ("", "u"),
         "ShowCheckpoint": ("s", "sa(sssv)"),
+        "ShowClient": ("s", "(ssssssdtt)"),
         "Status": ("", "a{sv}"),
     }
 
@@ -92,6 +97,7 @@ def test_the_flows_have_these_methods() -> None:
         "Restore": ("", "a(ssss)"),
         "Tables": ("", "a(uss)"),
         "Trace": ("sb", "sasas"),
+        "TraceTracked": ("sasb", "sasas"),
     }
 
 

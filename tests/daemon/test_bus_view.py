@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from privacy_router.daemon.bus.view import NoNodeError, View
+from privacy_router.client.errors import NoNodeError
+from privacy_router.client.status import FileNote, FileState
+from privacy_router.daemon.bus.view import Audience, View
 from privacy_router.errors import StorageError
-from privacy_router.node.file_note import FileNote, FileState
 from privacy_router.values.items import Change, Key, Kind
 
 CHANGE = Change(Key(Kind.ROUTE, "pr-warp", "default"), None, "via wgcf")
@@ -22,8 +23,8 @@ class Broken:
     def refreshed(self) -> None:
         raise ConnectionError
 
-    def repaired(self, changes: list[Change]) -> None:
-        raise ConnectionError(changes)
+    def drifted(self, plugin: str, changes: Any, repaired: bool) -> None:
+        raise ConnectionError(plugin, changes, repaired)
 
     def port(self, name: str, there: bool) -> None:
         raise ConnectionError(name, there)
@@ -117,7 +118,7 @@ async def test_what_cannot_be_read_keeps_the_old(view: Counting) -> None:
 
 
 async def test_a_bus_that_fails_does_not_hurt_the_controller(view: Counting) -> None:
-    view.listener = Broken()
+    view.show_to(Audience(cast("Any", Broken()), cast("Any", None), cast("Any", None)))
     view.flows.on_port("internal_200", True)
     view.controller.on_pass([CHANGE])
     await view.fresh()
@@ -143,7 +144,7 @@ async def test_a_watch_that_ended_is_a_trouble(view: Counting) -> None:
 
 async def test_a_hop_that_stops_passing_is_told(view: Counting) -> None:
     await view.fresh()
-    view.listener = Broken()
+    view.show_to(Audience(cast("Any", Broken()), cast("Any", None), cast("Any", None)))
     view.controller.health.on_change()
     await view.reread()
     assert view.reads == 2

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from privacy_router.client.status import FileState
 from privacy_router.daemon import config_file
 from privacy_router.daemon.config_file import ConfigFile, pause_s
 from privacy_router.engine.clock import Clock
@@ -19,7 +20,7 @@ from privacy_router.engine.journal import Journal
 from privacy_router.engine.model import Desired, Observed, Resource
 from privacy_router.engine.plugin import Plugin
 from privacy_router.errors import PrivacyRouterError, RemoteServiceError
-from privacy_router.node.file_note import FileState, read_note
+from privacy_router.node.file_note import read_note
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence

@@ -17,6 +17,7 @@ import pytest
 from privacy_router.errors import ExitCode
 from privacy_router.host.netlink import Netlink
 from privacy_router.lab.hosts import NODE_CONFIG
+from tests.e2e.gateway import wireguard_peers
 
 if TYPE_CHECKING:
     import subprocess
@@ -74,19 +75,6 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
 print(answers)
 """
 
-ASK_WIREGUARD = """
-import sys
-from pathlib import Path
-from privacy_router.config import load_document
-from privacy_router.host import namespaces
-from privacy_router.node.machine import inspect
-from privacy_router.node.paths import NodePaths
-
-machine = inspect(load_document(Path(sys.argv[1])).config, NodePaths.from_environment())
-device = machine.wireguard.read("wg100", namespaces.path_of("pr-gateway"))
-print(*(peer.public_key for peer in device.peers))
-"""
-
 
 def node(lab: Lab, *arguments: str) -> subprocess.CompletedProcess[str]:
     return lab["node"].run(("privacy-router", *arguments))
@@ -137,12 +125,6 @@ def test_a_client_comes_while_the_node_is_up_and_is_cut_off_when_removed(
     (phone,) = ask(lab, "client", "list", "--json")
     assert phone["name"] == "phone"
     assert phone["handshake_age_s"] is not None, "it was connected"
-
-
-def wireguard_peers(lab: Lab) -> list[str]:
-    """Public keys of the gateway's peers, asked from WireGuard itself."""
-    asked = lab["node"].run((sys.executable, "-c", ASK_WIREGUARD, str(NODE_CONFIG)))
-    return asked.stdout.split()
 
 
 def test_two_clients_added_at_once_get_different_addresses(lab: Lab) -> None:

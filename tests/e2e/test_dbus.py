@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
-from privacy_router.chain.stations import port_number
+from privacy_router.hops.warp.hop import WARP_ROLE
 from privacy_router.lab import stage
 from privacy_router.lab.hosts import NODE_CONFIG
 from tests.e2e.bus import (
@@ -28,6 +28,7 @@ from tests.e2e.bus import (
     read,
     start_bus,
 )
+from tests.e2e.gateway import wireguard_peers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,6 +118,10 @@ def test_flows_can_be_asked_about(bus_lab: Lab) -> None:
     verdict, steps, different = call(bus_lab, OPENFLOW, "Trace", "sb", HTTPS, "true")
     assert (verdict, different) == ("sent out of warp0", [])
     assert steps[-1].startswith("privacy 100")
+    back = call(bus_lab, OPENFLOW, "TraceTracked", "sasb", HTTPS, "1", "inv", "true")
+    assert (back[0].startswith("dropped in table state"), back[2]) == (True, [])
+    unknown = busctl(bus_lab, "call", "org.opdbus", *OPENFLOW, "Explain", "s", "no-such-thing")
+    assert "no flow has to do with 'no-such-thing'" in unknown.stderr
     assert call(bus_lab, OPENFLOW, "Counters")[0]["flows"] == len(flows)
     assert call(bus_lab, OPENFLOW, "Diff") == [[]]
 
@@ -200,18 +205,21 @@ def messages(output: IO[bytes]) -> Iterator[dict[str, Any]]:
 
 def test_drift_is_put_right_and_told(bus_lab: Lab) -> None:
     with listening(bus_lab) as told:
-        flows = f"table=8,in_port={port_number('warp')}"
+        flows = f"table=8,in_port={WARP_ROLE.ofport}"
         drop = ("ovs-ofctl", "-O", "OpenFlow13", "del-flows", SWITCH, flows)
         assert bus_lab["node"].run(drop).returncode == 0
-        repaired = next(one for one in told if one.get("member") == "Repaired")
+        drift = next(one for one in told if one.get("member") == "Drift")
         changed = next(one for one in told if "LastRepair" in json.dumps(one))
-    (repairs,) = repaired["payload"]["data"]
-    assert {repair[:2] == ["add", "flow"] for repair in map(list, repairs)} == {True}
-    assert any("privacy" in name for _, _, name in repairs)
+    plugin, rows, was_repaired = drift["payload"]["data"]
+    assert (plugin, was_repaired) == ("privacy_router", True)
+    assert {tuple(row[:3]) for row in rows} == {("add", "openflow", "flow")}
+    values = [row[4]["after"]["data"] for row in rows]
+    assert any(value["match"]["data"].startswith("in_port=warp0") for value in values)
     assert "LastRepair" in changed["payload"]["data"][1]
     at_s, again = read(bus_lab, *MANAGER, "LastRepair")
     assert at_s > time.time() - 60
-    assert again == repairs
+    assert [repair[:2] for repair in again] == [["add", "flow"]] * len(rows)
+    assert any("privacy" in name for _, _, name in again)
 
 
 def test_a_flow_is_added_kept_and_deleted(bus_lab: Lab) -> None:
@@ -251,6 +259,33 @@ def test_ports_that_come_and_go_are_told(bus_lab: Lab) -> None:
         went = next(one for one in told if one.get("member") == "PortRemoved")
     assert came["payload"]["data"] == went["payload"]["data"] == ["internal_250"]
     assert [(name, reason) for name, number, reason in ports if number] == [("internal_250", "")]
+
+
+def test_a_client_is_added_when_the_gateway_has_it(bus_lab: Lab) -> None:
+    row, configuration, _ = call(bus_lab, MANAGER, "AddClient", "s", "tablet")
+    name, v4, _, public_key, *_ = row
+    assert name == "tablet"
+    assert public_key in wireguard_peers(bus_lab)
+    assert f"Address = {v4}" in configuration
+    assert call(bus_lab, MANAGER, "ShowClient", "s", "tablet")[0][:5] == row[:5]
+    assert [one[0] for one in call(bus_lab, MANAGER, "ListClients")[0]] == ["phone", "tablet"]
+    call(bus_lab, MANAGER, "RemoveClient", "s", "tablet")
+    assert public_key not in wireguard_peers(bus_lab)
+    again = busctl(bus_lab, "call", "org.opdbus", *MANAGER, "RemoveClient", "s", "tablet")
+    assert "there is no client named tablet" in again.stderr
+
+
+def test_the_command_adds_over_the_bus_and_says_what_was_read_back(bus_lab: Lab) -> None:
+    command = ("privacy-router", "client")
+    added = bus_lab["node"].run((*command, "add", "laptop", "--json"), 30.0, env=ENV)
+    assert added.returncode == 0, added.stderr
+    assert "its device was read back" in added.stderr
+    assert json.loads(added.stdout)["name"] == "laptop"
+    twice = bus_lab["node"].run((*command, "add", "laptop"), 30.0, env=ENV)
+    assert (twice.returncode, "there is a client named laptop" in twice.stderr) == (5, True)
+    listed = bus_lab["node"].run((*command, "list", "--json"), 30.0, env=ENV)
+    assert [one["name"] for one in json.loads(listed.stdout)] == ["phone", "laptop"]
+    assert bus_lab["node"].run((*command, "remove", "laptop"), 30.0, env=ENV).returncode == 0
 
 
 def test_the_whole_can_be_repaired_and_read_again(bus_lab: Lab) -> None:

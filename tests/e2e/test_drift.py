@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from privacy_router.chain.stations import port_number
+from privacy_router.hops.warp.hop import WARP_ROLE
 from privacy_router.pipeline.allocation import Rate, meter_id
 from privacy_router.pipeline.tables import number_of
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-PINGS = meter_id(Rate.ICMP, port_number("warp"))
+PINGS = meter_id(Rate.ICMP, WARP_ROLE.ofport)
 PRIVACY = number_of("privacy")
 SWITCH = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
 CONTROLLER_LOG = "/run/privacy-router/log/controller.log"
@@ -40,7 +41,7 @@ def ofctl(lab: Lab, *arguments: str) -> None:
     [
         ("del-flows", SWITCH),
         ("del-flows", SWITCH, f"table={PRIVACY}"),
-        ("mod-flows", SWITCH, f"table={PRIVACY},in_port={port_number('warp')},actions=drop"),
+        ("mod-flows", SWITCH, f"table={PRIVACY},in_port={WARP_ROLE.ofport},actions=drop"),
         ("-O", "OpenFlow13", "del-meters", SWITCH),
         ("mod-meter", SWITCH, f"meter={PINGS},pktps,band=type=drop,rate=1"),
     ],
@@ -89,6 +90,37 @@ def test_what_is_changed_in_the_network_comes_back(lab: Lab, what: str) -> None:
     deadline = time.monotonic() + NOTICED_WITHIN_S
     while repairs_told(lab) == repairs or looks() != before:
         assert time.monotonic() < deadline, (before, looks())
+    assert_nothing_to_change(lab)
+
+
+# prints whether a device's driver is left the checksums of what is sent, after a change or without
+CHECKSUMS = """
+import sys
+from privacy_router.host.offloads import offloads_checksums, set_offloading
+if sys.argv[2:]:
+    set_offloading(sys.argv[1], wanted=True)
+print(offloads_checksums(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("namespace", "port"),
+    [("pr-gateway", "internal_100"), ("pr-warp", "warp0"), ("pr-xray", "internal_101")],
+)
+def test_checksums_are_computed_before_open_vswitch(lab: Lab, namespace: str, port: str) -> None:
+    """Some versions compute those of UDP over IPv6 wrongly; others have no such offload at all."""
+
+    def offloads(*change: str) -> str:
+        look = (sys.executable, "-c", CHECKSUMS, port, *change)
+        found = lab["node"].run(("ip", "netns", "exec", namespace, *look))
+        assert found.returncode == 0, found.stderr
+        return found.stdout.strip()
+
+    assert offloads() == "False"
+    offloads("on")
+    deadline = time.monotonic() + NOTICED_WITHIN_S
+    while offloads() == "True":
+        assert time.monotonic() < deadline
     assert_nothing_to_change(lab)
 
 

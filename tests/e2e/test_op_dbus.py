@@ -279,7 +279,7 @@ def state_of(lab: Lab, plugin: str) -> Any:
         ("{", "not JSON"),
         ('{"version": 2, "plugins": {}}', "version"),
         ('{"version": 1, "plugins": {"nonsense": {}}}', "nonsense"),
-        ('{"version": 1, "plugins": {"openflow": {}}}', "plugins.privacy_router.openflow"),
+        ('{"version": 1, "plugins": {"netmaker": {}}}', "plugins.privacy_router.netmaker"),
         (" " * (9 * 1024 * 1024), "8"),
     ],
     ids=["no-json", "another-version", "unknown-plugin", "a-part", "too-large"],

@@ -302,6 +302,33 @@ def test_a_process_that_hangs_is_replaced(lab: Lab, name: str) -> None:
     print(f"replaced, traffic after {time.monotonic() - begun:.2f} s")
 
 
+OTHER_ADDRESS = "198.18.2.77"
+"""Of the node's uplink, beside the one that its kernel prefers to send from."""
+
+
+def test_the_gateway_answers_from_the_address_that_a_client_called(lab: Lab) -> None:
+    """WireGuard sends to where it last heard from: a client that is answered from elsewhere calls
+    there from then on, if no firewall on its way drops the answer."""
+
+    def on_client(script: str) -> str:
+        found = lab["client"].run(("sh", "-c", script))
+        assert found.returncode == 0, found.stderr
+        return found.stdout
+
+    look = "wg show wg0 endpoints"
+    before = on_client(look).split()[1]
+    move = "wg set wg0 peer $(wg show wg0 peers) endpoint"
+    run(lab, f"ip address add {OTHER_ADDRESS}/24 dev to-isp")
+    on_client(f"ip route add {OTHER_ADDRESS} via 198.18.1.1; {move} {OTHER_ADDRESS}:51820")
+    try:
+        await_traffic(lab, time.monotonic())
+        assert on_client(look).split()[1] == f"{OTHER_ADDRESS}:51820"
+    finally:
+        on_client(f"{move} {before}; ip route delete {OTHER_ADDRESS}")
+        run(lab, f"ip address delete {OTHER_ADDRESS}/24 dev to-isp")
+    await_traffic(lab, time.monotonic())
+
+
 REWRITING = (
     "table ip rewriting { chain c { type filter hook postrouting priority 300;"
     " ip saddr 198.18.50.2 udp sport 2408 ip saddr set 198.18.99.9; }; }"

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from privacy_router.hops.namespace import route_name, rule_name
 from privacy_router.host import routing
 from privacy_router.host.rtnetlink import Message, Verb, decode, encode_attributes, u32
-from privacy_router.plan.namespace import route_name, rule_name
 from privacy_router.values.network import LOCAL_TABLE, Route, Rule
 
 FIXED = struct.Struct("=BBBBBBBBI")

@@ -9,13 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy_router.node.file_note import (
-    FileNote,
-    FileState,
-    note_untrusted,
-    read_note,
-    write_note,
-)
+from privacy_router.client.status import FileNote, FileState
+from privacy_router.node.file_note import note_untrusted, read_note, write_note
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from privacy_router.client.status import HopStatus
 from privacy_router.errors import StorageError
 from privacy_router.node.health import Told
-from privacy_router.node.status import HopStatus, _or_trouble, _state
+from privacy_router.node.status import _or_trouble, _state
 
 HOP = HopStatus("xray", "up", "", "internal_101", 0, 0, None, None, [])
 

@@ -129,7 +129,7 @@ async def test_a_refusal_has_a_name_and_the_message(switch: FakeSwitch, channel:
     with pytest.raises(SwitchError, match=r"BAD_REQUEST\.BAD_MULTIPART") as caught:
         await channel.dump_ports()
     assert caught.value.head == b"\4\x12\0\x10"
-    assert isinstance(caught.value.message, MultipartRequest)
+    assert isinstance(caught.value.refused, MultipartRequest)
 
 
 async def test_no_answer(switch: FakeSwitch, channel: Channel) -> None:
@@ -206,7 +206,7 @@ async def test_a_message_refused_at_add_discards_the_bundle(
     switch.refuse = {2: BAD_PREREQ, 3: TABLE_FULL}
     with pytest.raises(SwitchError, match=r"BAD_MATCH\.BAD_PREREQ.*in_port=2") as caught:
         await channel.apply_bundle(FLOWS)
-    assert caught.value.message == FLOWS[2]
+    assert caught.value.refused == FLOWS[2]
     await channel.barrier()
     assert switch.controls()[-1] == Control.DISCARD_REQUEST
     assert Control.COMMIT_REQUEST not in switch.controls()
@@ -218,7 +218,7 @@ async def test_a_message_refused_at_commit_is_named(switch: FakeSwitch, channel:
     switch.refuse_commit = True
     with pytest.raises(SwitchError, match=r"FLOW_MOD_FAILED\.TABLE_FULL") as caught:
         await channel.apply_bundle(FLOWS)
-    assert caught.value.message == FLOWS[4]
+    assert caught.value.refused == FLOWS[4]
     assert switch.committed == []
 
 
@@ -323,7 +323,7 @@ async def test_messages_outside_a_bundle_are_confirmed_by_a_barrier(
     switch.handler = refuse_second
     with pytest.raises(SwitchError, match=r"METER_MOD_FAILED\.METER_EXISTS") as caught:
         await channel.apply(meters)
-    assert caught.value.message == meters[1]
+    assert caught.value.refused == meters[1]
 
 
 # --- comparing and monitoring -------------------------------------------------------------------

@@ -121,7 +121,7 @@ def _flows(node: DesiredState) -> Iterator[str]:
     program = node.pipeline.compile(expected_ports(node.pipeline.config))
     for rate in program.rates:
         yield f"meter {rate.meter_id}: {rate.packets_per_s} packets/s; {rate.reason}"
-    names = {port.ofport: port.port for port in node.pipeline.chain.ports}
+    names = {port.ofport: port.port for port in node.pipeline.segment.stations}
     table = None
     for flow in sorted(program.flows, key=lambda f: (number_of(f.table), -f.priority, f.key)):
         if flow.table != table:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from privacy_router.chain import addresses
-from privacy_router.chain import stations as chains
-from privacy_router.chain.stations import EXIT_PORT, SWITCH_NAMESPACE
+from privacy_router.chain.stations import SWITCH_NAMESPACE
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.hops.exit.hop import EXIT_PORT
+from privacy_router.hops.firewall import TABLE
+from privacy_router.hops.gateway.hop import GATEWAY_TUNNEL
+from privacy_router.hops.warp.hop import WARP_SOCKET_MARK, WARP_TUNNEL
 from privacy_router.plan.compile import OVS_PROCESSES, compile_node
-from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.values.bridges import mac_of
 from privacy_router.values.items import HOST, Key, Kind, TunnelState
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from privacy_router.config import PrivacyRouterConfig
+    from privacy_router.hops.keys import NodeFacts, NodeKeys
     from privacy_router.plan.desired import DesiredState
-    from privacy_router.plan.keys import NodeFacts, NodeKeys
 
 
 @pytest.fixture
@@ -61,7 +64,8 @@ def test_every_hop_refuses_what_it_has_no_way_for(state: DesiredState) -> None:
 def test_default_routes_lead_to_the_next_station_or_into_the_warp_tunnel(
     state: DesiredState, config: PrivacyRouterConfig
 ) -> None:
-    stations = {interface.ip for s in chains.build(config).stations for interface in s.interfaces}
+    segment = CATALOGUE.segment(config)
+    stations = {interface.ip for s in segment.stations for interface in s.interfaces}
     for where, _, route in of_kind(state, Kind.ROUTE):
         if route.kind != "unicast" or route.destination.prefixlen:
             continue
@@ -132,7 +136,7 @@ def test_every_firewall_drops_by_policy(state: DesiredState) -> None:
 def test_every_neighbour_is_known_in_advance(
     state: DesiredState, config: PrivacyRouterConfig
 ) -> None:
-    chain = chains.build(config)
+    chain = CATALOGUE.segment(config)
     neighbours = [item for item in of_kind(state, Kind.NEIGHBOUR) if item[0] != HOST]
     found = {(where, n.address, n.mac) for where, _, n in neighbours}
     wanted = {
@@ -220,8 +224,8 @@ def test_warp_must_stay_where_it_is_and_clients_may_move(
     make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
 ) -> None:
     found = tunnels(compile_node(make_config(), keys, facts))
-    (warp,) = found[chains.WARP_TUNNEL].peers.values()
-    (phone,) = found[chains.GATEWAY_TUNNEL].peers.values()
+    (warp,) = found[WARP_TUNNEL].peers.values()
+    (phone,) = found[GATEWAY_TUNNEL].peers.values()
     assert keys.warp is not None
     assert warp.endpoint == keys.warp.endpoint
     assert phone.endpoint is None
@@ -232,7 +236,7 @@ def test_only_what_warp_sends_is_marked(
 ) -> None:
     state = compile_node(make_config(), keys, facts)
     marks = {name: device.firewall_mark for name, device in state.tunnels.items()}
-    assert marks == {chains.WARP_TUNNEL: chains.WARP_SOCKET_MARK, chains.GATEWAY_TUNNEL: 0}
+    assert marks == {WARP_TUNNEL: WARP_SOCKET_MARK, GATEWAY_TUNNEL: 0}
     assert {name: one.firewall_mark for name, one in tunnels(state).items()} == marks
 
 
@@ -242,8 +246,8 @@ def test_another_preshared_key_is_another_state(
     (client,) = keys.clients
     others = replace(keys, clients=(replace(client, preshared_key=client.public_key),))
     before, after = (tunnels(compile_node(make_config(), k, facts)) for k in (keys, others))
-    assert before[chains.WARP_TUNNEL] == after[chains.WARP_TUNNEL]
-    assert before[chains.GATEWAY_TUNNEL] != after[chains.GATEWAY_TUNNEL]
+    assert before[WARP_TUNNEL] == after[WARP_TUNNEL]
+    assert before[GATEWAY_TUNNEL] != after[GATEWAY_TUNNEL]
 
 
 def test_a_changed_vps_restarts_xray_and_nothing_else(
@@ -255,11 +259,15 @@ def test_a_changed_vps_restarts_xray_and_nothing_else(
     assert changed == {"xray"}
 
 
+def client_mtu_bytes(config: PrivacyRouterConfig) -> int:
+    return addresses.client_mtu_bytes(config, CATALOGUE.segment(config))
+
+
 def test_client_mtu_follows_the_chain(make_config: Callable[..., PrivacyRouterConfig]) -> None:
     with_xray = make_config(xray={"vps_address": "192.0.2.9"})
-    assert addresses.client_mtu_bytes(with_xray) == 1420
-    assert addresses.client_mtu_bytes(make_config()) == 1280
-    assert addresses.client_mtu_bytes(make_config(wireguard={"mtu": 1300})) == 1300
+    assert client_mtu_bytes(with_xray) == 1420
+    assert client_mtu_bytes(make_config()) == 1280
+    assert client_mtu_bytes(make_config(wireguard={"mtu": 1300})) == 1300
 
 
 @pytest.mark.parametrize("hops", [hops for hops in HOP_SETS if "gateway" in hops])
@@ -269,7 +277,7 @@ def test_what_is_for_a_client_is_cut_for_the_clients_mtu_and_no_other(
     """Cut for WARP's, UDP answers of more than 1,252 bytes became fragments, which are dropped."""
     config = config_of(**HOP_SETS[hops])
     state = compile_node(config, keys, facts)
-    clients = chains.build(config).clients
+    clients = CATALOGUE.segment(config).clients
     for where, _, route in of_kind(state, Kind.ROUTE):
         holds_a_client = any(
             route.destination.version == network.version and network.subnet_of(route.destination)
@@ -279,7 +287,7 @@ def test_what_is_for_a_client_is_cut_for_the_clients_mtu_and_no_other(
             continue
         is_for_clients = route.destination.prefixlen > 0
         warp = config.warp.mtu_bytes if "warp" in hops else None
-        assert route.mtu_bytes == (addresses.client_mtu_bytes(config) if is_for_clients else warp)
+        assert route.mtu_bytes == (client_mtu_bytes(config) if is_for_clients else warp)
     found = {r.destination for w, _, r in of_kind(state, Kind.ROUTE) if w == "pr-xray"}
     assert ("xray" in hops) == set(clients).issubset(found)
 
@@ -359,3 +367,35 @@ def test_what_is_not_said_of_the_tunnel_has_a_default(
     state = compile_node(make_config(), silent, facts)
     assert state.items[Key(Kind.DEVICE, "pr-warp", "wgcf")].mtu_bytes == 1280
     assert state.tunnels["wgcf"].peers[0].keepalive_s == 25
+
+
+@pytest.mark.parametrize(("datapath", "by_driver"), [("netdev", False), ("system", None)])
+def test_the_kernel_computes_checksums_where_open_vswitch_would_do_it_in_userspace(
+    config: PrivacyRouterConfig,
+    keys: NodeKeys,
+    facts: NodeFacts,
+    datapath: str,
+    by_driver: bool | None,
+) -> None:
+    state = compile_node(config, keys, replace(facts, datapath_type=datapath))
+    ports = {port.name for port in state.bridge.ports}
+    found = {name: device for _, name, device in of_kind(state, Kind.DEVICE)}
+    assert ports <= found.keys()
+    assert {found[name].offloads_checksums for name in ports} == {by_driver}
+    assert {found[name].offloads_checksums for name in found.keys() - ports} == {None}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "programs"), [(False, {"wg100", "wgcf"}), (True, set())], ids=["userspace", "kernel"]
+)
+def test_wireguard_runs_as_a_program_only_where_the_kernel_has_none(
+    make_config: Callable[..., PrivacyRouterConfig],
+    keys: NodeKeys,
+    facts: NodeFacts,
+    kernel: bool,
+    programs: set[str],
+) -> None:
+    config = make_config(xray={"vps_address": "192.0.2.9"})
+    node = compile_node(config, keys, replace(facts, kernel_wireguard=kernel))
+    assert set(node.processes) == {*OVS_PROCESSES, "xray", *programs}
+    assert set(node.tunnels) == {"wg100", "wgcf"}

@@ -9,14 +9,14 @@ import pytest
 
 from privacy_router.plan.compile import compile_node
 from privacy_router.plan.stages import Stages, in_stages, is_guard
-from privacy_router.values.items import HOST, Kind, diff
+from privacy_router.values.items import HOST, Key, Kind, diff
 from tests.plan.hop_sets import HOP_SETS, config_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from privacy_router.hops.keys import NodeFacts, NodeKeys
     from privacy_router.plan.desired import DesiredState
-    from privacy_router.plan.keys import NodeFacts, NodeKeys
     from privacy_router.values.items import Change
 
 CHANGES = list(permutations(HOP_SETS, 2))
@@ -149,3 +149,16 @@ def test_an_xray_that_goes_or_is_started_anew_ends_while_the_old_way_is_open(
     assert ending.before is not None
     assert ending.after is None
     assert "xray" not in {c.key.name for c in (*stages.before, *stages.after)}
+
+
+def test_a_program_of_a_new_hop_starts_before_the_tunnel_closes_and_one_that_changes_behind_it(
+    keys: NodeKeys, facts: NodeFacts
+) -> None:
+    without, whole = HOP_SETS["gateway warp"], HOP_SETS["gateway warp xray"]
+    _, _, stages = stages_between(without, whole, keys, facts)
+    xray = Key(Kind.PROCESS, "node", "xray")
+    assert xray in {change.key for change in stages.before}
+    _, _, stages = stages_between(whole, HOP_SETS["gateway xray"], keys, facts)
+    assert xray in {change.key for change in stages.during}
+    (ended,) = [change for change in stages.ending if change.key == xray]
+    assert (ended.before is None, ended.after) == (False, None)

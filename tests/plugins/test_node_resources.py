@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def test_every_kind_of_item_is_in_a_domain() -> None:
     assert DOMAINS.keys() == set(Kind)
-    assert set(DOMAINS.values()) <= {"net", *(part.name for part in PARTS)}
+    assert set(DOMAINS.values()) <= {"net", "openflow", *(part.name for part in PARTS)}
 
 
 def test_a_key_says_domain_kind_and_place() -> None:
@@ -85,11 +85,11 @@ async def test_a_part_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PATH", "")
     parts = {part.name: PartPlugin(part, Machine(Bus(None), tmp_path)) for part in PARTS}
     missing = {name: await part.availability() for name, part in parts.items()}
-    assert {name for name, found in missing.items() if not found} == {"openflow", "netmaker"}
-    assert "apt-get install" in missing["openflow"].remedy
+    assert {name for name, found in missing.items() if not found} == {"netmaker"}
+    assert "install netclient" in missing["netmaker"].remedy
     (tmp_path / "usr/sbin").mkdir(parents=True)
-    (tmp_path / "usr/sbin/ovs-vswitchd").touch(mode=0o755)
-    assert await parts["openflow"].availability()
+    (tmp_path / "usr/sbin/netclient").touch(mode=0o755)
+    assert await parts["netmaker"].availability()
 
 
 @pytest.mark.parametrize(

@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from privacy_router.cli import daemon as daemons
 from privacy_router.cli.completing import checkpoint_names
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.obstacle_view import show_obstacles
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import err, out, print_json, say
 from privacy_router.cli.resource_view import Row, show
+from privacy_router.client import bus as daemons
 from privacy_router.config import load_document, read_text
 from privacy_router.engine.document import NOTHING
 from privacy_router.node.paths import NodePaths
 
 if TYPE_CHECKING:
-    from privacy_router.cli.daemon import Daemon
+    from privacy_router.client.bus import Daemon
     from privacy_router.host.dbus import Signal
     from privacy_router.node.obstacles import Obstacle
+
+app = commands()
+
 
 ConfirmWithin = Annotated[
     float,
@@ -38,14 +42,7 @@ ConfirmWithin = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.command()(plan)
-    app.command()(apply)
-    app.command()(confirm)
-    app.command()(rollback)
-
-
+@app.command()
 def plan(
     path: Annotated[
         Path | None, typer.Argument(help="The document, in place of --config.", metavar="[FILE]")
@@ -80,7 +77,7 @@ def _obstacles(config_file: Path) -> list[Obstacle]:
 
 async def _plan_here(config_file: Path) -> list[Row]:
     """Without a daemon: the same, worked out here."""
-    from privacy_router.daemon.bus.naming import bus_address
+    from privacy_router.client.names import bus_address
     from privacy_router.daemon.config_file import source_of
     from privacy_router.daemon.logging import set_up_logging
     from privacy_router.daemon.plugins import all_plugins
@@ -105,6 +102,7 @@ async def _plan_here(config_file: Path) -> list[Row]:
     return [Row.from_change(change) for change in found.changes]
 
 
+@app.command()
 def apply(
     path: Annotated[
         Path, typer.Argument(help="The document.", envvar="PRIVACY_ROUTER_CONFIG")
@@ -142,12 +140,14 @@ def declare_nothing() -> None:
     daemons.with_daemon(work)
 
 
+@app.command()
 def confirm() -> None:
     """Keep the changes that wait to be confirmed."""
     (number,) = daemons.with_daemon(lambda daemon: daemon.call("Confirm"))
     say(f"[green]✓[/] run {number} stands")
 
 
+@app.command()
 def rollback(
     checkpoint: Annotated[
         str,

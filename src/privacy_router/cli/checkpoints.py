@@ -8,24 +8,20 @@ import typer
 from rich.text import Text
 
 from privacy_router.cli import apply as applying
-from privacy_router.cli import daemon as daemons
 from privacy_router.cli.completing import checkpoint_names
-from privacy_router.cli.machine import when
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.options import AsJson
 from privacy_router.cli.output import out, print_json, say
 from privacy_router.cli.resource_view import Row, resource_line, show
+from privacy_router.client import bus as daemons
 from privacy_router.errors import ConflictError
+from privacy_router.values.text import local_time
 
-app = typer.Typer(help="States of the machine to come back to.", no_args_is_help=True)
+app = commands(help="States of the machine to come back to.", no_args_is_help=True)
 
 Name = Annotated[
     str, typer.Argument(help="The checkpoint's name.", autocompletion=checkpoint_names)
 ]
-
-
-@app.callback()
-def _group() -> None:
-    """States of the machine to come back to."""
 
 
 @app.command(name="list")
@@ -38,7 +34,7 @@ def list_all(as_json: AsJson = False) -> None:
         return
     for name, made_at, automatic, resources in found:
         made_by = "by a run" if automatic else "by hand"
-        out.print(f"{name:<24} {when(made_at)}  {made_by:<9} {resources:>5} resource(s)")
+        out.print(f"{name:<24} {local_time(made_at)}  {made_by:<9} {resources:>5} resource(s)")
     if not found:
         out.print("no checkpoints yet")
 

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from privacy_router.cli.asking import ask
 from privacy_router.cli.completing import client_names
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.encoding import can_encode
-from privacy_router.cli.in_force import config_in_force
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import out, print_json, say
-from privacy_router.config import PrivacyRouterConfig
-from privacy_router.errors import FAILURES, ConflictError
-from privacy_router.hops.gateway import Client
+from privacy_router.errors import ConflictError
 from privacy_router.host.files import write_private
-from privacy_router.node import clients
-from privacy_router.node.lock import tell_of_clients
-from privacy_router.node.machine import require_root
-from privacy_router.node.paths import NodePaths
-from privacy_router.node.secrets import gateway_key
-from privacy_router.values.wireguard import public_key_of
+from privacy_router.report.amounts import age
 
-app = typer.Typer(help="Client devices: add one, scan the code, done.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from privacy_router.client.api import Node
+    from privacy_router.client.rows import AddedClient, ClientList, ClientRow
+
+app = commands(help="Client devices: add one, scan the code, done.", no_args_is_help=True)
 
 _TUNNEL_FILE: Final = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}\.conf")
 """What wg-quick(8) takes; Linux allows an interface's name 15 bytes."""
@@ -52,30 +51,27 @@ def add(
     The node does not keep the device's private key: if the configuration is lost, remove the
     client and add it again.
     """
-    require_root()
-    config, paths = config_in_force(config_file), NodePaths.from_environment()
-    if not config.wireguard.enabled:
-        raise ConflictError(
-            "the gateway is disabled, so clients have nowhere to enter",
-            remedy="set wireguard.enabled to true",
-        )
-    new = _register(config, paths, name, conf, png)
-    told = tell_of_clients(paths)
+    _require_new(conf, png)
+    new = ask(config_file, lambda node: _add(node, name, conf, png))
     if as_json:
-        print_json(_public(new.client) | {"configuration": new.configuration, "remark": new.remark})
+        print_json(new.client.facts() | {"configuration": new.configuration, "remark": new.remark})
     elif conf is None and png is None:
         out.print(escape(new.configuration), soft_wrap=True)
         _show_qr(new.configuration)
     for path in (conf, png):
         if path is not None:
             say(f"wrote {path}")
-    say(f"added {name} ({new.client.v4}, {new.client.v6})")
-    say("the gateway knows it now" if told else "the node is down: it takes effect with `up`")
+    say(f"added {name} ({new.client.ipv4}, {new.client.ipv6})")
+    say(
+        "the gateway has it: its device was read back"
+        if new.in_force
+        else "the node is down: it takes effect with `up`"
+    )
     for remark in _remarks(new, conf):
         say(f"[yellow]note:[/] {escape(remark)}")
 
 
-def _remarks(new: clients.NewClient, conf: Path | None) -> Iterator[str]:
+def _remarks(new: AddedClient, conf: Path | None) -> Iterator[str]:
     """What keeps the configuration from working where it is taken to."""
     if new.remark:
         yield new.remark
@@ -86,22 +82,22 @@ def _remarks(new: clients.NewClient, conf: Path | None) -> Iterator[str]:
         )
 
 
-def _register(
-    config: PrivacyRouterConfig, paths: NodePaths, name: str, conf: Path | None, png: Path | None
-) -> clients.NewClient:
-    """Add the client and write its files; without the files there is no client either."""
-    for path in (png, conf):
+def _require_new(*paths: Path | None) -> None:
+    for path in paths:
         if path is not None and path.exists():
             raise ConflictError(f"{path} is there already", remedy="choose another file")
-    public_key = public_key_of(gateway_key(config, paths))
-    new = clients.add(config, paths, name, public_key)
+
+
+async def _add(node: Node, name: str, conf: Path | None, png: Path | None) -> AddedClient:
+    """Add the client and write its files; without the files there is no client either."""
+    new = await node.add_client(name)
     try:
         if conf is not None:
             write_private(conf, new.configuration.encode())
         if png is not None:
             write_private(png, _qr_png(new.configuration))
     except BaseException:
-        clients.remove(config, paths, name)  # nobody has its key, so nobody could ever use it
+        await node.remove_client(name)  # its key is lost, so that no device could ever use it
         raise
     return new
 
@@ -109,43 +105,36 @@ def _register(
 @app.command("list")
 def list_clients(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """List the clients; one that was online within two minutes had a handshake since then."""
-    from privacy_router.cli.status_view import age
-
-    require_root()
-    config = config_in_force(config_file)
-    known = clients.load(config, NodePaths.from_environment())
-    seen = _handshake_ages(config)
+    found = ask(config_file, lambda node: node.list_clients())
+    if found.trouble:
+        say(f"[yellow]note:[/] the gateway cannot be asked: {escape(found.trouble)}")
     if as_json:
-        ages = [{"handshake_age_s": seen.get(client.name)} for client in known]
-        print_json([_public(client) | more for client, more in zip(known, ages, strict=True)])
+        print_json(
+            [one.facts() | {"handshake_age_s": one.handshake_age_s} for one in found.clients]
+        )
         return
+    none = "no clients yet: privacy-router client add phone"
+    out.print(_table(found) if found.clients else none)
+
+
+def _listed(client: ClientRow) -> dict[str, Any]:
+    return client.facts() | {"handshake_age_s": client.handshake_age_s}
+
+
+def _table(found: ClientList) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("NAME", "IPV4", "IPV6", "ADDED", "HANDSHAKE"):
         table.add_column(heading)
-    for client in known:
-        last = age(seen.get(client.name))
-        table.add_row(client.name, str(client.v4), str(client.v6), client.created, last)
-    out.print(table if known else "no clients yet: privacy-router client add phone")
-
-
-def _handshake_ages(config: PrivacyRouterConfig) -> dict[str, float | None]:
-    """When each client had its last handshake, as the gateway tells; the list is shown also where
-    the gateway cannot be asked."""
-    from privacy_router.node.status import read_clients
-
-    try:
-        return {one.name: one.handshake_age_s for one in read_clients(config)}
-    except FAILURES as error:
-        say(f"[yellow]note:[/] the gateway cannot be asked: {escape(str(error))}")
-        return {}
+    for client in found.clients:
+        last = age(client.handshake_age_s)
+        table.add_row(client.name, client.ipv4, client.ipv6, client.created, last)
+    return table
 
 
 @app.command()
 def show(name: Known, as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """Show a client: its addresses and public key (its private key is not kept)."""
-    require_root()
-    known = clients.load(config_in_force(config_file), NodePaths.from_environment())
-    facts = _public(clients.find(known, name))
+    facts = ask(config_file, lambda node: node.show_client(name)).facts()
     if as_json:
         print_json(facts)
         return
@@ -156,21 +145,8 @@ def show(name: Known, as_json: AsJson = False, config_file: ConfigFile = DEFAULT
 @app.command()
 def remove(name: Known, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """Remove a client; it is cut off at once."""
-    require_root()
-    paths = NodePaths.from_environment()
-    clients.remove(config_in_force(config_file), paths, name)
-    tell_of_clients(paths)
+    ask(config_file, lambda node: node.remove_client(name))
     say(f"removed {name}")
-
-
-def _public(client: Client) -> dict[str, str]:
-    return {
-        "name": client.name,
-        "ipv4": str(client.v4),
-        "ipv6": str(client.v6),
-        "public_key": client.public_key,
-        "created": client.created,
-    }
 
 
 def _qr_png(text: str) -> bytes:

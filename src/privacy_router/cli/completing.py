@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from privacy_router.cli import daemon as daemons
-from privacy_router.daemon.bus.naming import name_in
+from privacy_router.client import bus as daemons
+from privacy_router.client.names import name_in
 from privacy_router.errors import PrivacyRouterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-    from privacy_router.cli.daemon import Daemon
+    from privacy_router.client.bus import Daemon
 
 
 def checkpoint_names(incomplete: str) -> list[str]:

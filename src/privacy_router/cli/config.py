@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from privacy_router.chain import stations as chains
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.obstacle_view import show_obstacles
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson
 from privacy_router.cli.output import err, out, print_json, say
@@ -20,6 +20,7 @@ from privacy_router.config import (
     notes,
 )
 from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.node.paths import NodePaths
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.notation import FlowRefusedError
@@ -31,13 +32,10 @@ if TYPE_CHECKING:
     from privacy_router.config import PrivacyRouterConfig
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.command()(init)
-    app.command()(check)
-    app.command()(schema)
+app = commands()
 
 
+@app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_CONFIG,
     vps: Annotated[str | None, typer.Option(help="Address of your VPS, if you have one.")] = None,
@@ -71,6 +69,7 @@ def init(
     say("next: privacy-router check" + ("" if path == DEFAULT_CONFIG else f" {path}"))
 
 
+@app.command()
 def check(
     path: Annotated[
         Path, typer.Argument(help="The configuration file.", envvar="PRIVACY_ROUTER_CONFIG")
@@ -94,7 +93,7 @@ def check(
     try:
         config = load_document(path).plugins.privacy_router
         if config is not None:
-            Pipeline(config, chains.build(config)).require_valid()
+            Pipeline(config, CATALOGUE.segment(config)).require_valid()
     except (ConfigError, FlowRefusedError, PipelineError) as error:
         if not as_json:
             raise
@@ -129,7 +128,7 @@ def _profile_notes(config: PrivacyRouterConfig, only_file: bool) -> Iterator[str
     from privacy_router.hops.warp.store import load_profile
 
     path = config.warp.wgcf_config
-    if path is None or "warp" not in config.chain_hops:
+    if path is None or not config.warp.enabled:
         return
     try:
         profile = load_profile(path)
@@ -148,6 +147,7 @@ def _problems(error: PrivacyRouterError) -> list[dict[str, str | None]]:
     return [Problem(path, message, error.remedy).as_json()]
 
 
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration."""
     from privacy_router.config import json_schema

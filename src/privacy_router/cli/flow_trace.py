@@ -50,6 +50,7 @@ def trace(
     from privacy_router.node.machine import require_root
     from privacy_router.node.tracing import complete, differences
     from privacy_router.pipeline.trace.walk import walk
+    from privacy_router.report.trace import document
 
     if live:
         require_root()
@@ -67,7 +68,7 @@ def trace(
         run_dir = machine.management_socket_dir
         found = differences(walked, run_dir, config.bridge_name, port_names, states)
     if as_json:
-        print_json(trace_view.document(walked, port_names, found))
+        print_json(document(walked, port_names, found))
     else:
         trace_view.show(walked, port_names, found)
     if found:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from privacy_router.cli.in_force import config_in_force
+from privacy_router.cli.asking import config_of
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import out, print_json_lines
 
@@ -53,7 +53,7 @@ async def _watch(
     left = count
     async with (
         asyncio.timeout(seconds),
-        aclosing(moments(lambda: config_in_force(config_file))) as all_,
+        aclosing(moments(lambda: config_of(config_file))) as all_,
     ):
         async for moment in all_:
             shown = moment.flows if left is None else moment.flows[:left]
@@ -73,24 +73,22 @@ def _show(moment: Moment, flows: tuple[FlowChange, ...], *, as_json: bool) -> No
 
 
 def _records(moment: Moment, flows: tuple[FlowChange, ...]) -> Iterator[dict[str, Any]]:
-    from privacy_router.openflow.text import format_instructions, format_match
-    from privacy_router.pipeline.tables import name_of
+    from privacy_router.report.flows import text_of
 
     at = {"at": moment.at.isoformat(timespec="milliseconds")}
-    names = moment.port_names.get
     for change in flows:
-        flow = change.flow
+        text = text_of(change.flow, moment.port_names)
         yield {
             **at,
             "event": change.verb,
-            "table": flow.table,
-            "priority": flow.priority,
-            "match": format_match(flow.match, names),
-            "actions": format_instructions(flow.instructions, names, name_of),
+            "table": text.table,
+            "priority": text.priority,
+            "match": text.match,
+            "actions": text.actions,
             "cookie": f"{change.cookie:#x}",
             "whose": change.whose,
-            "origin": flow.origin,
-            "reason": flow.reason,
+            "origin": text.origin,
+            "reason": text.reason,
         }
     for port in moment.ports:
         yield {
@@ -117,11 +115,11 @@ def _lines(moment: Moment, flows: tuple[FlowChange, ...]) -> Iterator[Text]:
 
 
 def _line(time: str, change: FlowChange, port_names: Mapping[int, str]) -> Text:
-    from privacy_router.cli.change_view import flow_words
+    from privacy_router.report.flows import text_of
 
     sign, colour = _SIGNS[change.verb]
-    flow = change.flow
-    line = Text(f"{time} {sign} {flow_words(flow, port_names)}", style=colour)
-    why = f": {flow.reason}" + (f" ({flow.origin})" if flow.origin else "")
-    line.append(f"  {change.whose}{why if change.ours else ''}", style="dim")
+    text = text_of(change.flow, port_names)
+    line = Text(f"{time} {sign} {text.line}", style=colour)
+    why = f": {text.because}" if change.ours else ""
+    line.append(f"  {change.whose}{why}", style="dim")
     return line

@@ -10,22 +10,20 @@ import typer
 from rich.text import Text
 
 from privacy_router.cli import flow_explain, flow_watch
-from privacy_router.cli.change_view import SIGNS, as_dict, flow_words
+from privacy_router.cli.asking import config_of
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.flow_trace import trace
-from privacy_router.cli.in_force import config_in_force
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import out, print_json
+from privacy_router.cli.resource_view import SIGNS
 from privacy_router.errors import ExitCode
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import TABLES
+from privacy_router.report.changes import as_dict, name_of_change
+from privacy_router.report.flows import text_of
 from privacy_router.values.items import Change
 
-app = typer.Typer(help="The OpenFlow tables of the bridge.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """The OpenFlow tables of the bridge."""
+app = commands(help="The OpenFlow tables of the bridge.", no_args_is_help=True)
 
 
 def _table_name(name: str | None) -> str | None:
@@ -49,7 +47,7 @@ def dump(
     from privacy_router.node.machine import require_root
 
     require_root()
-    rows = asyncio.run(read_flows(config_in_force(config_file)))
+    rows = asyncio.run(read_flows(config_of(config_file)))
     wanted = [row for row in rows if table in (None, row["table"])]
     if as_json:
         print_json(wanted)
@@ -88,7 +86,7 @@ def diff(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> N
     from privacy_router.node.machine import require_root
 
     require_root()
-    pending = asyncio.run(pending_flows(config_in_force(config_file)))
+    pending = asyncio.run(pending_flows(config_of(config_file)))
     if as_json:
         print_json({"changes": [as_dict(change, pending.port_names) for change in pending.changes]})
     else:
@@ -109,11 +107,10 @@ def _print_differences(changes: list[Change], port_names: Mapping[int, str]) -> 
     for change in changes:
         sign, colour = SIGNS[change.verb]
         item = change.after or change.before
-        name = flow_words(item, port_names) if isinstance(item, Flow) else change.key.name
-        line = Text(f"{sign} {name}", style=colour)
+        line = Text(f"{sign} {name_of_change(change, port_names)}", style=colour)
         line.append(f"  {_VERDICTS[change.verb]}", style="dim")
         if isinstance(item, Flow) and item.origin:
-            line.append(f": {item.reason} ({item.origin})", style="dim")
+            line.append(f": {text_of(item, port_names).because}", style="dim")
         out.print(line)
     count = f"{len(changes)} difference(s); `privacy-router up` repairs them"
     out.print(count if changes else "[green]✓[/] every flow and meter is as it should be")

@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.options import AsJson
 from privacy_router.cli.output import err, out, print_json, say
 from privacy_router.config import load_document
@@ -23,7 +24,7 @@ from privacy_router.lab.picture import proof
 from privacy_router.lab.report import Report
 from privacy_router.node.machine import require_root
 
-app = typer.Typer(
+app = commands(
     help="The whole chain on this machine: client, ISP, node, Cloudflare, VPS and web site as"
     " network namespaces, with no way to the machine's own network.",
     no_args_is_help=True,

@@ -11,16 +11,21 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from privacy_router.cli import daemon as daemons
 from privacy_router.cli.completing import plugin_names
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.options import AsJson
-from privacy_router.cli.output import err, out, print_json, print_json_lines, printable
+from privacy_router.cli.output import err, out, print_json, print_json_lines
 from privacy_router.cli.resource_view import Row, flat, resource_line
-from privacy_router.daemon.bus.naming import BUS_NAME, ROOT
+from privacy_router.client import bus as daemons
+from privacy_router.client.names import BUS_NAME, ROOT
+from privacy_router.values.text import local_time, printable
 
 if TYPE_CHECKING:
-    from privacy_router.cli.daemon import Daemon
+    from privacy_router.client.bus import Daemon
     from privacy_router.host.dbus import Signal
+
+app = commands()
+
 
 _LISTED_MOST: Final = 4
 _COLOURS: Final = {
@@ -32,14 +37,7 @@ _COLOURS: Final = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.command()(plugins)
-    app.command()(query)
-    app.command()(runs)
-    app.command()(monitor)
-
-
+@app.command()
 def plugins(as_json: AsJson = False) -> None:
     """Show op-dbus' plugins: what each keeps, and why one cannot work here."""
 
@@ -63,6 +61,7 @@ def plugins(as_json: AsJson = False) -> None:
     out.print(table)
 
 
+@app.command()
 def query(
     plugin: Annotated[
         str,
@@ -84,6 +83,7 @@ def query(
         out.print("nothing")
 
 
+@app.command()
 def runs(as_json: AsJson = False) -> None:
     """Show the last runs: when, what became of them, and why."""
     (found,) = daemons.with_daemon(lambda daemon: daemon.call("ListRuns"))
@@ -93,7 +93,7 @@ def runs(as_json: AsJson = False) -> None:
         print_json(rows)
         return
     for number, started_at, phase, reason, changes in found:
-        line = f"{number:>4}  {when(started_at)}  {phase:<10} {len(changes):>4} change(s)"
+        line = f"{number:>4}  {local_time(started_at)}  {phase:<10} {len(changes):>4} change(s)"
         out.print(line + (f"  {escape(reason)}" if reason else ""))
     if not found:
         out.print("no runs yet")
@@ -103,11 +103,7 @@ def _changes(rows: list[Any]) -> list[dict[str, Any]]:
     return [Row.from_bus(row).as_dict() for row in rows]
 
 
-def when(at_s: float) -> str:
-    """A moment in this machine's time."""
-    return datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
+@app.command()
 def monitor(
     count: Annotated[int, typer.Option(min=0, help="End after so many; 0 for never.")] = 0,
     as_json: AsJson = False,
@@ -163,11 +159,8 @@ def _words(signal: Signal) -> str:
     match signal.member:
         case "Drift":
             plugin, rows, repaired = signal.body
-            what = _listed([f"{verb} {kind} {name}" for verb, _, kind, name, _ in rows])
+            what = _listed([Row.from_bus(row).short for row in rows])
             return f"{plugin}: {what}: {'put right' if repaired else 'left as it is'}"
-        case "Repaired":
-            (rows,) = signal.body
-            return f"put right: {_listed([f'{verb} {kind} {name}' for verb, kind, name in rows])}"
         case "Progress":
             number, phase, plugin, done, total, text = signal.body
             return f"run {number} {done}/{total} {phase} {plugin} {text}".rstrip()

@@ -1,4 +1,4 @@
-"""up, down, status."""
+"""up, down."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import typer
 from rich.markup import escape
 
 from privacy_router.cli import apply as applying
-from privacy_router.cli import daemon as daemons
-from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
-from privacy_router.cli.output import complaints, print_json, say
+from privacy_router.cli.deferred import commands
+from privacy_router.cli.options import DEFAULT_CONFIG, ConfigFile, load_config
+from privacy_router.cli.output import complaints, say
+from privacy_router.client import bus as daemons
 from privacy_router.config import ConfigError, PrivacyRouterConfig, load_document
 from privacy_router.errors import (
     ExitCode,
@@ -34,13 +35,10 @@ if TYPE_CHECKING:
     from privacy_router.node.lock import NodeLock
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.command()(up)
-    app.command()(down)
-    app.command()(status)
+app = commands()
 
 
+@app.command()
 def up(
     config_file: ConfigFile = DEFAULT_CONFIG,
     detach: Annotated[
@@ -158,6 +156,7 @@ def _redirect(log_file: Path) -> None:
     os.close(null)
 
 
+@app.command()
 def down(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """Take the node down and leave the machine as it was found. Keys and clients are kept.
 
@@ -198,32 +197,3 @@ def down(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
             say(f"[green]✓[/] {given_back} other change(s) of this machine are taken back")
     if left:
         raise together(left)
-
-
-def status(
-    config_file: ConfigFile = DEFAULT_CONFIG,
-    as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it.")] = False,
-    probe: Annotated[
-        bool, typer.Option(help="Ask the outside which address it sees (a few small requests).")
-    ] = True,
-) -> None:
-    """Show each hop: state, what shows it, handshake age, bytes, RTT, the address that sites see.
-
-    Exit code 8 when the node is not entirely up, or nothing proves that it is.
-    """
-    from privacy_router.cli import status_look
-    from privacy_router.cli.subject import subject_of
-    from privacy_router.node.machine import require_root
-
-    require_root()
-    subject = subject_of(config_file)
-    if watch:
-        status_look.watch(lambda: subject_of(config_file), probe=probe)
-    elif as_json:
-        found = status_look.look(subject, probe=probe)
-        print_json(found.as_dict())
-    else:
-        found = status_look.look_and_show(subject, probe=probe)
-    if not found.ok:
-        raise SystemExit(ExitCode.CHECK_FAILED)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from privacy_router.cli.output import err, printable
+from privacy_router.cli.output import err
+from privacy_router.values.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

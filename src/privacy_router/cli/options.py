@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from privacy_router.config import PrivacyRouterConfig, load_document
+if TYPE_CHECKING:
+    from privacy_router.config import PrivacyRouterConfig
+
 
 DEFAULT_CONFIG = Path("/etc/privacy-router/config.json")
 
@@ -44,4 +46,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 def load_config(path: Path) -> PrivacyRouterConfig:
     """The configuration in that file. Raises ConfigError, StorageError."""
+    from privacy_router.config import load_document
+
     return load_document(path).config

@@ -40,12 +40,6 @@ def _write_json(value: Any, indent: int | None) -> None:
     sys.stdout.write(text + "\n")
 
 
-def printable(text: str) -> str:
-    """In one line, and without what a terminal would take for a command: what was read from the
-    machine may have been written by anybody."""
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
-
-
 def say(text: str) -> None:
     """A line of progress."""
     err.print(text)

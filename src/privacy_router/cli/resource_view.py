@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from privacy_router.cli.change_view import SIGNS, describe
-from privacy_router.cli.output import out, printable
+from privacy_router.cli.output import out
+from privacy_router.report.changes import describe
+from privacy_router.values.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from privacy_router.engine.model import Change
 
+SIGNS: Final = {"add": ("+", "green"), "remove": ("-", "red"), "change": ("~", "yellow")}
 _OBSERVE_ONLY: Final = "observe-only"
 _NODE: Final = "privacy_router"  # what changes for the node name as their maker
 _SHOWN_MOST: Final = 20
@@ -50,6 +52,26 @@ class Row:
         sides = (change.before, change.after)
         more = (mode, change.by, change.note)
         return cls(change.verb, key.plugin, key.kind, key.name, *sides, *more)
+
+    @property
+    def flow(self) -> dict[str, Any] | None:
+        """The value of a flow; None of another resource."""
+        value = (self.after or self.before) if self.kind == "flow" else None
+        return value if isinstance(value, dict) else None
+
+    @property
+    def named(self) -> str:
+        """The resource: of a flow, whose name ends in a match with the numbers of ports, the match
+        and the actions with their names."""
+        if self.flow is None:
+            return self.name
+        place = " ".join(self.name.split(" ", 2)[:2])
+        return f"{place} {self.flow['match']} → {self.flow['actions']}"
+
+    @property
+    def short(self) -> str:
+        """The change in a few words."""
+        return f"{self.verb} {self.kind} {self.named}"
 
     def as_dict(self) -> dict[str, Any]:
         """What scripts are told."""
@@ -104,14 +126,14 @@ def _summed(place: str, verbs: Mapping[str, Counter[str]], notes: Iterable[str])
 
 def _line(row: Row) -> Text:
     sign, colour = SIGNS[row.verb]
-    flow = row.after or row.before if row.kind == "flow" else None
-    # the end of a flow's name is its match, with the numbers of ports where the value has names
-    name = " ".join(row.name.split(" ", 2)[:2]) if isinstance(flow, dict) else row.name
+    name = " ".join(row.name.split(" ", 2)[:2]) if row.flow is not None else row.name
     line = Text(f"{sign} {row.plugin:<10} {row.kind:<14} {printable(name)}", style=colour)
     if row.verb == "change":
         line.append(f"  ({_change(row.before, row.after)})", style="dim")
-    elif isinstance(flow, dict):
-        line.append(f" {printable(flow['match'])} → {printable(flow['actions'])}", style="dim")
+    elif row.flow is not None:
+        line.append(
+            f" {printable(row.flow['match'])} → {printable(row.flow['actions'])}", style="dim"
+        )
     if row.note:
         line.append(f"  {printable(row.note)}", style="yellow")
     if row.mode == _OBSERVE_ONLY:

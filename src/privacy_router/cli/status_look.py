@@ -14,7 +14,6 @@ from rich.spinner import Spinner
 from privacy_router.cli import status_view as view
 from privacy_router.cli.output import out
 from privacy_router.node.evidence import FRESH_S
-from privacy_router.node.health_reading import NOT_UP
 from privacy_router.node.outside import NOT_ASKED
 from privacy_router.node.status import ask_chain, ask_sites, read_local, status_of, told_of
 
@@ -23,48 +22,48 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from privacy_router.cli.subject import Subject
+    from privacy_router.client.status import NodeStatus
+    from privacy_router.daemon.in_force import Subject
     from privacy_router.node.health import Told
     from privacy_router.node.outside import Outside
-    from privacy_router.node.status import Local, NodeStatus
+    from privacy_router.node.status import Local
 
 _PERIOD_S: Final = 1.0
 _ASK_EVERY_S: Final = 30.0
 _ASKING: Final = "asking the chain, and a site behind it …"
 
 
-def look(subject: Subject, *, probe: bool) -> NodeStatus:
+def look(subject: Subject) -> NodeStatus:
     """The status, read once, with nothing shown meanwhile."""
-    return _found_out(subject, read_local(subject.config), probe)
+    return _found_out(subject, read_local(subject.config))
 
 
-def look_and_show(subject: Subject, *, probe: bool) -> NodeStatus:
+def look_and_show(subject: Subject) -> NodeStatus:
     """The same, shown as it comes: a terminal is redrawn, another reader gets what is new."""
     local = read_local(subject.config)
     told = told_of(local)
     before = status_of(local, told, NOT_ASKED, subject.kept)
-    if not local.is_there or (told is not NOT_UP and not probe):
+    if not local.is_there:
         view.show(before)
         return before
     if not _can_redraw():
         for part in view.parts(before, asking=True):
             out.print(part)
-        now = _found_out(subject, local, probe)
+        now = _found_out(subject, local)
         for part in view.outcome(before, now):
             out.print(part)
         return now
     with Live(_with_spinner(before), console=_screen()) as live:
-        now = _found_out(subject, local, probe)
+        now = _found_out(subject, local)
         live.update(Group(*view.parts(now)))
     return now
 
 
-def _found_out(subject: Subject, local: Local, probe: bool) -> NodeStatus:
-    """What takes a moment: a controller that says nothing has the counters read twice, and with
-    `probe` the chain and a site are asked."""
-    told = ask_chain(local, may_ask=probe)
-    outside = ask_sites(local, told) if probe else NOT_ASKED
-    return status_of(local, told, outside, subject.kept)
+def _found_out(subject: Subject, local: Local) -> NodeStatus:
+    """What takes a moment: the chain and a site are asked, and a controller that says nothing has
+    the counters read twice."""
+    told = ask_chain(local, may_ask=True)
+    return status_of(local, told, ask_sites(local, told), subject.kept)
 
 
 def _can_redraw() -> bool:

@@ -8,19 +8,18 @@ from rich.table import Table
 from rich.text import Text
 
 from privacy_router.cli.output import out
-from privacy_router.node.file_note import FileState
+from privacy_router.client.status import FileState
+from privacy_router.report.amounts import age, in_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import RenderableType
 
-    from privacy_router.node.file_note import FileNote
-    from privacy_router.node.status import ClientStatus, HopStatus, NodeStatus
+    from privacy_router.client.status import ClientStatus, FileNote, HopStatus, NodeStatus
 
 _COLOURS = {"up": "green", "quiet": "cyan", "degraded": "yellow", "down": "red"}
 _ANOTHER = (FileState.OVERRULED, FileState.CHANGED)
-_UNITS = ("kB", "MB", "GB", "TB")
 
 
 def show(status: NodeStatus) -> None:
@@ -157,7 +156,7 @@ def _hops(status: NodeStatus) -> Table:
             in_bytes(hop.tx_bytes),
             in_bytes(hop.rx_rate),
             in_bytes(hop.tx_rate),
-            "–" if hop.name == "xray" else age(hop.handshake_age_s),
+            age(hop.handshake_age_s) if hop.has_tunnel else "–",
             *([rtt] if asked else []),
         )
     return table
@@ -174,21 +173,3 @@ def _clients(clients: list[ClientStatus]) -> Table:
             age(client.handshake_age_s),
         )
     return table
-
-
-def in_bytes(count: float) -> str:
-    """A number of bytes for people: three figures and a unit (powers of 1000)."""
-    if count < 1000:
-        return f"{count:.0f} B"
-    for unit in _UNITS[:-1]:
-        count /= 1000
-        if count < 1000:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1000:.1f} {_UNITS[-1]}"
-
-
-def age(seconds: float | None) -> str:
-    """How long ago, for people."""
-    if seconds is None:
-        return "never"
-    return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} min ago"

@@ -1,25 +1,24 @@
-"""How a packet's way through the tables looks on a terminal, and as a document."""
+"""How a packet's way through the tables looks on a terminal."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from privacy_router.cli.output import out
-from privacy_router.node.tracing import tracked_words, verdict_words
-from privacy_router.openflow.fields import FIELDS
-from privacy_router.openflow.notation import format_port, format_value
-from privacy_router.openflow.text import format_instructions, format_match
-from privacy_router.pipeline.tables import name_of
-from privacy_router.pipeline.trace.packet import format_packet
 from privacy_router.pipeline.trace.walk import Sent
+from privacy_router.report.trace import (
+    packet_words,
+    step_document,
+    tracked_words,
+    verdict_words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from privacy_router.pipeline.trace.packet import Packet
-    from privacy_router.pipeline.trace.traverse import Rewrite, Step
+    from privacy_router.pipeline.trace.traverse import Step
     from privacy_router.pipeline.trace.walk import Walk
 
     PortNames = Mapping[int, str]
@@ -68,61 +67,3 @@ def _details(step: Step, port_names: PortNames) -> Iterator[Text]:
         yield Text(f"because {said['origin']}: {said['reason']}", style="dim")
     yield from (Text(change, style="cyan") for change in said["changes"])
     yield from (Text(note, style="dim") for note in step.notes)
-
-
-def document(
-    walked: Walk, port_names: PortNames, differences: Sequence[str] | None
-) -> dict[str, Any]:
-    """The same for scripts; `differences` None when the switch was not asked."""
-    sent = walked.verdict.ports if isinstance(walked.verdict, Sent) else ()
-    return {
-        "packet": packet_words(walked.packet, port_names),
-        "passages": [
-            {
-                "tracked": tracked_words(passage) if passage.state else None,
-                "steps": [step_document(step, port_names) for step in passage.steps],
-            }
-            for passage in walked.passages
-        ],
-        "verdict": "sent" if sent else "dropped",
-        "ports": [_port(port, port_names) for port in sent],
-        "summary": verdict_words(walked.verdict, port_names),
-        "differences": differences,
-    }
-
-
-def step_document(step: Step, port_names: PortNames) -> dict[str, Any]:
-    """What there is to say of a step, in words and with names."""
-    rest = {"changes": [_change(one) for one in step.rewrites], "notes": list(step.notes)}
-    if step.flow is None:
-        flow = {"priority": None, "match": "no flow matches", "actions": "drop"}
-        return {"table": step.table, **flow, "origin": "", "reason": "", **rest}
-    return {
-        "table": step.table,
-        "priority": step.flow.priority,
-        "match": format_match(step.flow.match, port_name=port_names.get) or "everything else",
-        "actions": format_instructions(
-            step.flow.instructions, port_name=port_names.get, table_name=name_of
-        ),
-        "origin": step.flow.origin,
-        "reason": step.flow.reason,
-        **rest,
-    }
-
-
-def packet_words(packet: Packet, port_names: PortNames) -> str:
-    """The packet in the words of ovs-ofctl, with the port's name."""
-    _, *rest = format_packet(packet).split(",")
-    return ",".join([f"in_port={_port(packet['in_port'], port_names)}", *rest])
-
-
-def _port(number: int, port_names: PortNames) -> str:
-    return port_names.get(number) or format_port(number)
-
-
-def _change(rewrite: Rewrite) -> str:
-    before, after = (
-        format_value(FIELDS[rewrite.field], value, None)
-        for value in (rewrite.before, rewrite.after)
-    )
-    return f"{rewrite.field}: {before} → {after}"

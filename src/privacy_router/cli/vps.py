@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from privacy_router.cli.deferred import commands
 from privacy_router.cli.options import DEFAULT_CONFIG, ConfigFile, load_config
 from privacy_router.cli.output import out, say
 from privacy_router.errors import ConflictError
@@ -20,12 +21,7 @@ if TYPE_CHECKING:
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.values.network import Network
 
-app = typer.Typer(help="Your VPS at the far end of the chain.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Your VPS at the far end of the chain."""
+app = commands(help="Your VPS at the far end of the chain.", no_args_is_help=True)
 
 
 @app.command()
@@ -80,7 +76,7 @@ def export(
 
 def _require_a_server(config: PrivacyRouterConfig, new_files: Iterable[Path | None]) -> None:
     """Raises ConflictError where the chain ends elsewhere, or one of the files is there."""
-    if "xray" not in config.chain_hops:
+    if not config.xray_enabled:
         raise ConflictError(
             "the XRay hop is not enabled", remedy="set xray.vps_address to your VPS' address"
         )

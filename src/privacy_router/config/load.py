@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from privacy_router.config.problems import DOCUMENT_PATH, ConfigError, Problem, printable
+from privacy_router.config.problems import DOCUMENT_PATH, ConfigError, Problem
 from privacy_router.config.syntax import (
     DOCUMENT_MAX_BYTES,
     UnreadableTextError,
@@ -13,6 +13,7 @@ from privacy_router.config.syntax import (
 )
 from privacy_router.config.validation import validate
 from privacy_router.errors import StorageError
+from privacy_router.values.text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path

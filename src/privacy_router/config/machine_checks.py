@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from privacy_router.config.bridge_flow_checks import bridge_location, check_bridge_flows
 from privacy_router.config.net_checks import check_net
 from privacy_router.config.problems import Problem, json_path
 from privacy_router.config.reserved import NODE_DEVICES
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from privacy_router.config.models import Plugins, PrivacyRouterConfig
     from privacy_router.config.plugins.net import NetConfig
+    from privacy_router.config.plugins.openflow import BridgeFlowsConfig
 
 
 def check_together(plugins: Plugins) -> Iterator[Problem]:
@@ -21,6 +23,10 @@ def check_together(plugins: Plugins) -> Iterator[Problem]:
         yield from check_net(plugins.net)
     if plugins.net is not None and plugins.privacy_router is not None:
         yield from _two_owners(plugins.net, plugins.privacy_router)
+    if plugins.openflow is not None:
+        yield from check_bridge_flows(plugins.openflow)
+    if plugins.openflow is not None and plugins.privacy_router is not None:
+        yield from _flows_of_the_node(plugins.openflow, plugins.privacy_router)
 
 
 def _two_owners(net: NetConfig, node: PrivacyRouterConfig) -> Iterator[Problem]:
@@ -30,6 +36,17 @@ def _two_owners(net: NetConfig, node: PrivacyRouterConfig) -> Iterator[Problem]:
         if name in owned:
             found = f"{name}, which the node has for itself"
             yield Problem(json_path(location), found, "a name that is not the node's")
+
+
+def _flows_of_the_node(flows: BridgeFlowsConfig, node: PrivacyRouterConfig) -> Iterator[Problem]:
+    """Flows on the node's bridge are checked against its chain, where the node's section is."""
+    if node.bridge_name in flows.bridges:
+        yield Problem(
+            json_path(bridge_location(node.bridge_name)),
+            f"{node.bridge_name}, the privacy router's bridge",
+            "another bridge; flows of this one go into plugins.privacy_router.openflow:"
+            " privacy_flows, additional_flows and flow_policies",
+        )
 
 
 def _places(net: NetConfig) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -6,7 +6,7 @@ A section that is left out takes its defaults; a key that is not listed is an er
 from __future__ import annotations
 
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from privacy_router.config import values as kind
 from privacy_router.config.plugins.dns import DnsConfig
 from privacy_router.config.plugins.login1 import Login1Config
 from privacy_router.config.plugins.net import NetConfig
+from privacy_router.config.plugins.openflow import BridgeFlowsConfig
 from privacy_router.config.plugins.packagekit import PackagekitConfig
 from privacy_router.config.plugins.pcidecl import PcideclConfig
 from privacy_router.config.plugins.sessdecl import SessdeclConfig
@@ -32,6 +33,9 @@ from privacy_router.config.sections import (
     WireGuardConfig,
     XrayConfig,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FORMAT_VERSION = 1
 
@@ -108,12 +112,17 @@ class PrivacyRouterConfig(Section):
     @property
     def chain_hops(self) -> tuple[HopName, ...]:
         """The enabled hops in the order in which a client's packet passes them."""
-        enabled: tuple[tuple[HopName, bool], ...] = (
-            ("gateway", self.wireguard.enabled),
-            ("warp", self.warp.enabled),
-            ("xray", self.xray_enabled),
-        )
-        return tuple(hop for hop, on in enabled if on)
+        return tuple(hop for hop, (enabled, _) in self.hops.items() if enabled)
+
+    @property
+    def hops(self) -> Mapping[HopName, tuple[bool, str]]:
+        """Each hop that has a section of the document, in the order of the chain: whether it is
+        enabled, and its bridge port."""
+        return {
+            "gateway": (self.wireguard.enabled, self.gateway_port),
+            "warp": (self.warp.enabled, self.warp_port),
+            "xray": (self.xray_enabled, self.xray_port_name),
+        }
 
     @property
     def gateway_port(self) -> str:
@@ -132,12 +141,7 @@ class PrivacyRouterConfig(Section):
 
     def hop_port(self, hop: HopName) -> str:
         """Bridge port of a hop, enabled or not."""
-        ports: dict[HopName, str] = {
-            "gateway": self.gateway_port,
-            "warp": self.warp_port,
-            "xray": self.xray_port_name,
-        }
-        return ports[hop]
+        return self.hops[hop][1]
 
     @property
     def privacy_port_names(self) -> tuple[str, ...]:
@@ -207,6 +211,9 @@ class Plugins(Section):
     pcidecl: PcideclConfig | None = Field(None, description="PCI devices and their drivers.")
     packagekit: PackagekitConfig | None = Field(
         None, description="Packages that are installed or not."
+    )
+    openflow: BridgeFlowsConfig | None = Field(
+        None, description="Flows, groups, meters and policies on bridges."
     )
     privacy_router: PrivacyRouterConfig | None = Field(
         None, description="The privacy router of this node."

@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.errors import InvalidError
+from privacy_router.values.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,11 +49,6 @@ def mask_secrets(text: str) -> str:
         return "*" * len(token) if looks_secret(token) else token
 
     return _LONG_TOKEN.sub(stars, text)
-
-
-def printable(text: str) -> str:
-    """Escape what would move a terminal's cursor, change its direction or not be encodable."""
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def shorten(text: str, max_chars: int) -> str:
@@ -135,11 +131,9 @@ class Problem:
         return asdict(self)
 
 
-class ConfigError(PrivacyRouterError):
+class ConfigError(InvalidError):
     """A document cannot be used; `problems` says what is wrong with it, the first 100 of it, and
     `more` how many there are beside those, as far as they were counted."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
     def __init__(self, source: str, problems: Iterable[Problem], more: int = 0) -> None:
         self.source = printable(source)

@@ -20,6 +20,7 @@ from privacy_router.config.problems import (
     mask_secrets,
     presentable,
 )
+from privacy_router.errors import PrivacyRouterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,7 @@ _PLAIN_WORDS = {
 }
 
 
-class UnreadableTextError(Exception):
+class UnreadableTextError(PrivacyRouterError):
     """The text has no JSON value to go on with."""
 
     def __init__(self, problem: Problem) -> None:

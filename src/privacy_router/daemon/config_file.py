@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from privacy_router.client.status import FileNote, FileState
 from privacy_router.config import read_text
 from privacy_router.engine.considered import Standing
 from privacy_router.engine.document import Source
 from privacy_router.errors import PrivacyRouterError, RemoteServiceError, StorageError
 from privacy_router.host.netlink_events import WAYS, changes
 from privacy_router.host.threads import in_thread
-from privacy_router.node.file_note import FileNote, FileState, write_note
+from privacy_router.node.file_note import write_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -228,6 +229,14 @@ class ConfigFile:
             return  # it goes with the run directory when the node is taken down
         await in_thread(write_note, self._file_note, os.getpid(), note)
         self.on_note()
+
+    def difference(self, kept: Source) -> FileNote | None:
+        """That the file by now says something else than what is kept."""
+        try:
+            same = source_of(self._path).same_as(kept)
+        except PrivacyRouterError:
+            same = False
+        return None if same else FileNote(str(self._path), FileState.CHANGED, time.time())
 
     async def end(self) -> None:
         """Tell nothing any more: no controller keeps anything."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from privacy_router.daemon.bus.naming import bus_address
+from privacy_router.client.names import bus_address
 from privacy_router.daemon.plugins import all_plugins
 from privacy_router.engine.document import Source
 from privacy_router.engine.engine import Engine

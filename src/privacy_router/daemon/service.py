@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from privacy_router.client.names import bus_address
 from privacy_router.config import load_document
-from privacy_router.daemon.bus.naming import bus_address
 from privacy_router.daemon.bus.presence import offer
 from privacy_router.daemon.bus.view import View
 from privacy_router.daemon.config_file import ConfigFile
@@ -22,7 +22,6 @@ from privacy_router.engine.considered import Standing
 from privacy_router.engine.document import Source
 from privacy_router.engine.engine import Engine
 from privacy_router.engine.journal import Journal
-from privacy_router.engine.reconcile import Reconciler
 from privacy_router.errors import FAILURES, PrivacyRouterError
 from privacy_router.host.dbus import Bus
 from privacy_router.host.notify import Notifier
@@ -100,8 +99,6 @@ class Daemon:
         self.view = View(
             self.engine, self._node, self.file, self._reload, supervised=order.supervised
         )
-        self._reconciler = Reconciler(self.engine, self.view)
-        self.view.reconciler = self._reconciler
         self.engine.listeners += [self.view, self]
         self._node.on_node = self.view.attach
         self._node.on_failure = self._fail
@@ -150,14 +147,14 @@ class Daemon:
 
     def _begin(self) -> None:
         """Keep watch, and answer on the bus."""
-        self._supervisor.keep("what other plugins keep", self._reconciler.run)
+        self._supervisor.keep("what other plugins keep", self.view.reconciler.run)
         self._supervisor.keep("the file", self.file.run)
         self._supervisor.keep("SIGHUP", self._reload_when_told)
         self._supervisor.keep(READ_CLIENTS.name, self._read_clients_when_told)
         address = self._bus.address
         if address is not None:
             self._supervisor.keep("D-Bus", lambda: offer(self.view, address))
-        self._reconciler.refresh()
+        self.view.reconciler.refresh()
 
     def _fail(self, error: BaseException) -> None:
         """A defect: end, and leave everything as it is; a service manager starts us anew."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from privacy_router.errors import (
     ConflictError,
-    ExitCode,
+    InvalidError,
+    MissingPrerequisiteError,
     PrivacyRouterError,
     VerificationError,
 )
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
     from privacy_router.engine.model import Change
 
 
-class PluginUnavailableError(PrivacyRouterError):
+class PluginUnavailableError(MissingPrerequisiteError):
     """A section needs a plugin whose service is not on this machine; nothing was touched."""
-
-    exit_code = ExitCode.MISSING_PREREQUISITE
 
 
 class PluginFailedError(PrivacyRouterError):
@@ -32,10 +31,8 @@ class PluginTimeoutError(PluginFailedError):
     """A plugin did not come back in time."""
 
 
-class RefusedError(PrivacyRouterError):
+class RefusedError(InvalidError):
     """A declaration that cannot be carried out, found before anything was touched."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
 
 class RollbackFailedError(PrivacyRouterError):

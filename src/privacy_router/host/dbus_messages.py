@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.errors import PrivacyRouterError
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,8 +20,6 @@ class DBusCallError(PrivacyRouterError):
 
     `retryable` where the service or the bus was not there or did not answer.
     """
-
-    exit_code = ExitCode.FAILURE
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message, retryable=name in _PASSING)

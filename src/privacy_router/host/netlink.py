@@ -6,13 +6,14 @@ import errno
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from privacy_router.host import devices, neighbours, routing
+from privacy_router.host import devices, neighbours, offloads, routing
 from privacy_router.host.addresses import (
     AddressEntry,
     address_removal,
     device_index,
     new_address,
 )
+from privacy_router.host.namespaces import run_in
 from privacy_router.host.rtnetlink import (
     Flag,
     NetlinkError,
@@ -42,6 +43,7 @@ class Netlink:
     """
 
     def __init__(self, namespace: Path | None = None) -> None:
+        self._namespace = namespace
         self._session = Session(namespace)
 
     def __enter__(self) -> Self:
@@ -86,6 +88,15 @@ class Netlink:
         """Change a device's state, MTU or MAC; what is None stays as it is."""
         change = devices.link_change(self._index(name), up=up, mtu_bytes=mtu_bytes, mac=mac)
         self._order(f"change {name}", change)
+
+    def offloads_checksums(self, name: str) -> bool | None:
+        """Whether checksums of what is sent by a device are left to its driver; None when there is
+        no such device."""
+        return run_in(self._namespace, lambda: offloads.offloads_checksums(name))
+
+    def set_offloading(self, name: str, *, wanted: bool) -> None:
+        """Leave the checksums of what is sent to a device's driver, or have the kernel do them."""
+        run_in(self._namespace, lambda: offloads.set_offloading(name, wanted=wanted))
 
     def move(self, name: str, target_fd: int) -> None:
         """Move a device into the namespace behind `target_fd`. It arrives down and bare."""

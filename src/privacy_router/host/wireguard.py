@@ -11,7 +11,7 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from privacy_router.host import wireguard_netlink, wireguard_uapi
 from privacy_router.host.generic_netlink import family_number, open_generic
@@ -48,11 +48,12 @@ def kernel_has_wireguard() -> bool:
 
 
 class WireGuardBackend(ABC):
-    """How this machine makes WireGuard devices."""
+    """How this machine makes WireGuard devices.
 
-    @abstractmethod
-    def command(self, name: str) -> tuple[str, ...] | None:
-        """The program that holds device `name`, or None where the kernel does."""
+    `has_processes`: each device is held by a process of its own; otherwise the kernel makes it.
+    """
+
+    has_processes: ClassVar[bool]
 
     @abstractmethod
     def apply(self, name: str, namespace: Path | None, config: WireGuardConfig) -> None:
@@ -85,9 +86,7 @@ class WireGuardBackend(ABC):
 class UserspaceWireGuard(WireGuardBackend):
     """wireguard-go: one process a device, spoken to over its UNIX socket."""
 
-    def command(self, name: str) -> tuple[str, ...]:
-        """One wireguard-go in the foreground."""
-        return ("wireguard-go", "--foreground", name)
+    has_processes = True
 
     def apply(self, name: str, namespace: Path | None, config: WireGuardConfig) -> None:
         """Send the whole configuration."""
@@ -153,9 +152,7 @@ def _converse(connection: socket.socket, path: Path, request: bytes) -> bytes:
 class KernelWireGuard(WireGuardBackend):
     """The kernel's own devices, over generic netlink."""
 
-    def command(self, name: str) -> None:
-        """No process: the device is added over netlink."""
-        del name
+    has_processes = False
 
     def apply(self, name: str, namespace: Path | None, config: WireGuardConfig) -> None:
         """Drop all peers, set key, port and mark, then add the peers that are wanted."""

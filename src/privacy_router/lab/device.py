@@ -11,6 +11,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from privacy_router.errors import InvalidError
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard_uapi import parse_endpoint
 from privacy_router.lab import internet
@@ -25,7 +26,7 @@ DEVICE = "wg0"
 _RESOLVER_FILE = Path("/etc/resolv.conf")
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(InvalidError):
     """The text is not a WireGuard configuration with one peer; see wg-quick(8)."""
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv6Address
 
+from privacy_router.errors import PrivacyRouterError
+
 Address = IPv4Address | IPv6Address
 
 _ETHERNET_BYTES = 14
@@ -69,7 +71,7 @@ _EXTENSIONS = frozenset(
 _TAGS = frozenset({EtherType.VLAN, EtherType.SERVICE_VLAN})
 
 
-class FrameError(Exception):
+class FrameError(PrivacyRouterError):
     """The frame ends before what it announces, or contradicts itself."""
 
 

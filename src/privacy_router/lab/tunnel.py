@@ -12,6 +12,7 @@ from privacy_router.host.wireguard import KernelWireGuard, UserspaceWireGuard, W
 from privacy_router.lab.hosts import LabError
 from privacy_router.lab.spawn_hosts import SCRATCH
 from privacy_router.values.processes import ProcessSpec
+from privacy_router.values.wireguard import wireguard_go
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +46,7 @@ class Tunnel:
                 self._start_process()
 
     def _start_process(self) -> None:
-        spec = ProcessSpec(self._name, ("wireguard-go", "--foreground", self._name))
+        spec = ProcessSpec(self._name, wireguard_go(self._name, is_called=True))
         log = SCRATCH / f"{self._name}.log"
         processes.start(spec, _OWNER, log)
         deadline = time.monotonic() + _PATIENCE_S

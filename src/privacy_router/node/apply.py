@@ -12,7 +12,6 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from privacy_router.chain.stations import XRAY_NAMESPACE
 from privacy_router.errors import (
     FAILURES,
     ConflictError,
@@ -20,16 +19,16 @@ from privacy_router.errors import (
     MissingPrerequisiteError,
     PrivacyRouterError,
 )
+from privacy_router.hops.settings import is_everywhere
 from privacy_router.host import foreign, namespaces, nftables, processes, sysctl, tcp_sockets
 from privacy_router.host.files import make_directory, write_private
 from privacy_router.host.netlink import Netlink
 from privacy_router.node import ownership
 from privacy_router.node.host_devices import TUN, own_devices
-from privacy_router.node.remembered import forget_connections_of_xray
+from privacy_router.node.remembered import forget_connections_of
 from privacy_router.node.tunnels import TunnelApplier
 from privacy_router.ovsdb.client import OvsDatabase
-from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir, xray_settings_file
-from privacy_router.plan.settings import is_everywhere
+from privacy_router.plan.compile import ovs_dir
 from privacy_router.plan.stages import is_guard
 from privacy_router.values import rulesets
 from privacy_router.values.items import HOST, Change, Device, Key, Kind
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
     from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.processes import ProcessSpec
 
 _OVS_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 _FIRST, _REMOVAL, _LAST = -2, -1, max(Kind) + 1
@@ -235,26 +235,34 @@ class Applier:
         if change.after is None:
             return
         spec = self._desired.processes[change.key.name]
-        self._prepare(spec.name, spec.inputs)
+        self._prepare(spec)
         log = self._machine.paths.logs / f"{spec.name}.log"
         processes.start(spec, self._machine.owner, log)
 
     def _stop(self, change: Change) -> None:
-        if change.key.name == XRAY_PROCESS and namespaces.exists(XRAY_NAMESPACE):
-            tcp_sockets.reset_connections(namespaces.path_of(XRAY_NAMESPACE))
+        self._reset_connections(change.key.name)
         name, _, extra = change.key.name.partition(" (pid ")
         for process in processes.running(self._machine.owner):
             if process.name == name and (not extra or process.pid == int(extra.rstrip(")"))):
                 processes.stop(process)
 
-    def _prepare(self, name: str, inputs: bytes) -> None:
-        run = self._machine.paths.run
-        if name == XRAY_PROCESS:
-            forget_connections_of_xray(self._desired, self._machine)
-            write_private(xray_settings_file(run), inputs)
-        elif name == "ovsdb-server":
-            _create_ovs_database(ovs_dir(run))
-        elif name == "ovs-vswitchd":
+    def _reset_connections(self, program: str) -> None:
+        """Have the peers of a hop's program, if it is one, hear that its connections end."""
+        hop = self._machine.hops.of_program(program)
+        if hop is None or not hop.resets_connections or hop.role.namespace is None:
+            return
+        if namespaces.exists(hop.role.namespace):
+            tcp_sockets.reset_connections(namespaces.path_of(hop.role.namespace))
+
+    def _prepare(self, spec: ProcessSpec) -> None:
+        hop = self._machine.hops.of_program(spec.name)
+        if hop is not None and hop.resets_connections:
+            forget_connections_of(hop, self._desired, self._machine)
+        if spec.input_file is not None:
+            write_private(spec.input_file, spec.inputs)
+        if spec.name == "ovsdb-server":
+            _create_ovs_database(ovs_dir(self._machine.paths.run))
+        elif spec.name == "ovs-vswitchd":
             # started any earlier, it would wait a whole second before its second try
             self._await(self._machine.ovs_socket.is_socket, "ovsdb-server did not open its socket")
 
@@ -288,6 +296,8 @@ class Applier:
         if name != "lo":
             self._bring(name, path, wanted)
         inside.set_link(name, mtu_bytes=wanted.mtu_bytes, mac=wanted.mac)
+        if wanted.offloads_checksums is not None:
+            inside.set_offloading(name, wanted=wanted.offloads_checksums)
         inside.set_link(name, up=True)
 
     def _bring(self, name: str, path: Path | None, wanted: Device) -> None:

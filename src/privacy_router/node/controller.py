@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from privacy_router.chain.stations import GATEWAY_NAMESPACE, NAMESPACES
 from privacy_router.errors import FAILURES
+from privacy_router.hops.gateway.hop import GATEWAY_NAMESPACE
 from privacy_router.host import namespaces, processes
 from privacy_router.host.threads import in_thread
 from privacy_router.node import converge, places
@@ -48,6 +48,8 @@ _ENDPOINT_PERIOD_S = 2.0
 _CALL_PERIOD_S = 0.3
 _RETRY_FIRST_S = 0.2
 _RETRY_MOST_S = 5.0
+_OWN_EVENTS_S = 1.0
+"""For how long after a pass the kernel's events may still be told of that pass' own doings."""
 _LOG_LIMIT_BYTES = 4 * 1024 * 1024
 
 
@@ -96,6 +98,7 @@ class Controller:
     _asked: list[asyncio.Future[list[Change]]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: bool = False
+    _failed_at: float = -_OWN_EVENTS_S  # by the loop's clock: when the last failed pass ended
     _watched: dict[int, int] = field(default_factory=dict)
     _alive: dict[int, processes.Process] = field(default_factory=dict)
     _supervisor: Supervisor = field(init=False)
@@ -137,7 +140,7 @@ class Controller:
         loop = asyncio.get_running_loop()
         engine = await make_engine(self.desired, self.machine, self._wake.set)
         self.flows = engine
-        network = NetworkWatch(self._on_change, self._supervisor)
+        network = NetworkWatch(self._on_network_change, self._supervisor)
         self._supervisor.keep("the clients' endpoints", self._keep_endpoints)
         try:
             if not patient:
@@ -166,9 +169,15 @@ class Controller:
         if not self.trouble:
             self._wake.set()
 
+    def _on_network_change(self) -> None:
+        """Look at once, also after a failed pass: what made it fail, an uplink that was gone, may
+        just have come back. Only what that pass did itself is no reason to try again."""
+        if asyncio.get_running_loop().time() >= self._failed_at + _OWN_EVENTS_S:
+            self._wake.set()
+
     def _places(self) -> set[str]:
         """The namespaces that the node has something in: often nothing in the host's."""
-        return {key.where for key in self.desired.items} & {HOST, *NAMESPACES}
+        return {key.where for key in self.desired.items} & {HOST, *self.machine.hops.namespaces}
 
     async def _watch_bridge(self, engine: FlowKeeper) -> None:
         """Ports of containers are the engine's; all else of the bridge takes a look at the node."""
@@ -257,6 +266,7 @@ class Controller:
                 timeout_s = _FULL_PASS_S
             except Exception as error:
                 self.trouble = words(error)
+                self._failed_at = loop.time()
                 self._log_failure("repair failed, trying again", error, in_s=delay_s)
                 timeout_s = delay_s
                 delay_s = min(delay_s * 2, _RETRY_MOST_S)

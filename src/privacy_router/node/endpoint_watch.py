@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from privacy_router.chain.stations import WARP_NAMESPACE, WARP_TUNNEL
-from privacy_router.errors import PrivacyRouterError, RemoteServiceError
+from privacy_router.errors import FAILURES, PrivacyRouterError, RemoteServiceError
+from privacy_router.hops.warp.hop import WARP_NAMESPACE, WARP_TUNNEL
 from privacy_router.host import namespaces
 from privacy_router.host.reach import has_way_to
-from privacy_router.host.rtnetlink import NetlinkError
 from privacy_router.host.threads import Lane, by_lane, in_thread
 from privacy_router.host.wireguard_uapi import format_endpoint
 from privacy_router.node import warp
@@ -63,7 +62,7 @@ class EndpointWatch:
             await asyncio.sleep(_PERIOD_S)
             try:
                 await self._look()
-            except (PrivacyRouterError, OSError, NetlinkError) as error:
+            except FAILURES as error:
                 _log.debug("WARP's peer cannot be listened for", reason=str(error))
 
     async def _look(self) -> None:

@@ -7,11 +7,10 @@ not taken for its successor's.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from privacy_router.client.status import FileNote, FileState
 from privacy_router.errors import StorageError
 from privacy_router.host.files import read_bounded, write_private
 from privacy_router.json_input import JsonError, read_json_untrusted
@@ -21,67 +20,6 @@ if TYPE_CHECKING:
 
 _LIMIT_BYTES: Final = 64 * 1024
 _TEXT_MAX: Final = 2000
-
-
-class FileState(StrEnum):
-    """What became of the file's content."""
-
-    WAITING = "waiting"
-    REFUSED = "refused"
-    UNDONE = "undone"
-    OVERRULED = "overruled"
-    CHANGED = "changed"
-
-
-@dataclass(frozen=True)
-class FileNote:
-    """What the controller says of its file `path`: since when (seconds since 1970) it is so, why,
-    what to do; and, of one that waits, when it is tried next."""
-
-    path: str
-    state: FileState
-    at_s: float
-    reason: str = ""
-    remedy: str = ""
-    next_s: float | None = None
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it is tried again without being asked."""
-        return self.state is FileState.WAITING
-
-    @property
-    def words(self) -> str:
-        """All of it for a person, on one line."""
-        return " ".join(self._sentence().split())
-
-    def _sentence(self) -> str:
-        if self.state is FileState.OVERRULED:
-            return f"{self.path} is not what is kept: another document was applied since"
-        if self.state is FileState.CHANGED:
-            return f"{self.path} is not what is kept: it was not applied since it changed"
-        if self.is_waiting and self.next_s is not None:
-            tried = f"{self.path} is not applied yet ({_time(self.at_s)}): {self.reason}"
-            return f"{tried}; next try at {_time(self.next_s)}, or when the network changes"
-        return f"{self.path} was {self.state} at {_time(self.at_s)}: {self.reason}"
-
-    @property
-    def advice(self) -> str:
-        """What a person can do about it."""
-        again = f"privacy-router apply {self.path}"
-        if self.is_waiting:
-            return self.remedy
-        if self.state in (FileState.OVERRULED, FileState.CHANGED):
-            return f"{again} applies it"
-        return f"no reload and no restart applies it: change it, or try again with {again}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """For scripts."""
-        return asdict(self)
-
-
-def _time(at_s: float) -> str:
-    return datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def write_note(file: Path, pid: int, note: FileNote | None) -> None:

@@ -7,19 +7,17 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from privacy_router.chain import stations as chains
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import make_engine
-from privacy_router.node.converge import observe_all
 from privacy_router.node.observe import read_bridge
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.proxmox import container_mac
-from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.mesh import Mesh, expected_ports
-from privacy_router.pipeline.tables import name_of, number_of
 from privacy_router.plan.compile import plan_node
+from privacy_router.report.flows import flow_rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -56,13 +54,6 @@ async def looking_at(
         await engine.close()
 
 
-async def pending_changes(config: PrivacyRouterConfig) -> Pending:
-    """What `up` would change now. Makes no keys and touches nothing."""
-    async with looking_at(config) as (desired, machine, engine):
-        changes = await observe_all(desired, machine, engine)
-        return Pending(changes, port_names(desired, engine))
-
-
 def program(config: PrivacyRouterConfig) -> tuple[Program, dict[int, str], NodeHost | None]:
     """What the bridge should have, the names of its ports, and the machine.
 
@@ -83,11 +74,11 @@ def program(config: PrivacyRouterConfig) -> tuple[Program, dict[int, str], NodeH
 
 
 def _compiled(config: PrivacyRouterConfig, ports: Mapping[str, MeshPort]) -> Program:
-    return Pipeline(config, chains.build(config)).compile(ports)
+    return Pipeline(config, CATALOGUE.segment(config)).compile(ports)
 
 
 def _names(config: PrivacyRouterConfig, ports: Mapping[str, MeshPort]) -> dict[int, str]:
-    hops = {station.ofport: station.port for station in chains.build(config).stations}
+    hops = {station.ofport: station.port for station in CATALOGUE.segment(config).stations}
     return {**{port.ofport: port.name for port in ports.values()}, **hops}
 
 
@@ -106,21 +97,4 @@ def port_names(desired: NodeState, engine: FlowKeeper) -> dict[int, str]:
 async def read_flows(config: PrivacyRouterConfig) -> list[dict[str, Any]]:
     """The bridge's flows with names, counters and reasons, in the order of the pipeline."""
     async with looking_at(config) as (desired, _, engine):
-        names = port_names(desired, engine)
-        rows = [
-            {
-                "table": row.flow.table,
-                "priority": row.flow.priority,
-                "packets": row.packets,
-                "bytes": row.size_bytes,
-                "over_limit": row.over_limit,
-                "match": format_match(row.flow.match, port_name=names.get),
-                "actions": format_instructions(
-                    row.flow.instructions, port_name=names.get, table_name=name_of
-                ),
-                "origin": row.flow.origin,
-                "reason": row.flow.reason,
-            }
-            for row in await engine.counted()
-        ]
-    return sorted(rows, key=lambda row: (number_of(row["table"]), -row["priority"], row["match"]))
+        return flow_rows(await engine.counted(), port_names(desired, engine))

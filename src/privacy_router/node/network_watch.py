@@ -11,6 +11,7 @@ import structlog
 
 from privacy_router.chain.stations import SWITCH_NAMESPACE
 from privacy_router.errors import StorageError
+from privacy_router.hops.firewall import TABLE
 from privacy_router.host import namespaces
 from privacy_router.host.inotify import watching
 from privacy_router.host.netlink_events import (
@@ -20,7 +21,6 @@ from privacy_router.host.netlink_events import (
     changes,
     table_changes,
 )
-from privacy_router.plan.firewall import TABLE
 from privacy_router.values.items import HOST
 
 if TYPE_CHECKING:

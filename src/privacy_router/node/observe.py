@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from privacy_router.chain.stations import NAMESPACES, SWITCH_NAMESPACE
+from privacy_router.chain.stations import SWITCH_NAMESPACE
 from privacy_router.errors import StorageError
+from privacy_router.hops.firewall import TABLE
+from privacy_router.hops.namespace import route_name, rule_name
 from privacy_router.host import namespaces, nftables, processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.node.ownership import is_own_namespace
@@ -15,19 +18,17 @@ from privacy_router.node.places import is_reachable
 from privacy_router.node.unheard import observe_place, observe_tunnels
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.errors import OvsdbError
-from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
-from privacy_router.plan.namespace import route_name, rule_name
 from privacy_router.values import rulesets
 from privacy_router.values.items import HOST, Device, Key, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator
 
     from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import NodeState
     from privacy_router.values.bridges import BridgeRow
-    from privacy_router.values.network import Link, Routes
+    from privacy_router.values.network import Routes
 
 _log = structlog.get_logger()
 
@@ -38,7 +39,7 @@ def observe(desired: NodeState, machine: NodeHost) -> Items:
     """Everything that the node consists of now, except its flows (those come over OpenFlow)."""
     items: Items = {}
     items.update(_processes(desired, machine))
-    for name in NAMESPACES:
+    for name in machine.hops.namespaces:
         items.update(_namespace(name, desired, machine.owner))
     items.update(_host(desired, machine))
     items.update(_bridge(desired, machine))
@@ -78,7 +79,7 @@ def _namespace(name: str, desired: NodeState, owner: str) -> Items:
     if ruleset:
         items[Key(Kind.FIREWALL, name, TABLE)] = rulesets.canonical(ruleset)
     with Netlink(path) as netlink:
-        items.update(_devices(name, netlink.links(), desired))
+        items.update(_devices(name, netlink, desired))
         routes = netlink.routes()
         items.update(_addresses(name, netlink, routes))
         items.update((Key(Kind.ROUTE, name, route_name(r)), r) for r in routes.added)
@@ -97,7 +98,7 @@ def _host(desired: NodeState, machine: NodeHost) -> Items:
     if not any(key.where == HOST and key.kind is Kind.DEVICE for key in desired.items):
         return items
     with Netlink() as netlink:
-        found: Items = dict(_devices(HOST, netlink.links(), desired))
+        found: Items = dict(_devices(HOST, netlink, desired))
         found.update(_addresses(HOST, netlink, netlink.routes()))
         found.update(_neighbours(HOST, netlink))
     return items | {key: value for key, value in found.items() if key in desired.items}
@@ -113,15 +114,18 @@ def _noted(machine: NodeHost) -> list[str]:
         return []
 
 
-def _devices(name: str, links: Mapping[str, Link], desired: NodeState) -> Iterator[tuple[Key, Any]]:
-    for link in links.values():
+def _devices(name: str, netlink: Netlink, desired: NodeState) -> Iterator[tuple[Key, Any]]:
+    for link in netlink.links().values():
         key = Key(Kind.DEVICE, name, link.name)
         wanted = desired.items.get(key)
         if wanted is None and (not link.up or name == SWITCH_NAMESPACE):
             continue  # some kernels put idle fallback devices into every namespace; the switch's
             # own has the ports of containers
         mac = link.mac if wanted is not None and wanted.mac is not None else None
-        yield key, Device(mac, link.mtu_bytes, link.up, link.carrier)
+        device = Device(mac, link.mtu_bytes, link.up, link.carrier)
+        if wanted is not None and wanted.offloads_checksums is not None:
+            device = replace(device, offloads_checksums=netlink.offloads_checksums(link.name))
+        yield key, device
 
 
 def _addresses(name: str, netlink: Netlink, routes: Routes) -> Iterator[tuple[Key, Any]]:

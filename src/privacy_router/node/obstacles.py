@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from privacy_router.config import ConfigError
 from privacy_router.errors import PrivacyRouterError, StorageError
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.hops.keys import Part
 from privacy_router.hops.warp.store import load_profile
 from privacy_router.node import clients, room, warp
 from privacy_router.node import machine as machines
@@ -57,8 +59,8 @@ def sees_all() -> bool:
 
 
 def _key_looks(config: PrivacyRouterConfig, paths: NodePaths) -> Iterator[tuple[str, Look]]:
-    hops = config.chain_hops
-    if "gateway" in hops:
+    needs = CATALOGUE.needs(config)
+    if Part.GATEWAY in needs:
         yield STATE, partial(clients.load, config, paths)
         yield "wireguard.client_subnet", partial(_require_room, config, paths)
         own = config.wireguard.private_key_file
@@ -66,12 +68,12 @@ def _key_looks(config: PrivacyRouterConfig, paths: NodePaths) -> Iterator[tuple[
             yield STATE, partial(_read_kept_key, paths)
         else:
             yield "wireguard.private_key_file", partial(read_key, Path(own))
-    if "warp" in hops:
+    if Part.WARP in needs:
         if config.warp.wgcf_config is None:
             yield "warp.accept_terms", partial(_require_account, config, paths)
         else:
             yield "warp.wgcf_config", partial(load_profile, Path(config.warp.wgcf_config))
-    if "xray" in hops:
+    if Part.XRAY in needs:
         yield STATE, partial(_read_kept_identity, paths)
 
 

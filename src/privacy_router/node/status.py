@@ -4,72 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from privacy_router.chain import stations as chains
-from privacy_router.chain.stations import GATEWAY_TUNNEL, WARP_TUNNEL
+from privacy_router.chain.stations import Task
+from privacy_router.client.status import ClientStatus, HopStatus, NodeStatus
 from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
+from privacy_router.host.threads import in_thread
 from privacy_router.host.wireguard_uapi import UapiError, format_endpoint
 from privacy_router.node import clients, host_firewall, ownership
 from privacy_router.node import machine as machines
 from privacy_router.node.controller import make_engine
 from privacy_router.node.converge import observe_all
 from privacy_router.node.evidence import State
-from privacy_router.node.file_note import FileNote, read_note
+from privacy_router.node.file_note import read_note
 from privacy_router.node.health import read_told
 from privacy_router.node.health_reading import NOT_UP, read_health
-from privacy_router.node.inspection import read_flows
+from privacy_router.node.inspection import port_names, read_flows
 from privacy_router.node.lock import controller_pid
 from privacy_router.node.outside import NOT_ASKED, UNANSWERED, ask_outside
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.supervision import words
-from privacy_router.plan.compile import XRAY_PROCESS, plan_node
+from privacy_router.plan.compile import plan_node
+from privacy_router.report.flows import flow_rows
 from privacy_router.values.items import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from privacy_router.chain.stations import Chain, Station
+    from privacy_router.chain.order import Segment
+    from privacy_router.chain.stations import Station
+    from privacy_router.client.status import FileNote
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.hops.gateway import Client
+    from privacy_router.hops.catalogue import Catalogue
+    from privacy_router.hops.gateway.clients import Client
     from privacy_router.host.wireguard_uapi import DeviceStatus
+    from privacy_router.node.flows.keeper import FlowKeeper
     from privacy_router.node.health import Told
     from privacy_router.node.machine import NodeHost
     from privacy_router.node.outside import Outside
-    from privacy_router.plan.keys import PlanningKeys
+    from privacy_router.plan.desired import DesiredState
     from privacy_router.values.items import Change
 
 _UNKNOWN = {"state": str(State.QUIET), "reason": "", "since": 0.0, "evidence": ""}
 T = TypeVar("T")
-_PROCESS_OF = {"gateway": GATEWAY_TUNNEL, "warp": WARP_TUNNEL, "xray": XRAY_PROCESS}
-
-
-@dataclass(frozen=True)
-class HopStatus:
-    """One hop. Bytes are those of its bridge port, as the hop sees them, and `rx_rate` and
-    `tx_rate` bytes a second within the last two seconds or so.
-
-    `state` is `up` when it has proved within the last seconds that it passes packets, `quiet` when
-    nothing says so nor the contrary, else `degraded` or `down`, with `detail` as the reason.
-    `health` has `state`, `reason`, `since` (seconds since 1970) and `evidence`, all of what passes,
-    where `state` is also of what is different from the configuration.
-    """
-
-    name: str
-    state: str
-    detail: str
-    port: str
-    rx_bytes: int
-    tx_bytes: int
-    handshake_age_s: float | None
-    rtt_ms: float | None
-    flows: list[str]
-    health: dict[str, Any] = field(default_factory=dict)
-    rx_rate: float = 0.0
-    tx_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,63 +65,15 @@ NOT_TOLD = Kept()
 
 
 @dataclass(frozen=True)
-class ClientStatus:
-    """One client device."""
-
-    name: str
-    endpoint: str | None
-    handshake_age_s: float | None
-    rx_bytes: int
-    tx_bytes: int
-
-
-@dataclass(frozen=True)
-class NodeStatus:
-    """The whole node. `probed`: the outside was asked. `pending` are differences
-    from the configuration, in words, `left_out` ports of the bridge that get no flows, with the
-    reason, and `trouble` what the controller cannot do, and what could not be read. `file` says why
-    the controller's file is not what it keeps, if that is so. `firewalls` are those of the host
-    that may be in the way, `listen_port` is the UDP port that clients dial.
-
-    It is `ok` when all is as configured, a controller keeps it so, and packets have passed the
-    whole chain within the last seconds; `quiet` when only the last is not known. `exit_ipv4` and
-    `exit_ipv6` are the addresses that sites see, `exit_ip` the first of them, and `document` the
-    file that the controller keeps, where it has a name.
-    """
-
-    ok: bool
-    state: str
-    controller_pid: int | None
-    probed: bool
-    hops: list[HopStatus]
-    clients: list[ClientStatus]
-    exit_ip: str | None
-    warp_trace: str | None
-    processes: dict[str, int]
-    pending: list[str]
-    left_out: dict[str, str]
-    trouble: list[str] = field(default_factory=list)
-    firewalls: list[str] = field(default_factory=list)
-    listen_port: int | None = None
-    file: FileNote | None = None
-    exit_ipv4: str | None = None
-    exit_ipv6: str | None = None
-    obfuscation_level: int = 0
-    document: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For scripts."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class Local:
-    """What the machine says by itself, read at one moment; `trouble` is what could not be read."""
+    """What the machine says by itself, read at one moment: `unknown` is what is not known of the
+    keys, in words, and `trouble` what could not be read."""
 
     config: PrivacyRouterConfig
     machine: NodeHost
-    chain: Chain
-    keys: PlanningKeys
+    segment: Segment
+    clients: Sequence[Client]
+    unknown: Sequence[str]
     changes: list[Change]
     left_out: dict[str, str]
     processes: dict[str, int]
@@ -159,23 +91,24 @@ def read_local(config: PrivacyRouterConfig) -> Local:
     """
     paths = NodePaths.from_environment()
     machine = machines.inspect(config, paths)
-    chain = chains.build(config)
+    segment = machine.hops.segment(config)
     keys = plan_keys(config, paths)
-    desired = plan_node(config, keys, machine.facts)
+    desired = plan_node(config, keys, machine.facts, machine.hops)
     trouble: list[str] = []
     looked = _or_trouble(lambda: asyncio.run(_changes(desired, machine)), "the node", trouble)
     found, left_out = looked or ([], {})
     running = {process.name: process.pid for process in processes.running(machine.owner)}
     is_there = ownership.is_there(machine)
-    devices = _or_trouble(lambda: _devices(machine, chain), "the tunnels", trouble)
+    devices = _or_trouble(lambda: _devices(machine, segment), "the tunnels", trouble)
     flows: list[dict[str, Any]] | None = None
     if is_there:
         flows = _or_trouble(lambda: asyncio.run(read_flows(config)), "the flows", trouble)
     return Local(
         config=config,
         machine=machine,
-        chain=chain,
-        keys=keys,
+        segment=segment,
+        clients=keys.clients,
+        unknown=sorted(set(keys.stand_ins.values())),
         changes=[change for change in found if not desired.unknown(change.key)],
         left_out=left_out,
         processes=running,
@@ -185,6 +118,36 @@ def read_local(config: PrivacyRouterConfig) -> Local:
         flows=flows or [],
         trouble=tuple(trouble),
     )
+
+
+async def look_at_kept(
+    desired: DesiredState, machine: NodeHost, flows: FlowKeeper, pid: int
+) -> Local:
+    """The same of a node that this process, `pid`, keeps: measured by what is kept, over the
+    connections that are there. Raises what reading it does."""
+    config = desired.pipeline.config
+    segment = desired.pipeline.segment
+    changes = await observe_all(desired, machine, flows)
+    rows = await in_thread(flow_rows, await flows.counted(), port_names(desired, flows))
+    return Local(
+        config=config,
+        machine=machine,
+        segment=segment,
+        clients=await in_thread(_registered, config, machine),
+        unknown=(),
+        changes=changes,
+        left_out=dict(flows.mesh.left_out),
+        processes={one.name: one.pid for one in processes.running(machine.owner)},
+        is_there=True,
+        controller_pid=pid,
+        devices=await in_thread(_devices, machine, segment),
+        flows=rows,
+        trouble=(),
+    )
+
+
+def _registered(config: PrivacyRouterConfig, machine: NodeHost) -> tuple[Client, ...]:
+    return clients.load(config, machine.paths) if config.wireguard.enabled else ()
 
 
 def told_of(local: Local) -> Told:
@@ -205,7 +168,14 @@ def ask_sites(local: Local, told: Told) -> Outside:
     """Which addresses sites see; a chain that passes nothing is not asked in vain."""
     if not local.is_there:
         return NOT_ASKED
-    return ask_outside(local.config, local.devices.get("gateway")) if told.proven else UNANSWERED
+    if not told.proven:
+        return UNANSWERED
+    return ask_outside(local.config, _of_clients(local.segment, local.devices))
+
+
+def _of_clients(segment: Segment, devices: Mapping[str, DeviceStatus]) -> DeviceStatus | None:
+    """The clients' tunnel, by the tunnels of all hops."""
+    return None if segment.entrance is None else devices.get(segment.entrance.hop)
 
 
 def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
@@ -223,8 +193,7 @@ def status_of(local: Local, told: Told, outside: Outside, kept: Kept = NOT_TOLD)
     """All of it put together."""
     trouble = [*local.trouble, *told.troubles]
     hops = _or_trouble(lambda: _hops(local, told, outside), "the hops", trouble) or []
-    unknown = sorted(set(local.keys.stand_ins.values()))
-    whole = local.controller_pid is not None and not (local.changes or unknown or trouble)
+    whole = local.controller_pid is not None and not (local.changes or local.unknown or trouble)
     state = _state(hops, told, up=local.is_there, whole=whole)
     return NodeStatus(
         ok=state == "up",
@@ -232,37 +201,34 @@ def status_of(local: Local, told: Told, outside: Outside, kept: Kept = NOT_TOLD)
         controller_pid=local.controller_pid,
         probed=outside.asked,
         hops=hops,
-        clients=_clients(local.keys.clients, local.devices.get("gateway")),
+        clients=_clients(local.clients, _of_clients(local.segment, local.devices)),
         exit_ip=outside.exit.address if outside.exit else None,
         warp_trace=outside.warp.warp if outside.warp else None,
         processes=local.processes,
-        pending=[*unknown, *_pending(local.changes)] if local.is_there else [],
+        pending=[*local.unknown, *_pending(local.changes)] if local.is_there else [],
         left_out=local.left_out,
         trouble=trouble if local.is_there else [],
         exit_ipv4=outside.exit_v4.address if outside.exit_v4 else None,
         exit_ipv6=outside.exit_v6.address if outside.exit_v6 else None,
         obfuscation_level=local.config.openflow.obfuscation_level,
         document=kept.document,
-        listen_port=local.config.wireguard.listen_port if local.chain.gateway else None,
-        firewalls=host_firewall.remarks(local.config, local.chain) if local.is_there else [],
+        listen_port=local.config.wireguard.listen_port if local.segment.entrance else None,
+        firewalls=host_firewall.remarks(local.config, local.segment) if local.is_there else [],
         file=read_note(local.machine.paths.file_note, local.controller_pid) or kept.differing,
     )
 
 
-def read_clients(config: PrivacyRouterConfig) -> list[ClientStatus]:
-    """The registered clients as the gateway sees them now. Raises StorageError, PrivilegeError,
-    MissingPrerequisiteError."""
-    paths = NodePaths.from_environment()
-    devices = _devices(machines.inspect(config, paths), chains.build(config))
-    return _clients(clients.load(config, paths), devices.get("gateway"))
-
-
 def _hops(local: Local, told: Told, outside: Outside) -> list[HopStatus]:
+    hops = local.machine.hops
     return [
-        _hop(station, local.changes, outside, local.devices, local.flows, told.hops)
-        for station in local.chain.stations
-        if station.hop != "exit"
+        _hop(hops, station, local.changes, outside, local.devices, local.flows, told.hops)
+        for station in _in_namespaces(local.segment)
     ]
+
+
+def _in_namespaces(segment: Segment) -> list[Station]:
+    """The stations that are hops of their own, and not the host."""
+    return [station for station in segment.stations if not station.role.in_host]
 
 
 def _state(hops: list[HopStatus], told: Told, *, up: bool, whole: bool) -> str:
@@ -295,11 +261,13 @@ def glance(
     `changes` are the differences from the configuration that are known of, and `health` what is
     known of each hop, as `HopStatus` has it.
     """
-    chain = chains.build(config)
-    devices = _devices(machine, chain)
-    stations = [station for station in chain.stations if station.hop != "exit"]
-    hops = [_hop(station, changes, NOT_ASKED, devices, [], health) for station in stations]
-    return hops, _clients(known, devices.get("gateway"))
+    segment = machine.hops.segment(config)
+    devices = _devices(machine, segment)
+    hops = [
+        _hop(machine.hops, station, changes, NOT_ASKED, devices, [], health)
+        for station in _in_namespaces(segment)
+    ]
+    return hops, _clients(known, _of_clients(segment, devices))
 
 
 async def _changes(desired: Any, machine: NodeHost) -> tuple[list[Change], dict[str, str]]:
@@ -310,24 +278,24 @@ async def _changes(desired: Any, machine: NodeHost) -> tuple[list[Change], dict[
         await engine.close()
 
 
-def _devices(machine: NodeHost, chain: Chain) -> dict[str, DeviceStatus]:
+def _devices(machine: NodeHost, segment: Segment) -> dict[str, DeviceStatus]:
+    """The tunnels of the hops that have one, by hop."""
     found = {}
-    for hop, tunnel, station in (
-        ("gateway", GATEWAY_TUNNEL, chain.gateway),
-        ("warp", WARP_TUNNEL, chain.warp),
-    ):
-        if station is not None:
-            namespace = namespaces.path_of(f"{station.namespace}")
-            try:
-                status = machine.wireguard.read(tunnel, namespace) if namespace.exists() else None
-            except UapiError:
-                continue  # that it does not answer is among the differences
-            if status is not None:
-                found[hop] = status
+    for station in segment.stations:
+        if station.role.tunnel is None:
+            continue
+        path = namespaces.path_of(f"{station.namespace}")
+        try:
+            status = machine.wireguard.read(station.role.tunnel, path) if path.exists() else None
+        except UapiError:
+            continue  # that it does not answer is among the differences
+        if status is not None:
+            found[station.hop] = status
     return found
 
 
 def _hop(
+    hops: Catalogue,
     station: Station,
     changes: list[Change],
     outside: Outside,
@@ -335,9 +303,9 @@ def _hop(
     flows: list[dict[str, Any]],
     told: Mapping[str, dict[str, Any]],
 ) -> HopStatus:
-    different = _difference(station, changes)
+    different = _difference(hops, station, changes)
     health = dict(told.get(station.hop, _UNKNOWN))
-    if station.hop == "gateway" and outside.client_rtt_ms is not None:
+    if station.role.task is Task.ENTRANCE and outside.client_rtt_ms is not None:
         health |= {"state": str(State.UP), "reason": "", "evidence": "a client answers"}
     rx_bytes, tx_bytes = _counters(station)
     rates = {name: float(health.pop(name, 0.0)) for name in ("rx_rate", "tx_rate")}
@@ -351,13 +319,14 @@ def _hop(
         rx_bytes=rx_bytes,
         tx_bytes=tx_bytes,
         handshake_age_s=age_s,
-        rtt_ms=outside.rtt_ms(station.hop),
+        rtt_ms=outside.rtt_ms(station.role.task),
         flows=[
             f"{row['match']} → {row['actions']}"
             for row in flows
             if row["table"] == "privacy" and f"in_port={station.port}" in row["match"]
         ],
         health=health,
+        has_tunnel=station.role.tunnel is not None,
         **rates,
     )
 
@@ -366,10 +335,11 @@ def _peers(device: DeviceStatus | None) -> Any:
     return device.peers if device is not None else ()
 
 
-def _difference(station: Station, changes: list[Change]) -> str:
+def _difference(hops: Catalogue, station: Station, changes: list[Change]) -> str:
+    names = (station.port, *hops.hop(station.hop).processes_by_name)
     for change in changes:
         key = change.key
-        if key.where == station.namespace or key.name in (station.port, _PROCESS_OF[station.hop]):
+        if key.where == station.namespace or key.name in names:
             return _words(change)
     return ""
 

@@ -1,4 +1,4 @@
-"""What all who trace a packet need: the packet filled in, the switch asked, the end said."""
+"""What tracing a packet takes: the packet filled in, and the switch asked."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from privacy_router.host import unixctl
 from privacy_router.openflow.constants import CtState
-from privacy_router.openflow.notation import format_port
 from privacy_router.pipeline.trace import ofproto_trace
 from privacy_router.pipeline.trace.packet import parse_packet, with_defaults
-from privacy_router.pipeline.trace.walk import Sent, own_mac, parse_ct_state
+from privacy_router.pipeline.trace.walk import own_mac, parse_ct_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 
     from privacy_router.pipeline.flow import Flow
     from privacy_router.pipeline.trace.packet import Packet
-    from privacy_router.pipeline.trace.traverse import Traversal
-    from privacy_router.pipeline.trace.walk import Dropped, Walk
+    from privacy_router.pipeline.trace.walk import Walk
 
     PortNames = Mapping[int, str]
 
@@ -50,19 +48,3 @@ def differences(
 
 def _numbers(port_names: PortNames) -> dict[str, int]:
     return {name: number for number, name in port_names.items()}
-
-
-def verdict_words(verdict: Dropped | Sent, port_names: PortNames) -> str:
-    """How the packet ends, in a line."""
-    if isinstance(verdict, Sent):
-        ports = (port_names.get(port) or format_port(port) for port in verdict.ports)
-        return f"sent out of {', '.join(ports)}"
-    because = verdict.flow.reason if verdict.flow is not None else "no flow matches"
-    return f"dropped in table {verdict.table}: {because}"
-
-
-def tracked_words(passage: Traversal) -> str:
-    """What connection tracking said before a passage, and in which zone."""
-    said = passage.state & ~CtState.TRK
-    names = [str(flag.name).lower() for flag in CtState if said & flag]
-    return f"{','.join(names) or 'nothing known'}, zone {passage.zone}"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from privacy_router.chain.stations import GATEWAY_TUNNEL
 from privacy_router.errors import PrivacyRouterError
+from privacy_router.hops.gateway.hop import GATEWAY_TUNNEL
 from privacy_router.host import namespaces, wireguard_uapi
 from privacy_router.host.files import read_bounded, write_private
 from privacy_router.host.netlink import Netlink
@@ -44,7 +44,7 @@ class TunnelApplier:
         """Have the kernel make the device, in its namespace at once, where it cannot be taken for
         another program's; its UDP socket is in the host's, where it is made from. False where a
         process makes it."""
-        if self._machine.wireguard.command(name) is not None:
+        if self._machine.wireguard.has_processes:
             return False
         link = inside.links().get(name)
         if link is not None and link.kind != _KERNELS:
@@ -63,7 +63,7 @@ class TunnelApplier:
         if change.after is None:
             return  # it goes with its process or its namespace
         name, namespace = change.key.name, namespaces.path_of(change.key.where)
-        config = self._with_endpoints(name, self._desired.tunnels[name])
+        config = self._with_endpoints(self._desired.tunnels[name])
         before, after = change.before, change.after
         if not isinstance(before, TunnelState) or _identity(before) != _identity(after):
             self._machine.wireguard.apply(name, namespace, config)
@@ -77,25 +77,33 @@ class TunnelApplier:
             if found is None:
                 self._machine.wireguard.update_peer(name, namespace, peer)
             elif found != after.peers[peer.public_key]:
-                self._put_right(name, namespace, peer, found)
+                self._put_right(name, namespace, peer, found, after.peers[peer.public_key])
 
-    def _put_right(self, name: str, namespace: Path, peer: WireGuardPeer, found: PeerState) -> None:
+    def _put_right(
+        self,
+        name: str,
+        namespace: Path,
+        peer: WireGuardPeer,
+        found: PeerState,
+        wanted: PeerState,
+    ) -> None:
         """A peer that may move stays where it is; one that may not is put back, with a session of
         its own making: while packets come in from elsewhere, WireGuard waits for that place and
         begins none (section 6.5: what is received puts its own handshake off)."""
-        if name == GATEWAY_TUNNEL:
+        if wanted.endpoint is None:
             peer = replace(peer, endpoint=None)
         elif found.endpoint != peer.endpoint:
             _tell_of_move(name, found.endpoint, peer.endpoint)
             self._machine.wireguard.remove_peer(name, namespace, peer.public_key)
         self._machine.wireguard.update_peer(name, namespace, peer)
 
-    def _with_endpoints(self, name: str, config: WireGuardConfig) -> WireGuardConfig:
+    def _with_endpoints(self, config: WireGuardConfig) -> WireGuardConfig:
         """A gateway that is made anew is told where its clients were, so that it can call them."""
-        if name != GATEWAY_TUNNEL:
-            return config
         known = load_endpoints(self._machine.paths.endpoints)
-        peers = tuple(replace(peer, endpoint=known.get(peer.public_key)) for peer in config.peers)
+        peers = tuple(
+            replace(peer, endpoint=peer.endpoint or known.get(peer.public_key))
+            for peer in config.peers
+        )
         return replace(config, peers=peers)
 
 

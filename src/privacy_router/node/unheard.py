@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from privacy_router.hops.firewall import TABLE
+from privacy_router.hops.settings import is_everywhere
 from privacy_router.host import foreign, namespaces, nftables, sysctl
 from privacy_router.host.wireguard_uapi import UapiError
-from privacy_router.plan.firewall import TABLE
-from privacy_router.plan.settings import is_everywhere
 from privacy_router.values.items import HOST, Key, Kind, PeerState, SecretTag, TunnelState
 from privacy_router.values.wireguard import public_key_of
 

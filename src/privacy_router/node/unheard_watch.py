@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from privacy_router.errors import PrivacyRouterError
+from privacy_router.errors import FAILURES
 from privacy_router.host import namespaces
 from privacy_router.host.device_settings import snapshot_here
-from privacy_router.host.rtnetlink import NetlinkError
 from privacy_router.host.threads import in_thread
 from privacy_router.node.unheard import (
     SETTINGS,
@@ -114,7 +113,7 @@ class UnheardWatch:
             await asyncio.sleep(_PERIOD_S)
             try:
                 found = await in_thread(self._differences)
-            except (PrivacyRouterError, OSError, NetlinkError) as error:
+            except FAILURES as error:
                 _log.debug("what is unheard of cannot be read", reason=str(error))
                 continue
             if found:

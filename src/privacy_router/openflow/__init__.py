@@ -63,9 +63,8 @@ from privacy_router.openflow.errors import (
     NegotiationError,
     OpenFlowError,
     RequestTimeoutError,
-    SwitchError,
 )
-from privacy_router.openflow.flows import FlowContent, FlowKey, FlowMod, FlowRemoved
+from privacy_router.openflow.flows import FlowContent, FlowKey, FlowMod, FlowOptions, FlowRemoved
 from privacy_router.openflow.groups import Bucket, GroupMod, delete_group
 from privacy_router.openflow.instructions import (
     ApplyActions,
@@ -130,6 +129,7 @@ from privacy_router.openflow.nicira import (
 from privacy_router.openflow.onf import FlowEventKind, MonitorFlag
 from privacy_router.openflow.ports import PortDesc, PortMod, PortStatus
 from privacy_router.openflow.queues import Queue, QueueGetConfigReply, QueueRate, QueueStats
+from privacy_router.openflow.refusal import SwitchError
 from privacy_router.openflow.roles import (
     GetAsyncReply,
     Role,
@@ -192,6 +192,7 @@ __all__ = [
     "FlowMod",
     "FlowModCommand",
     "FlowModFlag",
+    "FlowOptions",
     "FlowRemoved",
     "FlowRemovedReason",
     "FlowStats",

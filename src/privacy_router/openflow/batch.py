@@ -12,9 +12,10 @@ from privacy_router.openflow.constants import (
     VERSION,
     MessageType,
 )
-from privacy_router.openflow.errors import EncodeError, SwitchError
+from privacy_router.openflow.errors import EncodeError
 from privacy_router.openflow.message import encode
 from privacy_router.openflow.onf import BundleMessageType
+from privacy_router.openflow.refusal import SwitchError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,7 @@ def switch_error(error: ErrorMessage, xid: int, message: Message | None) -> Swit
         error.code,
         xid=xid,
         head=error.data,
-        message=message,
+        refused=message,
         experimenter=error.experimenter,
     )
 

@@ -1,7 +1,7 @@
 """A connection to a switch, with a method for each thing that can be asked of one.
 
-`channel`, `exchange`, `transport`, `listening` and `subscription` are the only modules of this
-package that know asyncio.
+`channel`, `programming`, `exchange`, `transport`, `listening` and `subscription` are the only
+modules of this package that know asyncio.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from privacy_router.openflow.entries import (
     TableStats,
 )
 from privacy_router.openflow.errors import ConnectionLostError, DecodeError, RequestTimeoutError
-from privacy_router.openflow.exchange import Exchange, monitor_words
+from privacy_router.openflow.exchange import monitor_words
 from privacy_router.openflow.flows import ANY_FLOW
 from privacy_router.openflow.messages import (
     FeaturesReply,
@@ -37,6 +37,7 @@ from privacy_router.openflow.messages import (
 )
 from privacy_router.openflow.monitor import EVERYTHING, KINDS, CancelMonitor, FlowMonitor
 from privacy_router.openflow.ports import PortDesc
+from privacy_router.openflow.programming import Programming
 from privacy_router.openflow.queues import (
     ALL_QUEUES,
     QueueGetConfigReply,
@@ -125,7 +126,7 @@ async def _opened(channel: Channel, connecting: Awaitable[object], where: str) -
     return channel
 
 
-class Channel(Exchange):
+class Channel(Programming):
     """An open connection to one switch; an asynchronous context manager.
 
     Made by `connect_unix`, `connect_tcp` and what `listening` has.

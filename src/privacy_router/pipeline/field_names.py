@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.config.problems import nearest_of
+from privacy_router.errors import InvalidError
 from privacy_router.openflow.constants import VLAN_PRESENT, EtherType, IpProtocol
 from privacy_router.openflow.fields import ALIASES, FIELDS, Form, field_named
 from privacy_router.openflow.notation import parse_value
@@ -20,12 +21,11 @@ if TYPE_CHECKING:
     from privacy_router.openflow.fields import Field
 
 
-class FieldRefusedError(Exception):
+class FieldRefusedError(InvalidError):
     """A name or a value that cannot be matched, and what to write instead."""
 
     def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.remedy = remedy
+        super().__init__(message, remedy=remedy)
 
 
 @dataclass(frozen=True)

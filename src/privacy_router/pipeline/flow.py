@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from privacy_router.openflow.instructions import Meter
 from privacy_router.openflow.text import format_match
 from privacy_router.pipeline.allocation import Layer, cookie
 from privacy_router.pipeline.tables import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from privacy_router.openflow.entries import FlowStats
     from privacy_router.openflow.instructions import Instruction
     from privacy_router.openflow.match import Match
 
@@ -43,6 +45,22 @@ class Flow:
     def cookie(self) -> int:
         """The owner's mark."""
         return cookie(self.layer, self.port)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A flow with the packets and bytes that it has seen; `over_limit` are the packets that the
+    meter of the flow dropped (it may have other flows), None without one."""
+
+    flow: Flow
+    packets: int
+    size_bytes: int
+    over_limit: int | None
+
+
+def meters_of(flow: Flow | FlowStats) -> Iterator[int]:
+    """The meters that a flow goes through."""
+    return (item.meter_id for item in flow.instructions if isinstance(item, Meter))
 
 
 def flow_key(table_number: int, priority: int, match: Match) -> str:

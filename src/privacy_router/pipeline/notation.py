@@ -14,7 +14,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.config.values import RESERVED_PORT_NAMES
-from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.errors import InvalidError
 from privacy_router.openflow.actions import DecNwTtl, SetNwTtl, set_field
 from privacy_router.openflow.constants import VLAN_PRESENT, EtherType, IpProtocol
 from privacy_router.openflow.fields import ALIASES, FIELDS
@@ -34,10 +34,8 @@ if TYPE_CHECKING:
     from privacy_router.openflow.fields import Prerequisites
 
 
-class FlowRefusedError(PrivacyRouterError):
+class FlowRefusedError(InvalidError):
     """A flow of the configuration says nothing that makes sense, or would bypass the pipeline."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
 
 # --- matches ------------------------------------------------------------------------------------
@@ -52,7 +50,7 @@ _VERSION_OF: Final[dict[int, int]] = {
 _IP: Final = (EtherType.IPV4, EtherType.IPV6)
 
 
-class _ContradictionError(Exception):
+class _ContradictionError(InvalidError):
     """No packet has all of the fields with these values."""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.errors import InvalidError
 from privacy_router.openflow.fields import FIELDS, WIDE_REGISTERS
 from privacy_router.openflow.instructions import canonical_instructions
 from privacy_router.openflow.match import Match, MatchItem
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from privacy_router.pipeline.flow import Flow
 
 
-class PipelineError(PrivacyRouterError):
+class PipelineError(InvalidError):
     """The compiled flows contradict each other or what the tables declare."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
 
 def same_effect(one: Flow, other: Flow) -> bool:

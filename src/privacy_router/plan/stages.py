@@ -17,12 +17,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from privacy_router.plan.compile import OVS_PROCESSES, XRAY_PROCESS
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.plan.compile import OVS_PROCESSES
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.values.items import Change, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from privacy_router.hops.catalogue import Catalogue
 
 _OF_A_NEW_NAMESPACE = frozenset({Kind.SETTING, Kind.FIREWALL, Kind.RULE})
 
@@ -38,13 +41,14 @@ class Stages:
     after: tuple[Change, ...] = ()
 
 
-def in_stages(changes: Sequence[Change]) -> Stages:
-    """Divide the changes that turn the observed node into the desired one."""
+def in_stages(changes: Sequence[Change], hops: Catalogue = CATALOGUE) -> Stages:
+    """Divide the changes that turn the observed node into the desired one. `hops` are those that
+    there are."""
     new = {c.key.where for c in changes if c.key.kind is Kind.NAMESPACE and c.before is None}
     tunnels = {c.key.name for c in changes if _is_new_tunnel(c, new)}
     found: dict[str, list[Change]] = {"before": [], "during": [], "after": []}
     for change in changes:
-        found[_stage(change, new, tunnels)].append(change)
+        found[_stage(change, new, tunnels, hops)].append(change)
     ending = [Change(c.key, c.before, None) for c in found["during"] if _is_program_of_a_hop(c)]
     return Stages(
         tuple(found["before"]), tuple(ending), tuple(found["during"]), tuple(found["after"])
@@ -66,10 +70,10 @@ def is_guard(change: Change) -> bool:
     return change.key.kind is Kind.FIREWALL and change.key.name.startswith(GUARD_PREFIX)
 
 
-def _stage(change: Change, new: set[str], tunnels: set[str]) -> str:
+def _stage(change: Change, new: set[str], tunnels: set[str], hops: Catalogue) -> str:
     kind = change.key.kind
     if change.after is None:
-        waits = kind is Kind.PROCESS and not _has_connections(change)
+        waits = kind is Kind.PROCESS and not _has_connections(change, hops)
         return "after" if waits or kind is Kind.NAMESPACE or is_guard(change) else "during"
     if kind is Kind.TUNNEL or is_guard(change):
         return "before"  # a tunnel's keys and peers do not decide where packets go
@@ -79,9 +83,10 @@ def _stage(change: Change, new: set[str], tunnels: set[str]) -> str:
     return "before" if beside else "during"
 
 
-def _has_connections(change: Change) -> bool:
-    """Whether it is about an XRay, whose peers are to hear that its connections end."""
-    return change.key.name.partition(" ")[0] == XRAY_PROCESS
+def _has_connections(change: Change, hops: Catalogue) -> bool:
+    """Whether it is about an XRay or the like, whose peers are to hear that its connections end."""
+    hop = hops.of_program(change.key.name.partition(" ")[0])
+    return hop is not None and hop.resets_connections
 
 
 def _needs_no_port(change: Change, tunnels: set[str]) -> bool:

@@ -33,6 +33,7 @@ _CLASSES: Final = {
     "pcidecl": "PcideclPlugin",
     "net": "NetPlugin",
     "dns": "DnsPlugin",
+    "openflow": "OpenflowPlugin",
     "systemd": "SystemdPlugin",
     "login1": "Login1Plugin",
     "sessdecl": "SessdeclPlugin",

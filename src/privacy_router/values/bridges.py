@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 ROOT: Final = "Open_vSwitch"
+USERSPACE_DATAPATH: Final = "netdev"
+"""The datapath type of a bridge that Open vSwitch forwards by itself, without a kernel module."""
 Value = str | int | float | bool | tuple[str | int | float | bool, ...] | Mapping[str, str]
 """A column: what is in a set is a tuple unless it is one, a map stays one, and a reference to
 other tables' rows is only counted."""

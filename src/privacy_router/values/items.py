@@ -71,16 +71,28 @@ class Change(KeyedChange[Key]):
 
 @dataclass(frozen=True)
 class Device:
-    """A device as it should be in its namespace; `mac` None where it has none (WireGuard)."""
+    """A device as it should be in its namespace; `mac` None where it has none (WireGuard).
+
+    `offloads_checksums`: whether the kernel leaves the checksums of what is sent to the device's
+    driver; None where either is right.
+    """
 
     mac: str | None
     mtu_bytes: int
     up: bool = True
     carrier: bool = True
+    offloads_checksums: bool | None = None
 
     def __str__(self) -> str:
         state = "up" if self.up and self.carrier else "down"
-        return f"{state}, mtu {self.mtu_bytes}" + (f", {self.mac}" if self.mac else "")
+        mac = f", {self.mac}" if self.mac else ""
+        return f"{state}, mtu {self.mtu_bytes}{mac}{self._checksums}"
+
+    @property
+    def _checksums(self) -> str:
+        if self.offloads_checksums is None:
+            return ""
+        return f", checksums by the {'driver' if self.offloads_checksums else 'kernel'}"
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class ProcessSpec:
     """A process to run: `inputs` is what makes a running one outdated when it changes.
 
-    `inputs` is hashed, never stored, so it may hold a configuration with secrets. `confinement` is
-    in force where systemd runs the machine.
+    `inputs` is hashed and may hold a configuration with secrets; it is written to `input_file`, for
+    the process alone to read, and nowhere else. `confinement` is in force where systemd runs the
+    machine.
     """
 
     name: str
@@ -26,6 +27,7 @@ class ProcessSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     namespace: Path | None = None
     inputs: bytes = field(default=b"", repr=False)
+    input_file: Path | None = None
     confinement: Confinement = field(default_factory=Confinement)
 
     @property

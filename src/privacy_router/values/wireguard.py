@@ -13,12 +13,27 @@ from ipaddress import (
     IPv6Network,
 )
 from pathlib import Path
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from privacy_router.values import programs
+
+PROGRAM: Final = "wireguard-go"
 UAPI_DIR = Path("/var/run/wireguard")
 """Where a WireGuard process in userspace has the socket of its device."""
 Endpoint = tuple[IPv4Address | IPv6Address, int]
+
+
+def wireguard_go(device: str, *, is_called: bool) -> tuple[str, ...]:
+    """The arguments that start the process of a device in userspace.
+
+    `is_called`: peers call it, and it has to answer from that address of the machine at which they
+    did; see host/wireguard_runner.py.
+    """
+    if is_called:
+        return programs.command("privacy_router.host.wireguard_runner", device)
+    return (PROGRAM, "--foreground", device)
 
 
 @dataclass(frozen=True)

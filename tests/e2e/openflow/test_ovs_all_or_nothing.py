@@ -18,6 +18,7 @@ from privacy_router.openflow import (
     DscpRemarkBand,
     FlowMod,
     FlowModFlag,
+    FlowOptions,
     GotoTable,
     Group,
     Match,
@@ -55,7 +56,9 @@ BAD = {
     "BAD_ACTION.BAD_OUT_GROUP": FlowMod(Match(), (ApplyActions((Group(77),)),)),
     "METER_MOD_FAILED.INVALID_METER": FlowMod(Match(), (Meter(77),)),
     "BAD_INSTRUCTION.BAD_TABLE_ID": FlowMod(Match(), (GotoTable(1),), table_id=2),
-    "FLOW_MOD_FAILED.OVERLAP": FlowMod(Match(), (), 0, 5, flags=FlowModFlag.CHECK_OVERLAP),
+    "FLOW_MOD_FAILED.OVERLAP": FlowMod(
+        Match(), (), 0, 5, options=FlowOptions(flags=FlowModFlag.CHECK_OVERLAP)
+    ),
     "BUNDLE_FAILED.MSG_UNSUP": MeterMod(0, 1),
 }
 
@@ -73,7 +76,7 @@ async def test_one_bad_message_changes_nothing(
     with pytest.raises(SwitchError) as caught:
         await channel.apply_bundle([*bundle, DELETE_ALL])
     assert caught.value.name == name
-    assert caught.value.message == BAD[name]
+    assert caught.value.refused == BAD[name]
     assert ovs.dump() == old
     await channel.apply_bundle([DELETE_ALL])
     assert await channel.dump_flows() == []
@@ -119,7 +122,7 @@ async def test_a_full_table_refuses_the_whole_bundle(ovs: Ovs, channel: Channel)
     new = in_full_table(100, 3)
     with pytest.raises(SwitchError, match=r"FLOW_MOD_FAILED\.TABLE_FULL") as caught:
         await channel.apply_bundle([*changes, *new])
-    assert caught.value.message == new[2]
+    assert caught.value.refused == new[2]
     assert ovs.dump() == old
     await channel.apply_bundle([*changes, *new[:2]])
     assert (await channel.count_flows(FULL_TABLE)).flow_count == ROOM
@@ -154,7 +157,7 @@ async def test_an_unsupported_meter_leaves_flows_and_meters_alone(
     flows, meters = ovs.dump(), await channel.dump_meters()
     with pytest.raises(SwitchError) as caught:
         await channel.apply([UNSUPPORTED_METERS[name]])
-    assert (caught.value.name, caught.value.message) == (name, UNSUPPORTED_METERS[name])
+    assert (caught.value.name, caught.value.refused) == (name, UNSUPPORTED_METERS[name])
     with pytest.raises(SwitchError, match=r"METER_MOD_FAILED\.INVALID_METER"):
         await channel.apply_bundle([DELETE_ALL, FlowMod(Match(), (Meter(1),))])
     assert (ovs.dump(), await channel.dump_meters()) == (flows, meters)

@@ -41,6 +41,7 @@ PROFILE = WarpProfile(
     endpoint_host="engage.cloudflareclient.com",
     endpoint_port=2408,
 )
+WHOLE = replace(PROFILE, mtu_bytes=1400, keepalive_s=0, reserved=(1, 0, 255), preshared_key=SHARED)
 
 
 def test_wgcf_profile_is_read_and_written_byte_for_byte() -> None:
@@ -170,4 +171,20 @@ def test_any_text_is_a_profile_or_one_kind_of_error(text: str) -> None:
         profile = parse_profile_untrusted(text)
     except ProfileError:
         return
+    assert parse_profile_untrusted(render_profile(profile)) == profile
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        WHOLE,
+        replace(WHOLE, mtu_bytes=None),
+        replace(WHOLE, keepalive_s=None),
+        replace(WHOLE, reserved=None),
+        replace(WHOLE, preshared_key=None),
+        replace(WHOLE, v4=None),
+        replace(WHOLE, v6=None),
+    ],
+)
+def test_what_is_written_is_read_back(profile: WarpProfile) -> None:
     assert parse_profile_untrusted(render_profile(profile)) == profile

@@ -119,5 +119,5 @@ def test_the_process_is_light() -> None:
 def test_any_text_is_accepted_or_one_kind_of_error(text: str) -> None:
     try:
         runner.check_shape_untrusted(text)
-    except runner.ConfigError as error:
+    except runner.XrayConfigError as error:
         assert error.remedy

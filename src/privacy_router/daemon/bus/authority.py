@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from dbus_fast import DBusError, Variant
 
-from privacy_router.daemon.bus.naming import DENIED
+from privacy_router.client.errors import DENIED
 from privacy_router.host.dbus import DBusCallError, Remote
 
 if TYPE_CHECKING:

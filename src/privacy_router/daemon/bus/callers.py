@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dbus_fast import DBusError, Message, MessageFlag, MessageType
 
+from privacy_router.client.errors import DENIED, LIMITED
 from privacy_router.config.syntax import DOCUMENT_MAX_BYTES
-from privacy_router.daemon.bus.naming import DENIED, LIMITED
 from privacy_router.host.dbus import DBusCallError, Remote
 from privacy_router.host.threads import CALLERS, by_lane
 

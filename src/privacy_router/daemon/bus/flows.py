@@ -8,14 +8,16 @@ from dbus_fast.annotations import DBusBool, DBusSignature, DBusStr, DBusUInt16
 from pydantic import ValidationError
 
 from privacy_router.config import PrivacyFlow
-from privacy_router.daemon.bus import rows, tracing
 from privacy_router.daemon.bus.authority import Action
 from privacy_router.daemon.bus.interface import Interface, answers
 from privacy_router.daemon.bus.manager import Changes
 from privacy_router.engine.errors import RefusedError
 from privacy_router.host.threads import in_thread
-from privacy_router.node.tracing import complete, differences, verdict_words
+from privacy_router.node.tracing import complete, differences
 from privacy_router.pipeline.trace.walk import Walk, walk
+from privacy_router.report import flows as flow_text
+from privacy_router.report.changes import change_rows
+from privacy_router.report.trace import step_lines, verdict_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from privacy_router.daemon.bus.view import View
     from privacy_router.pipeline.flow import Flow
 
-Dump = Annotated[list[rows.DumpRow], DBusSignature("a(sqttssss)")]
+Dump = Annotated[list[flow_text.DumpRow], DBusSignature("a(sqttssss)")]
 Lines = Annotated[list[str], DBusSignature("as")]
 Trace = Annotated[tuple[str, list[str], list[str]], DBusSignature("sasas")]
 Counters = Annotated[dict[str, int], DBusSignature("a{st}")]
@@ -34,11 +36,13 @@ Match = Annotated[dict[str, str], DBusSignature("a{ss}")]
 Added = Annotated[list[tuple[int, dict[str, str], list[str], str]], DBusSignature("a(qa{ss}ass)")]
 
 
-_STATES = ("new",)  # packets are traced as the first of a connection
+_BEGINS = ("new",)  # as the first packet of a connection
 
 
-def _walk(packet: str, flows: Sequence[Flow], names: Mapping[int, str]) -> Walk:
-    return walk(flows, complete(packet, flows, names, _STATES), ct_states=_STATES)
+def _walk(
+    packet: str, flows: Sequence[Flow], names: Mapping[int, str], states: Sequence[str]
+) -> Walk:
+    return walk(flows, complete(packet, flows, names, states), ct_states=states)
 
 
 def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
@@ -59,52 +63,56 @@ class OpenFlow(Interface):
     async def dump(self) -> Dump:
         """Table, priority, packets, bytes, match, actions, origin and reason of each flow."""
         counted = await self.view.flows.counted()
-        return await in_thread(rows.dump_rows, counted, self.view.names)
+        return await in_thread(flow_text.dump_rows, counted, self.view.names)
 
     @answers("Explain")
     async def explain(self, filter_text: DBusStr) -> Lines:
-        """Flows in words: of a table, or with a text; "" for all."""
+        """Flows in words: of a table, about a port, or with a text; "" for all."""
         flows, names = self.view.flows.program.flows, self.view.names
-        return await in_thread(rows.explain_rows, flows, names, filter_text)
+        return await in_thread(flow_text.explained_lines, flows, names, filter_text)
 
     @answers("Trace")
     async def trace(self, packet: DBusStr, live: DBusBool) -> Trace:
-        """What becomes of a packet, its way, and, with `live`, where the switch does otherwise."""
+        """What becomes of the first packet of a connection, its way, and, with `live`, where the
+        switch does otherwise."""
+        return await self._traced(packet, _BEGINS, live=live)
+
+    @answers("TraceTracked")
+    async def trace_tracked(self, packet: DBusStr, states: Lines, live: DBusBool) -> Trace:
+        """The same of a packet of which connection tracking says `states` (new, est, est,rpl, rel
+        or inv), one each time that it is tracked; the last one stays."""
+        return await self._traced(packet, states or _BEGINS, live=live)
+
+    async def _traced(self, packet: str, states: Sequence[str], *, live: bool) -> Trace:
         flows, names = self.view.flows.program.flows, self.view.names
-        walked = await in_thread(_walk, packet, flows, names)
+        walked = await in_thread(_walk, packet, flows, names, states)
         different: list[str] = []
         if live:
-            desired, machine = self.view.node.desired, self.view.node.machine
-            different = await in_thread(
-                differences,
-                walked,
-                machine.management_socket_dir,
-                desired.bridge.name,
-                names,
-                _STATES,
-            )
+            machine, bridge = self.view.node.machine, self.view.node.desired.bridge.name
+            run_dir = machine.management_socket_dir
+            different = await in_thread(differences, walked, run_dir, bridge, names, states)
         verdict = verdict_words(walked.verdict, names)
-        return (verdict, list(tracing.step_lines(walked, names)), different)
+        return (verdict, list(step_lines(walked, names)), different)
 
     @answers("Diff")
     async def diff(self) -> Changes:
         """Which flows and meters are not as they should be: verb, kind, where, name."""
-        return rows.change_rows(await self.view.flows.differences(), self.view.names)
+        return change_rows(await self.view.flows.differences(), self.view.names)
 
     @answers("Counters")
     async def counters(self) -> Counters:
         """Packets that came in, and those that tables and meters dropped."""
-        return rows.counters(await self.view.flows.counted())
+        return flow_text.counters(await self.view.flows.counted())
 
     @answers("Tables")
     async def tables(self) -> Tables:
         """Number, name and purpose of each table."""
-        return rows.table_rows()
+        return flow_text.table_rows()
 
     @answers("Ports")
     async def ports(self) -> Ports:
         """Ports of the mesh with their numbers, and those left out with the reason."""
-        return rows.port_rows(self.view.flows.mesh)
+        return flow_text.port_rows(self.view.flows.mesh)
 
     @answers("Added")
     async def added(self) -> Added:
@@ -138,11 +146,11 @@ class OpenFlow(Interface):
     async def _change(self, wanted: Callable[[], list[PrivacyFlow]]) -> Changes:
         async with self.view.engine.lock:
             made = await self.view.node_plugin.change_flows(wanted())
-        return rows.change_rows(made, self.view.names)
+        return change_rows(made, self.view.names)
 
     @answers("Restore", Action.FLOWS)
     async def restore(self) -> Changes:
         """Put all flows and meters right now; what was changed."""
         made = await self.view.flows.repair()
         self.view.note_repair(made)
-        return rows.change_rows(made, self.view.names)
+        return change_rows(made, self.view.names)

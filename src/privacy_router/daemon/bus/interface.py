@@ -10,8 +10,8 @@ import structlog
 from dbus_fast import DBusError, PropertyAccess, Variant
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property
 
+from privacy_router.client.errors import FAILED, INTERNAL, error_name, error_text
 from privacy_router.daemon.bus.callers import TEXT_CHARS
-from privacy_router.daemon.bus.naming import FAILED, INTERNAL, error_name, error_text
 from privacy_router.errors import PrivacyRouterError
 
 if TYPE_CHECKING:

@@ -10,17 +10,17 @@ from dbus_fast.annotations import DBusDict, DBusDouble, DBusSignature, DBusStr, 
 from dbus_fast.service import dbus_signal
 
 from privacy_router import __version__
+from privacy_router.client.names import client_path, hop_path, plugin_path
+from privacy_router.client.rows import CLIENT_SIGNATURE
 from privacy_router.daemon.bus.authority import Action
 from privacy_router.daemon.bus.callers import DOCUMENT_CHARS
 from privacy_router.daemon.bus.interface import Interface, Reading, answers
-from privacy_router.daemon.bus.naming import client_path, hop_path, plugin_path
-from privacy_router.daemon.bus.rows import change_rows
 from privacy_router.daemon.bus.values import Changed, Resources, changed, resources, variant
 from privacy_router.engine.document import Source
 from privacy_router.engine.model import Observed, ResourceKey
 from privacy_router.engine.plugin import Trust
 from privacy_router.host.threads import in_thread
-from privacy_router.node.status import read_status
+from privacy_router.report.changes import change_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,11 +30,9 @@ if TYPE_CHECKING:
     from privacy_router.engine.engine import Outcome
     from privacy_router.engine.model import Change as ResourceChange
     from privacy_router.engine.transaction import RunProgress
-    from privacy_router.node.status import NodeStatus
     from privacy_router.values.items import Change
 
 Changes = Annotated[list[tuple[str, str, str, str]], DBusSignature("a(ssss)")]
-Repairs = Annotated[list[tuple[str, str, str]], DBusSignature("a(sss)")]
 Probed = Annotated[tuple[str, dict[str, float]], DBusSignature("sa{sd}")]
 Ran = Annotated[tuple[int, list[Any]], DBusSignature("ua(ssssa{sv})")]
 Checkpoints = Annotated[list[tuple[str, float, bool, int]], DBusSignature("a(sdbu)")]
@@ -42,6 +40,9 @@ Shown = Annotated[tuple[str, list[Any]], DBusSignature("sa(sssv)")]
 Runs = Annotated[list[Any], DBusSignature("a(udssa(ssssa{sv}))")]
 Step = Annotated[tuple[int, str, str, int, int, str], DBusSignature("ussuus")]
 Drifted = Annotated[tuple[str, list[Any], bool], DBusSignature("sa(ssssa{sv})b")]
+ClientStruct = Annotated[tuple[Any, ...], DBusSignature(CLIENT_SIGNATURE)]
+Clients = Annotated[tuple[list[Any], str], DBusSignature(f"a{CLIENT_SIGNATURE}s")]
+AddedClient = Annotated[tuple[Any, str, str], DBusSignature(f"{CLIENT_SIGNATURE}ss")]
 Nothing = Annotated[None, DBusSignature("")]
 
 
@@ -185,6 +186,33 @@ class Manager(Interface):
         """Forget all that runs made but the newest; how many went."""
         return await self.view.checkpoints.prune(keep)
 
+    # --- clients ---------------------------------------------------------------------------------
+
+    @answers("AddClient", Action.APPLY)
+    async def add_client(self, name: DBusStr) -> AddedClient:
+        """Register a client, answered when the gateway's device has it: the client, its
+        configuration (the only copy, which has its private key), and what keeps that from working
+        everywhere. Where the device does not get it there is no client either."""
+        new = await self.view.registered.add(name)
+        return (new.client.as_tuple(), new.configuration, new.remark)
+
+    @answers("RemoveClient", Action.APPLY)
+    async def remove_client(self, name: DBusStr) -> ClientStruct:
+        """Forget a client, answered when the gateway's device has it no more."""
+        return (await self.view.registered.remove(name)).as_tuple()
+
+    @answers("ShowClient")
+    async def show_client(self, name: DBusStr) -> ClientStruct:
+        """Name, addresses, public key, when it was added (ISO 8601), endpoint, seconds since its
+        last handshake (-1 for never), bytes received and sent."""
+        return (await self.view.registered.show(name)).as_tuple()
+
+    @answers("ListClients")
+    async def list_clients(self) -> Clients:
+        """All clients as ShowClient has them, and why the gateway could not be asked about them."""
+        found = await self.view.registered.list()
+        return ([client.as_tuple() for client in found.clients], found.trouble)
+
     # --- the node --------------------------------------------------------------------------------
 
     @answers("Status")
@@ -203,13 +231,18 @@ class Manager(Interface):
             "Pending": Variant("a(ssss)", self.rows(pending)),
         }
 
+    @answers("Describe")
+    async def describe(self) -> DBusDict:
+        """All that `privacy-router status --no-probe --json` shows, read now, without asking
+        anything through the chain; what is not known is left out."""
+        found = (await self.view.status()).as_dict()
+        return {name: variant(value) for name, value in found.items() if value is not None}
+
     @answers("Probe", Action.FLOWS)
     async def probe(self) -> Probed:
         """Ask the outside with a few small requests: which address sites see, "" when none
         answers, and milliseconds to the far side of each hop."""
-        config = self.view.node.desired.pipeline.config
-        found = await in_thread(lambda: read_status(config, probe=True))
-        self.view.rtt_ms = _round_trips(found)
+        found = await self.view.probe()
         return (found.exit_ip or "", self.view.rtt_ms)
 
     @answers("Reload", Action.APPLY)
@@ -221,13 +254,6 @@ class Manager(Interface):
     async def repair(self) -> Changes:
         """A full pass over the node now; what it changed."""
         return self.rows(await self.view.node.repair())
-
-    @answers("RestoreFlows", Action.FLOWS)
-    async def restore_flows(self) -> Changes:
-        """Put all flows and meters right now; what was changed."""
-        made = await self.view.flows.repair()
-        self.view.note_repair(made)
-        return self.rows(made)
 
     async def _differences(self) -> list[Change]:
         found = await self.view.differences()
@@ -250,13 +276,8 @@ class Manager(Interface):
 
     @dbus_signal(name="Drift")
     def drifted(self, plugin: str, changes: Sequence[ResourceChange], repaired: bool) -> Drifted:
-        """Something was not as declared; whether it was put right."""
+        """Something was not as declared, also of the node; whether it was put right."""
         return (plugin, changed(changes), repaired)
-
-    @dbus_signal(name="Repaired")
-    def repaired(self, changes: list[Change]) -> Repairs:
-        """Something of the node was put right: verb, kind, name."""
-        return self.short(changes)
 
     @dbus_signal(name="PortAdded")
     def port_added(self, name: str) -> DBusStr:
@@ -284,7 +305,3 @@ def _past(rows: Sequence[Sequence[Any]]) -> list[Row]:
         details = {"mode": variant(mode), **({"by": variant(by)} if by else {})}
         found.append((verb, plugin, kind, name, details))
     return found
-
-
-def _round_trips(found: NodeStatus) -> dict[str, float]:
-    return {hop.name: hop.rtt_ms for hop in found.hops if hop.rtt_ms is not None}

@@ -9,8 +9,8 @@ from privacy_router.daemon.bus.interface import Interface, Reading
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from privacy_router.client.status import HopStatus
     from privacy_router.daemon.bus.view import ClientNow, View
-    from privacy_router.node.status import HopStatus
 
 _NEVER = -1.0
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from privacy_router.daemon.bus.naming import BUS_NAME, may_be_there
+from privacy_router.client.names import BUS_NAME, may_be_there
 from privacy_router.host.threads import in_thread
 
 if TYPE_CHECKING:

@@ -9,20 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from dbus_fast import Message, NameFlag, RequestNameReply
 from dbus_fast.aio import MessageBus
 
+from privacy_router.client.names import BUS_NAME, OPENFLOW, ROOT, client_path, hop_path, plugin_path
 from privacy_router.daemon.bus.authority import Authority
 from privacy_router.daemon.bus.callers import Callers
 from privacy_router.daemon.bus.flows import OpenFlow
 from privacy_router.daemon.bus.manager import Manager
-from privacy_router.daemon.bus.naming import (
-    BUS_NAME,
-    OPENFLOW,
-    ROOT,
-    client_path,
-    hop_path,
-    plugin_path,
-)
 from privacy_router.daemon.bus.objects import Client, Hop
 from privacy_router.daemon.bus.plugin import Plugin
+from privacy_router.daemon.bus.view import Audience
 from privacy_router.errors import ConflictError
 from privacy_router.host.dbus import Bus
 
@@ -33,7 +27,6 @@ if TYPE_CHECKING:
     from privacy_router.daemon.bus.view import View
     from privacy_router.engine.model import Change as ResourceChange
     from privacy_router.engine.transaction import RunProgress
-    from privacy_router.values.items import Change
 
 _ARRIVAL_S: Final = 10.0
 _OBJECT_MANAGER: Final = "org.freedesktop.DBus.ObjectManager"
@@ -79,8 +72,7 @@ class Session:
         bus.export(ROOT, self._manager)
         for name, plugin in zip(view.plugins, self._plugins, strict=True):
             bus.export(plugin_path(name), plugin)
-        view.listener = self
-        view.callers, view.authority = callers, Authority(asking, callers)
+        view.show_to(Audience(self, callers, Authority(asking, callers)))
         self.refreshed()
 
     async def stay(self) -> str:
@@ -90,7 +82,7 @@ class Session:
         except Exception as error:  # the connection's end is all that it can tell of
             return str(error) or "the bus has gone away"
         finally:
-            self._view.listener = self._view.callers = self._view.authority = None
+            self._view.hide()
             self._bus.disconnect()
             await self._asking.close()
         return "the bus has gone away"
@@ -114,11 +106,6 @@ class Session:
         for interface in told:
             interface.tell()
 
-    def repaired(self, changes: list[Change]) -> None:
-        """Something was put right."""
-        self._manager.repaired(changes)
-        self._manager.tell()
-
     def progress(self, number: int, progress: RunProgress) -> None:
         """A run goes on."""
         self._manager.progress(number, progress)
@@ -126,6 +113,7 @@ class Session:
     def drifted(self, plugin: str, changes: Sequence[ResourceChange], repaired: bool) -> None:
         """Something was not as declared."""
         self._manager.drifted(plugin, changes, repaired)
+        self._manager.tell()
 
     def port(self, name: str, there: bool) -> None:
         """A port of the mesh came or went."""

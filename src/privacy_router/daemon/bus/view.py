@@ -4,27 +4,36 @@ when somebody asks or something has happened."""
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from privacy_router.client.errors import NoNodeError
+from privacy_router.client.status import ClientStatus, HopStatus
+from privacy_router.daemon.clients import Clients
 from privacy_router.engine.calls import availability
 from privacy_router.engine.checkpoints import Checkpoints
 from privacy_router.engine.model import AVAILABLE, Availability
 from privacy_router.engine.plugin import Trust
-from privacy_router.errors import FAILURES, ConflictError, PrivacyRouterError
+from privacy_router.engine.reconcile import Reconciler
+from privacy_router.errors import FAILURES, PrivacyRouterError
 from privacy_router.host.threads import MACHINE, context_of, in_thread
 from privacy_router.node import clients
 from privacy_router.node.converge import observe_all
 from privacy_router.node.inspection import port_names
-from privacy_router.node.status import ClientStatus, HopStatus, glance
+from privacy_router.node.outside import NOT_ASKED
+from privacy_router.node.status import Kept, ask_chain, glance, look_at_kept, read_status, status_of
+from privacy_router.plugins.privacy_router.resources import item_changes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from privacy_router.client.status import NodeStatus
     from privacy_router.daemon.bus.authority import Action, Authority
     from privacy_router.daemon.bus.callers import Callers
     from privacy_router.daemon.config_file import ConfigFile
@@ -32,11 +41,11 @@ if TYPE_CHECKING:
     from privacy_router.engine.keeper import Loop
     from privacy_router.engine.model import Change as ResourceChange
     from privacy_router.engine.plugin import Plugin
-    from privacy_router.engine.reconcile import Reconciler
     from privacy_router.engine.transaction import RunProgress
-    from privacy_router.hops.gateway import Client
+    from privacy_router.hops.gateway.clients import Client
     from privacy_router.node.controller import Controller
     from privacy_router.node.flows.keeper import FlowKeeper
+    from privacy_router.node.status import Local
     from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
     from privacy_router.values.items import Change
 
@@ -47,13 +56,10 @@ _PATIENCE_S = 1.0
 
 
 class Listener(Protocol):
-    """Whoever shows it; all is called in the daemon's event loop."""
+    """Shows it on a bus; all is called in the daemon's event loop."""
 
     def refreshed(self) -> None:
         """There is a new reading."""
-
-    def repaired(self, changes: list[Change]) -> None:
-        """These changes of the node were made."""
 
     def port(self, name: str, there: bool) -> None:
         """A port of the mesh has its flows, or is gone."""
@@ -65,14 +71,13 @@ class Listener(Protocol):
         """Something was not as it was declared."""
 
 
-class NoNodeError(ConflictError):
-    """The document that is kept has no node, or it is not up yet."""
+@dataclass(frozen=True)
+class Audience:
+    """A bus on which it is shown: the objects there, who calls, and who may do what."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "no node is up",
-            remedy="privacy-router up, with a document that has plugins.privacy_router",
-        )
+    listener: Listener
+    callers: Callers
+    authority: Authority
 
 
 @dataclass(frozen=True)
@@ -114,11 +119,9 @@ class View:
         self.checkpoints = Checkpoints(engine)
         self.reload = reload
         self.supervised = supervised
-        self.reconciler: Reconciler | None = None
+        self.reconciler = Reconciler(engine, self)
         self.controller: Controller | None = None
-        self.listener: Listener | None = None
-        self.callers: Callers | None = None
-        self.authority: Authority | None = None
+        self._audience: Audience | None = None
         self.hops: dict[str, HopStatus] = {}
         self.clients: dict[str, ClientNow] = {}
         self.plugins = {
@@ -149,10 +152,9 @@ class View:
     def trouble(self) -> str:
         """What is amiss, or nothing."""
         of_node = [] if self.controller is None else self.controller.complaints()
-        loops = {} if self.reconciler is None else self.reconciler.loops
         of_plugins = [
             f"{name}: {loop.trouble}"
-            for name, loop in loops.items()
+            for name, loop in self.reconciler.loops.items()
             if loop.trouble and name != self.node_plugin.name  # that is in `of_node`
         ]
         waiting = [f"{name}: {reason}" for name, reason in self.engine.troubles.items()]
@@ -186,26 +188,49 @@ class View:
         self, arguments: Sequence[Any], longest: int, *, looks: bool
     ) -> AsyncIterator[None]:
         """Have a call carried out inside, within the limits of its caller (callers.py)."""
-        if self.callers is None:
+        if self._audience is None:
             yield
             return
-        async with self.callers.admitted(arguments, longest, looks=looks):
+        async with self._audience.callers.admitted(arguments, longest, looks=looks):
             yield
 
     async def trust(self) -> Trust:
         """Whose a document is that the present caller hands over."""
-        if self.callers is None or (await self.callers.identity()).is_root:
+        audience = self._audience
+        if audience is None or (await audience.callers.identity()).is_root:
             return Trust.OWNER
         return Trust.CALLER
 
     async def caller_pid(self) -> int | None:
         """The process of the present caller, if the bus knows callers."""
-        return None if self.callers is None else (await self.callers.identity()).pid
+        audience = self._audience
+        return None if audience is None else (await audience.callers.identity()).pid
 
     async def require(self, action: Action) -> None:
         """Refuse who may not do that. Raises the bus' AccessDenied."""
-        if self.authority is not None:
-            await self.authority.require(action)
+        if self._audience is not None:
+            await self._audience.authority.require(action)
+
+    # --- on a bus --------------------------------------------------------------------------------
+
+    def show_to(self, audience: Audience) -> None:
+        """It is shown there from now on."""
+        self._audience = audience
+
+    def hide(self) -> None:
+        """It is shown nowhere any more."""
+        self._audience = None
+
+    @property
+    def registered(self) -> Clients:
+        """The clients of the node. Raises NoNodeError."""
+        node = self.node
+        return Clients(node.desired.pipeline.config, node.machine, self._read_clients)
+
+    async def _read_clients(self) -> bool:
+        async with self.engine.lock:
+            await self.node_plugin.reload_clients()
+        return True
 
     # --- told by the engine and the reconciler ---------------------------------------------------
 
@@ -217,8 +242,7 @@ class View:
     def settled(self) -> None:
         """What is kept, or what a loop says, has changed."""
         self._looked_at = None
-        if self.reconciler is not None:
-            self.reconciler.refresh()
+        self.reconciler.refresh()
         self._read_for_listener()
 
     def drifted(self, plugin: str, changes: Sequence[ResourceChange], repaired: bool) -> None:
@@ -261,18 +285,21 @@ class View:
         if not made:
             return
         self.last_repair = (int(time.time()), made)
-        self._tell(lambda listener: listener.repaired(made))
+        self._tell(lambda listener: self._tell_of_node(listener, made))
         self._read()
+
+    def _tell_of_node(self, listener: Listener, made: list[Change]) -> None:
+        listener.drifted(self.node_plugin.name, item_changes(made, self.names), True)
 
     def _note_port(self, name: str, there: bool) -> None:
         self._tell(lambda listener: listener.port(name, there))
 
     def _tell(self, what: Callable[[Listener], None]) -> None:
         """The controller calls this, and must not be hurt by what the bus makes of it."""
-        if self.listener is None:
+        if self._audience is None:
             return
         try:
-            what(self.listener)
+            what(self._audience.listener)
         except Exception as error:
             _log.error("D-Bus was not told", error=type(error).__name__, reason=str(error))
 
@@ -289,7 +316,7 @@ class View:
             await asyncio.wait({self._read()}, timeout=_PATIENCE_S)
 
     def _read_for_listener(self) -> None:
-        if self.listener is not None:
+        if self._audience is not None:
             self._read()
 
     def _read(self) -> asyncio.Task[None]:
@@ -312,7 +339,7 @@ class View:
 
     def _look(self, controller: Controller, changes: list[Change]) -> None:
         config, machine = controller.desired.pipeline.config, controller.machine
-        known = clients.load(config, machine.paths) if "gateway" in config.chain_hops else ()
+        known = clients.load(config, machine.paths) if config.wireguard.enabled else ()
         hops, statuses = glance(config, machine, known, changes, controller.health.rows())
         self.hops = {hop.name: hop for hop in hops}
         self.clients = {
@@ -324,6 +351,26 @@ class View:
         """What is different on the node now. Raises what reading it does, and NoNodeError."""
         self.pending = await observe_all(self.node.desired, self.node.machine, self.flows)
         return self.pending
+
+    async def status(self) -> NodeStatus:
+        """The node as it is now, without asking anything through its chain. Raises NoNodeError, and
+        what reading it does."""
+        local = await look_at_kept(self.node.desired, self.node.machine, self.flows, os.getpid())
+        return await in_thread(self._status_of, local)
+
+    def _status_of(self, local: Local) -> NodeStatus:
+        source = self.engine.journal.source_in_force() or self.engine.source
+        document = source.name if Path(source.name).is_absolute() else ""
+        told = ask_chain(local, may_ask=False)
+        return status_of(local, told, NOT_ASKED, Kept(document, self.file.difference(source)))
+
+    async def probe(self) -> NodeStatus:
+        """The same, after asking the outside with a few small requests; the round trips to the
+        hops stay known."""
+        config = self.node.desired.pipeline.config
+        found = await in_thread(lambda: read_status(config, probe=True))
+        self.rtt_ms = {hop.name: hop.rtt_ms for hop in found.hops if hop.rtt_ms is not None}
+        return found
 
     async def _look_at_plugins(self) -> None:
         """Services come and go more seldom than bytes."""
@@ -344,4 +391,4 @@ class View:
             return Availability(error.message, error.remedy)
 
     def _loop(self, name: str) -> Loop | None:
-        return None if self.reconciler is None else self.reconciler.loops.get(name)
+        return self.reconciler.loops.get(name)

@@ -22,7 +22,7 @@ from ipaddress import (
 from typing import TYPE_CHECKING, TypeVar
 
 from privacy_router.config.values import split_host_port
-from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.errors import InvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,10 +44,8 @@ _KEEPALIVE_RANGE_S = range(65536)
 _ITEM = re.compile(r"\s*,\s*")
 
 
-class ProfileError(PrivacyRouterError):
+class ProfileError(InvalidError):
     """A profile or an account file cannot be used. `problems` are sentences without secrets."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
     def __init__(self, subject: str, problems: tuple[str, ...]) -> None:
         shown = problems[:SHOWN_PROBLEMS_MAX]

@@ -15,6 +15,7 @@ import sys
 
 from privacy_router.errors import (
     ExitCode,
+    InvalidError,
     MissingPrerequisiteError,
     PrivacyRouterError,
     StorageError,
@@ -25,10 +26,8 @@ REJECTED_EXIT_CODE = 23
 """How XRay itself exits when it does not like its configuration; it may say nothing else."""
 
 
-class ConfigError(PrivacyRouterError):
+class XrayConfigError(InvalidError):
     """The file is not a configuration for XRay."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
 
 def main(arguments: list[str]) -> int:
@@ -88,7 +87,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def check_shape_untrusted(text: str) -> None:
-    """Check what XRay would die of without a word. Raises ConfigError."""
+    """Check what XRay would die of without a word. Raises XrayConfigError."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -103,8 +102,8 @@ def check_shape_untrusted(text: str) -> None:
             raise _not_a_config(f"an entry of {key} has no protocol")
 
 
-def _not_a_config(why: str) -> ConfigError:
-    return ConfigError(
+def _not_a_config(why: str) -> XrayConfigError:
+    return XrayConfigError(
         f"the configuration for XRay is broken: {why}",
         remedy="let privacy-router write it again (privacy-router up)",
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from privacy_router.hops.xray.settings import Network
+    from privacy_router.values.network import Network
 
 SERVER_MARK = 0x5052
 """The firewall mark (SO_MARK) of every packet that XRay on the VPS sends for a client."""

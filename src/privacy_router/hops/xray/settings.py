@@ -9,7 +9,7 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.config.networks import UNREACHABLE_NETWORKS
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from privacy_router.hops.xray.keys import XrayIdentity
+    from privacy_router.values.network import Network
 
 Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+
 Settings = dict[str, Any]
 
 SERVER_FLOW = "xtls-rprx-vision"

@@ -13,6 +13,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
+from privacy_router.errors import PrivacyRouterError
 from privacy_router.lab import internet
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _WHOAMI = dns.name.from_text(internet.WHOAMI_NAME)
 _KNOWN = {dns.name.from_text(name): addresses for name, addresses in internet.NAMES.items()}
 
 
-class QueryError(Exception):
+class QueryError(PrivacyRouterError):
     """What came is not a DNS query."""
 
 

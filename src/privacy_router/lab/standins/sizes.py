@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from privacy_router.errors import PrivacyRouterError
+
 if TYPE_CHECKING:
     from privacy_router.lab.internet import Address
 
@@ -16,7 +18,7 @@ _MOST_BYTES = 65507
 _MOST_DIGITS = 5
 
 
-class SizeError(Exception):
+class SizeError(PrivacyRouterError):
     """The datagram is not a question for an answer of a certain size."""
 
 

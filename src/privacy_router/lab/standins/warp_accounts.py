@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Final
 
+from privacy_router.errors import PrivacyRouterError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -29,7 +31,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-class RefusedError(Exception):
+class AccountRefusedError(PrivacyRouterError):
     """The service refuses: an HTTP status, and the code of its error."""
 
     def __init__(self, status: int, code: int) -> None:
@@ -76,7 +78,7 @@ class Accounts:
     """All that are registered; `on_register` adds a public key to the WireGuard peer and gives its
     addresses. Each request of a device is a method that returns the answer's document.
 
-    Every method raises RefusedError.
+    Every method raises AccountRefusedError.
     """
 
     def __init__(self, offer: TunnelOffer, on_register: Callable[[str], Addresses]) -> None:
@@ -95,7 +97,7 @@ class Accounts:
         """A new device, on an account of its own, with the token that is never shown again."""
         key = content.get("key")
         if not _is_key(key) or not isinstance(content.get("tos"), str):
-            raise RefusedError(400, 1001 if not _is_key(key) else 1000)
+            raise AccountRefusedError(400, 1001 if not _is_key(key) else 1000)
         device = _Device(
             token=str(uuid.uuid4()),
             key=str(key),
@@ -110,7 +112,7 @@ class Accounts:
         """Refuse a device that is not known, and one that does not show its token."""
         token = self._device(device_id).token
         if not secrets.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
-            raise RefusedError(401, 1000)
+            raise AccountRefusedError(401, 1000)
 
     def device(self, device_id: str) -> Json:
         """The device."""
@@ -121,7 +123,7 @@ class Accounts:
         device = self._device(device_id)
         key = content.get("key", device.key)
         if not _is_key(key):
-            raise RefusedError(400, 1001)
+            raise AccountRefusedError(400, 1001)
         if key != device.key:
             device.key, device.addresses = key, self._on_register(key)
         device.updated = _now()
@@ -141,7 +143,7 @@ class Accounts:
         """Move the device to the account of a licence key; the answer is a part of that account."""
         license_key = content.get("license")
         if not isinstance(license_key, str) or not license_key:
-            raise RefusedError(400, 1002)
+            raise AccountRefusedError(400, 1002)
         device = self._device(device_id)
         known = (each.account for each in self._devices.values())
         found = (account for account in known if account.license_key == license_key)
@@ -165,7 +167,7 @@ class Accounts:
         other = self._bound(device_id, other_id)
         name, active = content.get("name", other.name), content.get("active", other.active)
         if not isinstance(name, str | None) or not isinstance(active, bool):
-            raise RefusedError(400, 1000)
+            raise AccountRefusedError(400, 1000)
         other.name, other.active = name, active
         return self.bound_devices(device_id)
 
@@ -175,7 +177,7 @@ class Accounts:
 
     def _device(self, device_id: str) -> _Device:
         if device_id not in self._devices:
-            raise RefusedError(404, 1000)
+            raise AccountRefusedError(404, 1000)
         return self._devices[device_id]
 
     def _bound_to(self, device_id: str) -> Iterator[_Device]:
@@ -186,7 +188,7 @@ class Accounts:
         for device in self._bound_to(device_id):
             if device.id == other_id:
                 return device
-        raise RefusedError(404, 1000)
+        raise AccountRefusedError(404, 1000)
 
     # --- documents -------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import h11
 
-from privacy_router.lab.standins.warp_accounts import Accounts, RefusedError
+from privacy_router.lab.standins.warp_accounts import AccountRefusedError, Accounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -165,7 +165,7 @@ class WarpApiStandIn:
             return _refusal(400, 1000)
         try:
             return self._serve(visit.method, path, _header(head, b"authorization"), content)
-        except RefusedError as refusal:
+        except AccountRefusedError as refusal:
             return _refusal(refusal.status, refusal.code)
 
     def _serve(self, method: str, path: list[str], shown: str, content: Json) -> _Answer:
@@ -175,7 +175,7 @@ class WarpApiStandIn:
             case ["reg", device, *rest]:
                 self._accounts.require_token(device, shown)
                 return self._serve_device(device, method, rest, content)
-        raise RefusedError(404, 1000)
+        raise AccountRefusedError(404, 1000)
 
     def _serve_device(self, device: str, method: str, rest: list[str], content: Json) -> _Answer:
         accounts = self._accounts
@@ -200,7 +200,7 @@ class WarpApiStandIn:
             case ("DELETE", ["account", "reg", other]):
                 accounts.delete_bound(device, other)
                 return _Answer(204)
-        raise RefusedError(405, 1000)
+        raise AccountRefusedError(405, 1000)
 
 
 class _Connection:

@@ -12,7 +12,6 @@ from privacy_router.openflow import (
     Ct,
     Difference,
     FlowMod,
-    Meter,
     MeterCommand,
     MeterMod,
     removal_of,
@@ -55,17 +54,6 @@ class Changes:
         return bool(self.flows or self.meters or self.unused_meters or self.switch)
 
 
-@dataclass(frozen=True)
-class Counted:
-    """A flow with the packets and bytes that it has seen; `over_limit` are the packets that the
-    meter of the flow dropped (it may have other flows), None without one."""
-
-    flow: Flow
-    packets: int
-    size_bytes: int
-    over_limit: int | None
-
-
 def flow_mods(program: Program) -> tuple[FlowMod, ...]:
     """The commands that add the flows of a program."""
     return tuple(
@@ -93,11 +81,6 @@ def meter_mods(
         if config is None or (mod.flags, mod.bands) != (config.flags, config.bands):
             mods.append(mod)
     return tuple(mods)
-
-
-def meters_of(flow: Flow | FlowStats) -> Iterator[int]:
-    """The meters that a flow goes through."""
-    return (item.meter_id for item in flow.instructions if isinstance(item, Meter))
 
 
 def between(

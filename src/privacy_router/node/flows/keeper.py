@@ -17,9 +17,7 @@ from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.threads import in_thread
 from privacy_router.node.flows.changes import (
     Changes,
-    Counted,
     items,
-    meters_of,
     zones_looked_up,
 )
 from privacy_router.node.flows.desired import FlowPlan
@@ -27,6 +25,7 @@ from privacy_router.node.flows.table import FlowError, FlowTable
 from privacy_router.node.proxmox import container_mac
 from privacy_router.node.remembered import forget_zones
 from privacy_router.ovsdb.client import OvsDatabase
+from privacy_router.pipeline.flow import Counted, meters_of
 from privacy_router.values.backoff import Backoff
 from privacy_router.values.items import summary
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.errors import PrivacyRouterError, VerificationError
 from privacy_router.host.threads import in_thread
 from privacy_router.node.inspection import program
 from privacy_router.openflow import (
@@ -46,10 +46,8 @@ _VERBS = {
 }
 
 
-class NotUpError(PrivacyRouterError):
+class NotUpError(VerificationError):
     """There is no bridge to watch."""
-
-    exit_code = ExitCode.CHECK_FAILED
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from privacy_router.errors import PrivacyRouterError
-from privacy_router.node.flows.changes import Changes, meter_mods, meters_of
+from privacy_router.node.flows.changes import Changes, meter_mods
 from privacy_router.node.switch_drift import drift_of, is_strange
 from privacy_router.openflow import (
     Difference,
@@ -33,6 +33,7 @@ from privacy_router.openflow import (
 from privacy_router.openflow.channel import Channel, connect_unix
 from privacy_router.openflow.text import format_flow
 from privacy_router.pipeline.allocation import OWNER, OWNER_MASK, layer_of
+from privacy_router.pipeline.flow import meters_of
 from privacy_router.pipeline.tables import TABLES, name_of
 
 if TYPE_CHECKING:
@@ -289,7 +290,7 @@ _REMEDIES = {
 
 def _refusal(error: SwitchError) -> Exception:
     """What nobody can do anything about by asking again: the flow or the meter in words."""
-    message = error.message
+    message = error.refused
     if isinstance(message, FlowMod):
         what = f"the flow {format_flow(message, table_name=name_of)}"
     elif isinstance(message, MeterMod):

@@ -6,7 +6,7 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.errors import InvalidError
 from privacy_router.openflow.constants import EtherType, IpProtocol, PortNumber, TcpFlag
 from privacy_router.openflow.fields import FIELDS
 from privacy_router.openflow.notation import format_value, parse_value
@@ -62,10 +62,8 @@ _KEPT_BY_THE_SWITCH: Final = re.compile(r"ct_\w+|reg\d+|metadata|pkt_mark")
 _TRANSPORT: Final = re.compile(r"(?:tcp|udp|sctp|icmpv[46])_\w+|ipv6_nd_\w+")
 
 
-class PacketError(PrivacyRouterError):
+class PacketError(InvalidError):
     """The description of a packet cannot be understood, or no packet can be so."""
-
-    exit_code = ExitCode.INVALID_CONFIG
 
 
 # --- reading ------------------------------------------------------------------------------------

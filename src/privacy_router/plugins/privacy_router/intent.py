@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from privacy_router.config import PrivacyRouterConfig
     from privacy_router.engine.model import Change, Desired
+    from privacy_router.hops.keys import NodeKeys
     from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState, PlannedState
-    from privacy_router.plan.keys import NodeKeys
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The domains whose resources come from `privacy_router`: containers, the chain, flows, the mesh.
+"""The domains whose resources come from `privacy_router`: containers, the chain, the mesh.
 
 They have no section of their own: what they keep is written in `plugins.privacy_router`, whose plan
 shows its changes under their names. Here they say whether the machine has what they work with.
@@ -36,8 +36,8 @@ def _always(_: Machine) -> Availability:
 
 
 def _program(name: str, reason: str, remedy: str) -> Callable[[Machine], Availability]:
-    def look(place: Machine) -> Availability:
-        places = ":".join(str(place.path(f"{top}bin")) for top in ("/usr/", "/usr/s", "/", "/s"))
+    def look(machine: Machine) -> Availability:
+        places = ":".join(str(machine.path(f"{top}bin")) for top in ("/usr/", "/usr/s", "/", "/s"))
         there = shutil.which(name, path=places) or shutil.which(name)
         return AVAILABLE if there else Availability(reason, remedy)
 
@@ -47,15 +47,6 @@ def _program(name: str, reason: str, remedy: str) -> Callable[[Machine], Availab
 PARTS: Final = (
     Part("lxc", "Namespaces and containers of the hops", _always),
     Part("privacy", "The chain: tunnels, firewalls and processes of the hops", _always),
-    Part(
-        "openflow",
-        "Flows and meters of the bridge",
-        _program(
-            "ovs-vswitchd",
-            "Open vSwitch is not installed",
-            "apt-get install openvswitch-switch",
-        ),
-    ),
     Part(
         "netmaker",
         "The mesh of the containers",
@@ -73,15 +64,15 @@ class PartPlugin(Plugin):
 
     capabilities = frozenset({Capability.ROLLBACK})
 
-    def __init__(self, part: Part, place: Machine) -> None:
+    def __init__(self, part: Part, machine: Machine) -> None:
         self.name = part.name  # type: ignore[misc]
         self.title = part.title  # type: ignore[misc]
         self._part = part
-        self._place = place
+        self._machine = machine
 
     async def availability(self) -> Availability:
         """Whether the machine has what this works with."""
-        return self._part.available(self._place)
+        return self._part.available(self._machine)
 
     def declare(self, section: Any) -> Desired:
         """Nothing of its own."""

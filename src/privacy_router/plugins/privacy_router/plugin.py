@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
     from privacy_router.config import PrivacyFlow
     from privacy_router.engine.plugin import Progress
+    from privacy_router.hops.keys import NodeKeys
     from privacy_router.node.flows.keeper import FlowKeeper
     from privacy_router.node.machine import NodeHost
     from privacy_router.node.paths import NodePaths
     from privacy_router.plan.desired import DesiredState
-    from privacy_router.plan.keys import NodeKeys
     from privacy_router.values.items import Change as ItemChange
 
 _log = structlog.get_logger()

@@ -6,9 +6,8 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from privacy_router.engine.model import Change, Resource, ResourceKey, Value
-from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.flow import Flow
-from privacy_router.pipeline.tables import name_of
+from privacy_router.report.flows import text_of
 from privacy_router.values.items import Kind
 
 if TYPE_CHECKING:
@@ -81,9 +80,7 @@ def flow_value(flow: Any, names: Names) -> Value:
     """A flow or a meter in words."""
     if not isinstance(flow, Flow):
         return flow
-    match = format_match(flow.match, names.get) or "everything else"
-    does = format_instructions(flow.instructions, names.get, name_of)
-    return {"match": match, "actions": does, "reason": flow.reason, "origin": flow.origin}
+    return text_of(flow, names).value
 
 
 def flow_changes(changes: Iterable[ItemChange], names: Names) -> list[Change]:
@@ -96,3 +93,20 @@ def flow_changes(changes: Iterable[ItemChange], names: Names) -> list[Change]:
         )
         for change in changes
     ]
+
+
+def item_changes(changes: Iterable[ItemChange], names: Names) -> list[Change]:
+    """Changes of a node's items, made for the node, as changes of resources."""
+    return [
+        Change(
+            key_of(change.key),
+            _plain(change.before, names),
+            _plain(change.after, names),
+            by="privacy_router",
+        )
+        for change in changes
+    ]
+
+
+def _plain(value: Any, names: Names) -> Value:
+    return text_of(value, names).value if isinstance(value, Flow) else value_of(value)

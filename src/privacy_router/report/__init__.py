@@ -1,0 +1,1 @@
+"""What is said of a node, worded once: flows, traces, changes, amounts."""
