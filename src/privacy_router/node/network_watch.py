@@ -84,14 +84,16 @@ class NetworkWatch:
         # the host's other tables are none of the node's business; a hop's are not to be there
         tables = TABLE if path is None else ""
         watches = {
-            f"the network of {where}": lambda: self._hear(where, changes(path, groups)),
-            f"the firewall of {where}": lambda: self._hear(where, table_changes(path, tables)),
+            f"the network of {where}": lambda: self._forward_changes(where, changes(path, groups)),
+            f"the firewall of {where}": lambda: self._forward_changes(
+                where, table_changes(path, tables)
+            ),
         }
         for watch, work in watches.items():
             self._supervisor.keep(watch, work)
         self._listening[name] = _Listening(inode, tuple(watches))
 
-    async def _hear(self, where: str, heard: AsyncGenerator[str, None]) -> None:
+    async def _forward_changes(self, where: str, heard: AsyncGenerator[str, None]) -> None:
         async with aclosing(heard):
             async for words in heard:
                 _log.debug("heard of a change", where=where, what=words)

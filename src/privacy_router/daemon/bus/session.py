@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from privacy_router.daemon.bus.interface import Interface
     from privacy_router.daemon.bus.view import View
     from privacy_router.engine.model import Change as ResourceChange
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.transaction import RunProgress
 
 _ARRIVAL_S: Final = 10.0
 _OBJECT_MANAGER: Final = "org.freedesktop.DBus.ObjectManager"
@@ -106,7 +106,7 @@ class Session:
         for interface in told:
             interface.tell()
 
-    def progress(self, number: int, progress: Progress) -> None:
+    def progress(self, number: int, progress: RunProgress) -> None:
         """A run goes on."""
         self._manager.progress(number, progress)
 
