@@ -30,11 +30,14 @@ FLOORS := chain:98 config:97 hops:98 openflow:97 pipeline:98 plan:98 values:91
 DECIDING_TESTS := tests/chain tests/config tests/hops tests/openflow tests/peers tests/pipeline \
     tests/plan tests/plugins
 
+# How many mutants `make mutants` tries.
+MUTANTS ?= 200
+
 # Each file that says on its first line that a shell runs it.
 SHELL_SHEBANG := '^\#! ?/.*[/ ](ba|da)?sh( |$$)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install uninstall demo test test-unit coverage test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz storm docs goldens lock clean
+.PHONY: help setup install uninstall demo test test-unit coverage mutants test-pythons test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz storm docs goldens lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +73,13 @@ coverage: ## which lines and branches of what decides no pure test takes; fails 
 	    $(BIN)/coverage report --include="src/privacy_router/$${floor%:*}/*" --format=total \
 	        --precision=1 --fail-under="$${floor#*:}" || code=1; \
 	done; exit $$code
+
+mutants: ## which of MUTANTS (200) small faults in what decides the pure tests notice, by SEED (1)
+	@$(BOOTSTRAP) test-unit
+	$(BIN)/python -m tests.mutants --count $(MUTANTS) --seed $(or $(SEED),1)
+
+test-pythons: ## the pure tests with Python 3.11, 3.12 and 3.13, as far as they are there
+	packaging/pythons $(PURE)
 
 test-e2e: ## the tests that build the lab (root)
 	@$(BOOTSTRAP) test-e2e

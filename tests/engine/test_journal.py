@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -135,7 +136,7 @@ def test_no_garbage_in_it_is_more_than_one_error(
 def test_a_row_that_another_program_wrote_is_refused(tmp_path: Path, statement: str) -> None:
     path = tmp_path / "journal.db"
     filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute(statement)
     db.close()
     with pytest.raises(StorageError, match="is damaged") as refusal:
@@ -215,14 +216,14 @@ def test_a_journal_of_before_is_taken_over_with_all_that_is_in_it(
         before.setattr(journal_file.JournalFile, "_checked", lambda *_: [])
         before.setattr(journal_file.JournalFile, "rows", _unchecked)
         filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
         assert "digest" not in str(db.execute("SELECT sql FROM sqlite_master").fetchall())
     db.close()
     first = read_all(path)
     assert first[3] == {KEY: PAYLOAD}
     assert read_all(path) == first
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE managed SET original = '1'")
     db.close()
     with pytest.raises(StorageError, match="not as it was written"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -355,7 +356,7 @@ async def test_a_journal_of_another_version_is_left_alone(tmp_path: Path) -> Non
     from privacy_router.engine.journal import Journal
 
     path = tmp_path / "journal.db"
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(StorageError, match="format 99"):
