@@ -21,8 +21,9 @@ from extent import extent
 from results import Row, publish
 
 from privacy_router.chain import addresses
-from privacy_router.chain import stations as chains
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.hops.warp.profile import parse_profile_untrusted
+from privacy_router.hops.xray.hop import XRAY_ROLE
 from privacy_router.hops.xray.keys import XrayIdentity
 from privacy_router.hops.xray.settings import Vps, client_settings
 from privacy_router.lab import internet, stage
@@ -226,9 +227,10 @@ def by_hand_environment(lab: Lab) -> dict[str, str]:
     profile = parse_profile_untrusted(node.file(STATE / "wgcf-profile.conf").read_text())
     identity = XrayIdentity.from_json_untrusted(node.file(STATE / "xray.json").read_text())
     (client,) = json.loads(node.file(STATE / "clients.json").read_text())
-    chain = chains.build(config)
+    chain = CATALOGUE.segment(config)
     client_v4, client_v6 = addresses.client_addresses(config, client["number"])
-    if chain.xray is None or config.vps_address is None or profile.v4 is None or profile.v6 is None:
+    station = chain.station(XRAY_ROLE.name)
+    if station is None or config.vps_address is None or profile.v4 is None or profile.v6 is None:
         raise SystemExit("the benchmark needs the full chain")
     vps = Vps(config.vps_address, config.vps_port, config.xray.server_name,
               dns_servers=config.xray.dns)  # fmt: skip
@@ -236,7 +238,7 @@ def by_hand_environment(lab: Lab) -> dict[str, str]:
         identity,
         vps,
         tproxy_port=config.xray.tproxy_port,
-        socks_listen=[interface.ip for interface in chain.xray.interfaces],
+        socks_listen=[interface.ip for interface in station.interfaces],
         socks_port=config.xray.socks_port,
     )
     node.write(KEYS / "by-hand-xray.json", json.dumps(settings).encode())

@@ -24,6 +24,7 @@ from privacy_router.openflow import (
     ApplyActions,
     FlowMod,
     FlowModCommand,
+    FlowOptions,
     Match,
     Output,
     TableId,
@@ -43,7 +44,7 @@ TIMEOUT_S = 120.0
 ENCODE_RATIO = 1 / 40
 LIMIT_RATIO = 1.15
 MEMORY_LIMIT_MB = 250.0
-DELETE_ALL = FlowMod(command=FlowModCommand.DELETE, table_id=TableId.ALL)
+DELETE_ALL = FlowMod(table_id=TableId.ALL, options=FlowOptions(command=FlowModCommand.DELETE))
 
 
 def main() -> None:

@@ -29,10 +29,17 @@ from extent import extent
 from results import Row, publish
 from switch import Switch
 
-from privacy_router.chain import stations as chains
 from privacy_router.config import parse_document
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.node.flows.keeper import FlowKeeper
-from privacy_router.openflow import FlowEvent, FlowEventKind, FlowMod, FlowModCommand, MonitorFlag
+from privacy_router.openflow import (
+    FlowEvent,
+    FlowEventKind,
+    FlowMod,
+    FlowModCommand,
+    FlowOptions,
+    MonitorFlag,
+)
 from privacy_router.openflow.channel import connect_unix
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.ovsdb.watch import BridgeWatch
@@ -159,7 +166,7 @@ class Sightings:
 def pipeline() -> Pipeline:
     """The pipeline of the seed's configuration."""
     config = parse_document(DOCUMENT.read_text(), str(DOCUMENT)).config
-    return Pipeline(config, chains.build(config))
+    return Pipeline(config, CATALOGUE.segment(config))
 
 
 @asynccontextmanager
@@ -220,7 +227,7 @@ async def drift_times_ms(switch: Switch, _: Containers) -> list[float]:
                     flow.match,
                     table_id=flow.table_id,
                     priority=flow.priority,
-                    command=FlowModCommand.DELETE_STRICT,
+                    options=FlowOptions(command=FlowModCommand.DELETE_STRICT),
                 )
                 await other.apply([gone])
                 times.append(await _absence_ms(changes))

@@ -41,12 +41,12 @@ DECLARATION: Final = """    Table(
 """
 WALK: Final = """
 from pathlib import Path
-from privacy_router.chain import stations
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.config import load_document
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.mesh import expected_ports
 config = load_document(Path("examples/seed.json")).config
-pipeline = Pipeline(config, stations.build(config))
+pipeline = Pipeline(config, CATALOGUE.segment(config))
 program = pipeline.compile(expected_ports(config))
 flows = [flow for flow in program.flows if flow.table == "dscp"]
 print(len(flows), sorted({flow.reason for flow in flows}))

@@ -15,7 +15,8 @@ import typer
 
 from privacy_router.cli.deferred import DeferredCommand
 from privacy_router.cli.main import app
-from privacy_router.cli.resource_view import Row, _line, flat, summary
+from privacy_router.cli.resource_view import _line, flat, summary
+from privacy_router.client.rows import ChangeRow
 from privacy_router.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -138,6 +139,18 @@ def test_check_refuses_a_flow_that_bypasses_a_hop(tmp_path: Path) -> None:
     assert problem["path"] == "plugins.privacy_router.openflow.privacy_flows[0]"
     assert "off the chain" in problem["found"]
     assert "warp0" in problem["expected"]
+
+
+def test_check_compiles_the_flows_of_other_bridges(tmp_path: Path) -> None:
+    flow = {"match_fields": {"tcp_dst": 25}, "actions": ["outptu:eth1"]}
+    bridges = {"vmbr0": {"flows": [flow]}}
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"version": 1, "plugins": {"openflow": {"bridges": bridges}}}))
+    result = run("check", str(file), "--json")
+    assert result.returncode == ExitCode.INVALID_CONFIG
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert problem["path"] == "plugins.openflow.bridges.vmbr0.flows[0].actions[0]"
+    assert "no such action" in problem["found"]
 
 
 def checked_with_profile(tmp_path: Path, text: str | None) -> list[str]:
@@ -274,13 +287,13 @@ def test_what_the_machine_says_is_one_line_and_no_command_of_the_terminal() -> N
 def test_a_flow_says_its_match_once() -> None:
     flow = {"match": "ip,nw_src=169.254.0.0/16", "actions": "drop"}
     name = f"ovsbr0/002 00180 {flow['match']}"
-    row = Row("add", "openflow", "flow", name, None, flow, "enforce", "")
+    row = ChangeRow("add", "openflow", "flow", name, None, flow, "enforce", "")
     assert _line(row).plain.endswith("ovsbr0/002 00180 ip,nw_src=169.254.0.0/16 → drop")
     named = {"match": "ip,in_port=internal_100,dl_src=02:00:00:00:00:01", "actions": "output:warp0"}
     name = "ovsbr0/005 00180 ip,in_port=2,dl_src=02:00:00:00:00:01"
     for row in (
-        Row("add", "openflow", "flow", name, None, named, "enforce", ""),
-        Row("remove", "openflow", "flow", name, named, None, "enforce", ""),
+        ChangeRow("add", "openflow", "flow", name, None, named, "enforce", ""),
+        ChangeRow("remove", "openflow", "flow", name, named, None, "enforce", ""),
     ):
         assert _line(row).plain.endswith(f"/005 00180 {named['match']} → output:warp0")
         assert "in_port=2" not in _line(row).plain
@@ -288,12 +301,16 @@ def test_a_flow_says_its_match_once() -> None:
 
 def test_many_changes_of_the_node_are_a_line_for_each_hop() -> None:
     rows = [
-        Row("add", "net", kind, f"{place}/{number}", None, {}, "enforce", "privacy_router", note)
+        ChangeRow(
+            "add", "net", kind, f"{place}/{number}", None, {}, "enforce", "privacy_router", note
+        )
         for place, note in (("pr-gateway", ""), ("pr-warp", "not known: the account"))
         for kind, count in (("address", 4), ("route", 7))
         for number in range(count)
     ]
-    rows.append(Row("change", "net", "route", "pr-warp/1", "a", "b", "enforce", "privacy_router"))
+    rows.append(
+        ChangeRow("change", "net", "route", "pr-warp/1", "a", "b", "enforce", "privacy_router")
+    )
     assert [line.plain.split() for line in summary(rows)] == [
         ["pr-gateway", "+", "4", "address,", "7", "route"],
         [
@@ -323,8 +340,8 @@ def test_the_exit_codes_are_documented() -> None:
 FAILING_DETACHED = """
 import sys
 from pathlib import Path
-from privacy_router.cli import node
-from privacy_router.daemon import service
+from privacy_router.cli.output import complaints
+from privacy_router.daemon.local import lifetime
 from privacy_router.errors import ConflictError
 
 def serve(lock, controller, on_ready):
@@ -332,8 +349,8 @@ def serve(lock, controller, on_ready):
         on_ready()
     raise {"known": ConflictError("that is taken")}.get(sys.argv[1], RuntimeError("bang"))
 
-service.serve = serve
-node._detach(None, None, Path(sys.argv[2]))
+lifetime.serve = serve
+lifetime._detach(None, None, Path(sys.argv[2]), complaints)
 """
 
 

@@ -13,8 +13,8 @@ from rich.console import Console, Group
 from privacy_router.cli.status_view import outcome, parts
 from privacy_router.client.status import ClientStatus, FileState, HopStatus, NodeStatus
 from privacy_router.config import ConfigError, PrivacyRouterConfig
-from privacy_router.daemon import in_force
-from privacy_router.daemon.in_force import subject_of
+from privacy_router.daemon.local import in_force
+from privacy_router.daemon.local.in_force import subject_of
 from privacy_router.engine.document import Source
 from privacy_router.engine.journal import Journal
 from privacy_router.errors import StorageError

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from privacy_router.cli import machine
-from privacy_router.cli.resource_view import Row, words
+from privacy_router.cli.resource_view import words
 from privacy_router.client import bus
+from privacy_router.client.rows import ChangeRow
 from privacy_router.errors import MissingPrerequisiteError
 from privacy_router.host.dbus import BusGoneError, DBusCallError, Signal
 
@@ -33,8 +34,10 @@ def test_without_a_bus_there_is_no_daemon(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_row_is_the_same_from_either_side() -> None:
-    row = Row.from_bus(("change", "net", "mtu", "eth0", {"before": 1, "after": 2, "mode": "m"}))
-    assert row == Row("change", "net", "mtu", "eth0", 1, 2, "m", "")
+    row = ChangeRow.from_bus(
+        ("change", "net", "mtu", "eth0", {"before": 1, "after": 2, "mode": "m"})
+    )
+    assert row == ChangeRow("change", "net", "mtu", "eth0", 1, 2, "m", "")
     assert row.as_dict()["after"] == 2
 
 

@@ -12,9 +12,10 @@ from privacy_router.client.errors import NoNodeError
 from privacy_router.client.status import FileNote, FileState
 from privacy_router.daemon.bus.view import Audience, View
 from privacy_router.errors import StorageError
-from privacy_router.values.items import Change, Key, Kind
+from privacy_router.values.items import Change, Present
+from privacy_router.values.network import NamespaceKey
 
-CHANGE = Change(Key(Kind.ROUTE, "pr-warp", "default"), None, "via wgcf")
+CHANGE = Change(NamespaceKey("pr-warp"), None, Present())
 
 
 class Broken:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from privacy_router.hops.gateway.firewall import CONNECTIONS_OF_A_CLIENT
 from privacy_router.lab import internet, stage
-from privacy_router.plan.firewall import CONNECTIONS_OF_A_CLIENT
 from privacy_router.values.bridges import DATAPATH_FLOWS_MOST, mac_of
 from tests.e2e import containers
 from tests.e2e.containers import Container, flows, must

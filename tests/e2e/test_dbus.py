@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
-from privacy_router.chain.stations import port_number
+from privacy_router.hops.warp.hop import WARP_ROLE
 from privacy_router.lab import stage
 from privacy_router.lab.hosts import NODE_CONFIG
 from tests.e2e.bus import (
@@ -214,7 +214,7 @@ def messages(output: IO[bytes]) -> Iterator[dict[str, Any]]:
 
 def test_drift_is_put_right_and_told(bus_lab: Lab) -> None:
     with listening(bus_lab) as told:
-        flows = f"table=8,in_port={port_number('warp')}"
+        flows = f"table=8,in_port={WARP_ROLE.ofport}"
         drop = ("ovs-ofctl", "-O", "OpenFlow13", "del-flows", SWITCH, flows)
         assert bus_lab["node"].run(drop).returncode == 0
         drift = next(one for one in told if one.get("member") == "Drift")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from privacy_router.chain.stations import port_number
+from privacy_router.hops.warp.hop import WARP_ROLE
 from privacy_router.pipeline.allocation import Rate, meter_id
 from privacy_router.pipeline.tables import number_of
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-PINGS = meter_id(Rate.ICMP, port_number("warp"))
+PINGS = meter_id(Rate.ICMP, WARP_ROLE.ofport)
 PRIVACY = number_of("privacy")
 SWITCH = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
 CONTROLLER_LOG = "/run/privacy-router/log/controller.log"
@@ -41,7 +41,7 @@ def ofctl(lab: Lab, *arguments: str) -> None:
     [
         ("del-flows", SWITCH),
         ("del-flows", SWITCH, f"table={PRIVACY}"),
-        ("mod-flows", SWITCH, f"table={PRIVACY},in_port={port_number('warp')},actions=drop"),
+        ("mod-flows", SWITCH, f"table={PRIVACY},in_port={WARP_ROLE.ofport},actions=drop"),
         ("-O", "OpenFlow13", "del-meters", SWITCH),
         ("mod-meter", SWITCH, f"meter={PINGS},pktps,band=type=drop,rate=1"),
     ],

@@ -10,8 +10,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
-from privacy_router.chain.stations import port_number
 from privacy_router.errors import ExitCode
+from privacy_router.hops.gateway.hop import GATEWAY_ROLE
+from privacy_router.hops.warp.hop import WARP_ROLE
 from privacy_router.pipeline.tables import number_of
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ pytestmark = pytest.mark.e2e
 
 SWITCH = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
 DATABASE = "unix:/run/privacy-router/ovs/db.sock"
-FROM_WARP = f"table={number_of('privacy')},priority=100,in_port={port_number('warp')}"
-NEW_FLOW = f"table={number_of('security')},priority=7,in_port={port_number('gateway')},actions=drop"
+FROM_WARP = f"table={number_of('privacy')},priority=100,in_port={WARP_ROLE.ofport}"
+NEW_FLOW = f"table={number_of('security')},priority=7,in_port={GATEWAY_ROLE.ofport},actions=drop"
 OURS, ANOTHERS = "0x5052000200000000", "0x1234"
 REPAIRED_WITHIN_S = 10.0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from privacy_router.chain.stations import port_number
+from privacy_router.hops.warp.hop import WARP_ROLE
 from privacy_router.lab import stage
 from privacy_router.pipeline.tables import number_of
 from tests.e2e import containers
@@ -232,7 +232,7 @@ def test_a_port_that_goes_takes_its_flows_and_meters_along(lab: Lab, bucket: Con
 def test_another_controller_does_not_fight_unnoticed(lab: Lab) -> None:
     since = len(events(lab))
     switch = "unix:/run/privacy-router/ovs/ovsbr0.mgmt"
-    flow = f"table=0,priority=10,in_port={port_number('warp')}"
+    flow = f"table=0,priority=10,in_port={WARP_ROLE.ofport}"
     for _ in range(4):
         must(lab, "ovs-ofctl", "-O", "OpenFlow13", "--strict", "del-flows", switch, flow)
         deadline = time.monotonic() + 5

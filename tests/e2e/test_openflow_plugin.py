@@ -10,7 +10,7 @@ import pytest
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Mode, enforced
 from privacy_router.errors import ConflictError, MissingPrerequisiteError, PrivacyRouterError
-from privacy_router.plugins.openflow.switch import SwitchError
+from privacy_router.plugins.openflow.switch import BridgeSwitchError
 from tests.e2e.net_machine import net_machine, said
 from tests.e2e.openflow_bridge import (
     BRIDGE,
@@ -324,7 +324,9 @@ async def test_what_the_switch_refuses_leaves_all_as_it_was(machine: NetMachine)
     machine.vsctl("set", "bridge", BRIDGE, "flow_tables:0=@limit", *limit)
     before = everything(machine)
     more = [NO_PING, {"priority": 9, "match_fields": {"in_port": "p1"}, "actions": ["normal"]}]
-    with pytest.raises(SwitchError, match=r"bridges\.vmbr0\.flows\[3\]: .*TABLE_FULL") as caught:
+    with pytest.raises(
+        BridgeSwitchError, match=r"bridges\.vmbr0\.flows\[3\]: .*TABLE_FULL"
+    ) as caught:
         await put(plugin(machine), section(**{**WHOLE, "flows": [*FORWARD, *more]}))
     assert "vswitchd's log" in caught.value.remedy
     assert everything(machine)[0] == before[0]
@@ -350,7 +352,7 @@ async def test_a_meter_that_a_cut_short_run_left_is_taken_away(machine: NetMachi
 
 
 async def test_what_was_taken_over_stays_when_that_is_undone(machine: NetMachine) -> None:
-    """A group and a meter that are as declared already, whoever made them."""
+    """A group and a meter of another program that are as declared already."""
     made, meter = plugin(machine), "meter=6,kbps,burst,stats,band=type=drop,rate=1000,burst_size=5"
     ofctl(machine, "add-group", "group_id=9,type=all,bucket=output:2,bucket=drop")
     ofctl(machine, "add-meter", meter)
@@ -370,4 +372,4 @@ async def test_a_switch_that_does_not_answer_is_an_error(machine: NetMachine) ->
     finally:
         machine.start_vswitchd()
     await put(plugin(machine), section(flows=FORWARD))
-    assert not issubclass(ConflictError, SwitchError)
+    assert not issubclass(ConflictError, BridgeSwitchError)

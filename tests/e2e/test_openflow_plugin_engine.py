@@ -173,7 +173,7 @@ async def test_a_refused_document_changes_nothing_anywhere(
     await engine.close()
 
 
-async def test_flows_that_nobody_confirms_go_back(machine: NetMachine, tmp_path: Path) -> None:
+async def test_flows_that_are_not_confirmed_go_back(machine: NetMachine, tmp_path: Path) -> None:
     engine = engine_for(machine, tmp_path)
     await engine.apply(document(**KEPT))
     before = everything(machine)

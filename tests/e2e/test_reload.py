@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.lab import internet, traffic
 from privacy_router.lab.capture import Captures
 from privacy_router.lab.check import new_token, rules_for
@@ -138,7 +139,7 @@ def test_rates_change_and_go_and_anothers_meter_stays(lab: Lab) -> None:
 
 def tracked(lab: Lab, *stretch: str) -> set[str]:
     """The source ports of XRay's own TCP connections that the switch remembers on that stretch."""
-    zone = tracking_zone(*stretch)
+    zone = tracking_zone(*(CATALOGUE.hop(name).role for name in stretch))
     control = "/run/privacy-router/ovs/ovs-vswitchd.ctl"
     ask = ("ovs-appctl", "-t", control, "dpctl/dump-conntrack", "netdev@ovs-netdev", f"zone={zone}")
     lines = lab["node"].run(ask).stdout.splitlines()

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from privacy_router.hops.xray.settings import DNS_HELD_S
-from privacy_router.lab import internet
-from privacy_router.plan.firewall import (
+from privacy_router.hops.gateway.firewall import (
     CONNECTIONS_OF_A_CLIENT,
     DNS_PORTS_OF_A_CLIENT_AT_ONCE,
     DNS_PORTS_OF_A_CLIENT_PER_S,
 )
+from privacy_router.hops.xray.settings import DNS_HELD_S
+from privacy_router.lab import internet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from privacy_router.errors import ExitCode
 from privacy_router.lab import internet, stage
 from privacy_router.lab.hosts import NODE_CONFIG
 from privacy_router.lab.spawn_hosts import SCRATCH
-from privacy_router.plan.guard import WARP_GUARD
+from privacy_router.plan.guard import socket_guard
 
 if TYPE_CHECKING:
     import subprocess
@@ -132,7 +132,7 @@ def restart(lab: Lab, *addresses: str, wait_s: int = 10) -> subprocess.Completed
 
 def guard(lab: Lab) -> str:
     """The rules that say where WARP's sockets may send."""
-    return run(lab, f"nft list table inet {WARP_GUARD}")
+    return run(lab, f"nft list table inet {socket_guard('warp')}")
 
 
 def test_a_name_that_moves_is_looked_up_again_while_the_node_runs(named_lab: Lab) -> None:

@@ -10,8 +10,7 @@ import pytest
 
 from privacy_router.host import routing
 from privacy_router.host.rtnetlink import Message, Verb, encode_attributes, u32
-from privacy_router.plan.namespace import route_name, rule_name
-from privacy_router.values.network import LOCAL_TABLE, Route, Rule
+from privacy_router.values.network import LOCAL_TABLE, Route, RouteKey, Rule, RuleKey
 
 FIXED = struct.Struct("=BBBBBBBBI")
 NAMES = {5: "eth0"}
@@ -54,7 +53,7 @@ def test_a_route_with_more_is_another(
 ) -> None:
     found = route(*more, **others)
     assert found != PLANNED
-    assert route_name(found) != route_name(PLANNED)
+    assert RouteKey.of("", found).name != RouteKey.of("", PLANNED).name
     assert found.extra
 
 
@@ -117,4 +116,4 @@ def test_a_rule_as_the_plan_has_it_is_that() -> None:
 def test_a_rule_with_more_is_another(more: list[tuple[int, bytes]], others: dict[str, int]) -> None:
     found = rule(*more, **others)
     assert found != rule()
-    assert rule_name(found) != rule_name(rule())
+    assert RuleKey.of("", found).name != RuleKey.of("", rule()).name

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy_router.config import ConfigError, parse_document
-from privacy_router.hops.gateway import Client, ClientSettings, render_client
+from privacy_router.hops.gateway.clients import Client, ClientSettings, render_client
 from privacy_router.lab.device import ConfigurationError, parse_untrusted
 from privacy_router.lab.settings import node_document
 from privacy_router.lab.traffic import longest_outage_s, outages

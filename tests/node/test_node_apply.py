@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
 
 from privacy_router.errors import MissingPrerequisiteError
-from privacy_router.node.apply import Applier, ApplyError
-from privacy_router.values.items import Change, Key, Kind
+from privacy_router.node.apply import Applier
+from privacy_router.node.kinds.registry import KINDS, Kinds
+from privacy_router.node.kinds.session import ApplyError
+from privacy_router.values.items import Change, ItemValue, Key, Kind, Present
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,16 +20,7 @@ if TYPE_CHECKING:
     from privacy_router.plan.desired import DesiredState
 
 GATEWAY, WARP = "pr-gateway", "pr-warp"
-STEPS = {
-    Kind.NAMESPACE: "_namespace",
-    Kind.SETTING: "_setting",
-    Kind.FIREWALL: "_firewall",
-    Kind.RULE: "_rule",
-    Kind.ADDRESS: "_address",
-    Kind.NEIGHBOUR: "_neighbour",
-    Kind.ROUTE: "_route",
-    Kind.FOREIGN: "_foreign",
-}
+THERE = Present()
 
 
 class Nothing:
@@ -38,25 +32,58 @@ class Nothing:
 class Recorder:
     """An applier whose steps are noted down instead of made; those of `failing` keys fail."""
 
-    def __init__(self, failing: dict[Key, Exception]) -> None:
+    def __init__(
+        self, failing: dict[Key, Exception], then: Callable[[Applier], None] = lambda _: None
+    ) -> None:
         self.made: list[Key] = []
         self._failing = failing
+        self._then = then
         machine: Any = None
-        self.applier = Applier(cast("DesiredState", Nothing()), cast("NodeHost", machine))
-        for name in STEPS.values():
-            setattr(self.applier, name, self._step)
+        kinds = Kinds(
+            tuple(self._noting(one) for one in KINDS.of_node),
+            tuple(self._noting(one) for one in KINDS.placed),
+        )
+        self.applier = Applier(cast("DesiredState", Nothing()), cast("NodeHost", machine), kinds)
 
-    def _step(self, change: Change) -> None:
-        if change.key in self._failing:
-            raise self._failing[change.key]
-        self.made.append(change.key)
+    def _noting(self, kind: Any) -> Any:
+        def apply(session: object, key: Key, before: object, after: object) -> None:
+            self._step(key)
+
+        def remove(session: object, key: Key, before: object) -> None:
+            self._step(key)
+
+        every: Any = {"keys": (Key,), "values": (ItemValue,), "apply": apply, "remove": remove}
+        return replace(kind, **every, rank_within=lambda *_: 0)
+
+    def _step(self, key: Key) -> None:
+        if key in self._failing:
+            raise self._failing[key]
+        self.made.append(key)
+        self._then(self.applier)
 
     def apply(self, *keys: Key) -> None:
-        self.applier.apply([Change(key, None, "wanted") for key in keys])
+        self.applier.apply([Change(key, None, THERE) for key in keys])
+
+
+def class_of(kind: Kind) -> Callable[[str, str], Key]:
+    """Keys of that kind that have any name."""
+
+    @dataclass(frozen=True)
+    class NamedKey(Key, kind=kind):
+        label: str
+
+        @property
+        def name(self) -> str:
+            return self.label
+
+    return NamedKey
+
+
+CLASSES = {kind: class_of(kind) for kind in Kind}
 
 
 def key(kind: Kind, where: str = WARP, name: str = "one") -> Key:
-    return Key(kind, where, name)
+    return CLASSES[kind](where, name)
 
 
 def test_what_does_not_depend_on_a_failure_is_made() -> None:
@@ -101,7 +128,7 @@ def test_what_does_not_belong_goes_although_something_failed() -> None:
     broken, foreign = key(Kind.FIREWALL, name="broken"), key(Kind.FOREIGN)
     recorder = Recorder({broken: OSError(1, "no")})
     with pytest.raises(ApplyError):
-        recorder.applier.apply([Change(broken, "there", None), Change(foreign, "there", None)])
+        recorder.applier.apply([Change(broken, THERE, None), Change(foreign, THERE, None)])
     assert recorder.made == [foreign]
 
 
@@ -123,14 +150,7 @@ def test_one_failure_that_is_not_the_machines_is_told_as_it_is() -> None:
 
 def test_told_to_stop_it_makes_no_further_change() -> None:
     first, second = key(Kind.ADDRESS), key(Kind.ROUTE)
-    recorder = Recorder({})
-    step: Callable[[Change], None] = recorder._step
-
-    def stop(change: Change) -> None:
-        step(change)
-        recorder.applier.stop()
-
-    recorder.applier._address = stop  # type: ignore[method-assign]
+    recorder = Recorder({}, then=Applier.stop)
     with pytest.raises(ApplyError, match="stopped"):
         recorder.apply(first, second)
     assert recorder.made == [first]

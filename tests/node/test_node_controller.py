@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from privacy_router.node.apply import ApplyError
 from privacy_router.node.controller import _OWN_EVENTS_S, Controller
+from privacy_router.node.kinds.session import ApplyError
 
 if TYPE_CHECKING:
     from privacy_router.node.flows.keeper import FlowKeeper

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from privacy_router.node.evidence import Answer, Evidence, Health, Point, Sample, State, Tap
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.node.counted import Point, Sample, Tap, port_of, tunnel_of
+from privacy_router.node.evidence import Answer, Evidence, Health, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ROLES = {hop.name: hop.role for hop in CATALOGUE.hops}
+CLIENTS, GATEWAY = tunnel_of(ROLES["gateway"]), port_of(ROLES["gateway"])
+TUNNEL, WARP = tunnel_of(ROLES["warp"]), port_of(ROLES["warp"])
+XRAY, EXIT = port_of(ROLES["xray"]), port_of(ROLES["exit"])
 WHOLE = ("gateway", "warp", "xray")
 NO_XRAY = ("gateway", "warp")
 NO_WARP = ("gateway", "xray")
@@ -31,33 +37,35 @@ GATEWAY_SENDS = (0, 0, 10, 10 * BARE)
 
 GOOD: dict[tuple[str, ...], Rates] = {
     WHOLE: {
-        Point.CLIENTS: (10, 1000, 10, 4000),
-        Point.GATEWAY: (10, 4000, 10, 1000),
-        Point.WARP: (30, 9000, 30, 9000),
-        Point.TUNNEL: (10, 5000, 10, 2000),
-        Point.XRAY: (20, 6000, 20, 6000),
+        CLIENTS: (10, 1000, 10, 4000),
+        GATEWAY: (10, 4000, 10, 1000),
+        WARP: (30, 9000, 30, 9000),
+        TUNNEL: (10, 5000, 10, 2000),
+        XRAY: (20, 6000, 20, 6000),
     },
     NO_XRAY: {
-        Point.CLIENTS: (10, 1000, 10, 4000),
-        Point.GATEWAY: (10, 4000, 10, 1000),
-        Point.WARP: (10, 1000, 10, 4000),
-        Point.TUNNEL: (10, 4000, 10, 1000),
+        CLIENTS: (10, 1000, 10, 4000),
+        GATEWAY: (10, 4000, 10, 1000),
+        WARP: (10, 1000, 10, 4000),
+        TUNNEL: (10, 4000, 10, 1000),
     },
     NO_WARP: {
-        Point.CLIENTS: (10, 1000, 10, 4000),
-        Point.GATEWAY: (10, 4000, 10, 1000),
-        Point.XRAY: (20, 6000, 20, 6000),
-        Point.EXIT: (10, 2000, 10, 5000),
+        CLIENTS: (10, 1000, 10, 4000),
+        GATEWAY: (10, 4000, 10, 1000),
+        XRAY: (20, 6000, 20, 6000),
+        EXIT: (10, 2000, 10, 5000),
     },
 }
-SILENT: Rates = dict.fromkeys(Point, (0, 0, 0, 0))
+SILENT: Rates = dict.fromkeys((CLIENTS, GATEWAY, TUNNEL, WARP, XRAY, EXIT), (0, 0, 0, 0))
 
 
 class Drive:
     """Gives samples twice a second, and answers questions as the fault has them answered."""
 
     def __init__(self, hops: tuple[str, ...] = WHOLE) -> None:
-        self.evidence = Evidence(hops, keepalive=True, jitter=lambda: 0.5)
+        stations = (*hops, "exit") if hops == NO_WARP else hops
+        roles = tuple(ROLES[name] for name in stations)
+        self.evidence = Evidence(roles, keepalive=True, jitter=lambda: 0.5)
         self.now_s = 1000.0
         self.session_at_s: float | None = 990.0
         self.client_seen = 0.0
@@ -117,11 +125,11 @@ FAULTS = {
     "Cloudflare is gone": Fault(
         WHOLE,
         {
-            Point.CLIENTS: CLIENTS_SEND,
-            Point.GATEWAY: GATEWAY_SENDS,
-            Point.WARP: (14, 900, 10, 600),
-            Point.TUNNEL: (0, 0, 4, 240),
-            Point.XRAY: (10, 600, 4, 240),
+            CLIENTS: CLIENTS_SEND,
+            GATEWAY: GATEWAY_SENDS,
+            WARP: (14, 900, 10, 600),
+            TUNNEL: (0, 0, 4, 240),
+            XRAY: (10, 600, 4, 240),
         },
         "warp",
         "nothing comes back through WARP",
@@ -130,11 +138,11 @@ FAULTS = {
     "the VPS refuses, and XRay ends the clients' connections": Fault(
         WHOLE,
         {
-            Point.CLIENTS: (10, 600, 10, 600),
-            Point.GATEWAY: (10, 600, 10, 600),
-            Point.WARP: (30, 1800, 30, 1800),
-            Point.TUNNEL: (5, 5 * 40, 5, 300),
-            Point.XRAY: (15, 900, 15, 900),
+            CLIENTS: (10, 600, 10, 600),
+            GATEWAY: (10, 600, 10, 600),
+            WARP: (30, 1800, 30, 1800),
+            TUNNEL: (5, 5 * 40, 5, 300),
+            XRAY: (15, 900, 15, 900),
         },
         "xray",
         "the VPS does not answer",
@@ -144,10 +152,10 @@ FAULTS = {
     "XRay is stopped": Fault(
         WHOLE,
         {
-            Point.CLIENTS: CLIENTS_SEND,
-            Point.GATEWAY: GATEWAY_SENDS,
-            Point.WARP: (10, 600, 10, 600),
-            Point.XRAY: (10, 600, 0, 0),
+            CLIENTS: CLIENTS_SEND,
+            GATEWAY: GATEWAY_SENDS,
+            WARP: (10, 600, 10, 600),
+            XRAY: (10, 600, 0, 0),
         },
         "xray",
         "XRay does not answer in its namespace",
@@ -156,10 +164,10 @@ FAULTS = {
     "what XRay sends is blocked by xfrm": Fault(
         WHOLE,
         {
-            Point.CLIENTS: CLIENTS_SEND,
-            Point.GATEWAY: GATEWAY_SENDS,
-            Point.WARP: (10, 600, 10, 600),
-            Point.XRAY: (10, 600, 0, 0),
+            CLIENTS: CLIENTS_SEND,
+            GATEWAY: GATEWAY_SENDS,
+            WARP: (10, 600, 10, 600),
+            XRAY: (10, 600, 0, 0),
         },
         "xray",
         "the VPS does not answer",
@@ -169,10 +177,10 @@ FAULTS = {
     "the WARP hop does not forward": Fault(
         WHOLE,
         {
-            Point.CLIENTS: CLIENTS_SEND,
-            Point.GATEWAY: GATEWAY_SENDS,
-            Point.WARP: (14, 900, 0, 0),
-            Point.XRAY: (0, 0, 4, 300),
+            CLIENTS: CLIENTS_SEND,
+            GATEWAY: GATEWAY_SENDS,
+            WARP: (14, 900, 0, 0),
+            XRAY: (0, 0, 4, 300),
         },
         "warp",
         "takes packets and hands none on",
@@ -183,20 +191,20 @@ FAULTS = {
     "the same without XRay, where its own question passes": Fault(
         NO_XRAY,
         {
-            Point.CLIENTS: CLIENTS_SEND,
-            Point.GATEWAY: GATEWAY_SENDS,
-            Point.WARP: (10, 600, 0, 0),
+            CLIENTS: CLIENTS_SEND,
+            GATEWAY: GATEWAY_SENDS,
+            WARP: (10, 600, 0, 0),
         },
         "warp",
         "takes packets and hands none on",
         proven=("warp",),
     ),
     "the gateway does not forward": Fault(
-        WHOLE, {Point.CLIENTS: CLIENTS_SEND}, "gateway", "hands none on", proven=("warp", "xray")
+        WHOLE, {CLIENTS: CLIENTS_SEND}, "gateway", "hands none on", proven=("warp", "xray")
     ),
     "the gateway keeps the answers": Fault(
         WHOLE,
-        {**GOOD[WHOLE], Point.CLIENTS: CLIENTS_SEND},
+        {**GOOD[WHOLE], CLIENTS: CLIENTS_SEND},
         "gateway",
         "hands none to the clients",
         proven=("warp", "xray"),
@@ -204,9 +212,9 @@ FAULTS = {
     "the flows are missing": Fault(
         WHOLE,
         {
-            Point.CLIENTS: CLIENTS_SEND,
-            Point.GATEWAY: GATEWAY_SENDS,
-            Point.XRAY: (0, 0, 4, 300),
+            CLIENTS: CLIENTS_SEND,
+            GATEWAY: GATEWAY_SENDS,
+            XRAY: (0, 0, 4, 300),
         },
         "warp",
         "the bridge hands nothing on to it",
@@ -215,10 +223,10 @@ FAULTS = {
     "without WARP the VPS is silent": Fault(
         NO_WARP,
         {
-            Point.CLIENTS: CLIENTS_SEND,
-            Point.GATEWAY: GATEWAY_SENDS,
-            Point.XRAY: (10, 600, 4, 300),
-            Point.EXIT: (4, 300, 0, 0),
+            CLIENTS: CLIENTS_SEND,
+            GATEWAY: GATEWAY_SENDS,
+            XRAY: (10, 600, 4, 300),
+            EXIT: (4, 300, 0, 0),
         },
         "xray",
         "the VPS does not answer",
@@ -294,10 +302,10 @@ def test_a_failure_is_asked_about_less_and_less_while_nothing_waits() -> None:
 def test_clients_that_send_what_nobody_answers_are_no_outage() -> None:
     drive = Drive()
     one_way: Rates = {
-        Point.CLIENTS: CLIENTS_SEND,
-        Point.GATEWAY: GATEWAY_SENDS,
-        Point.WARP: (10, 600, 10, 600),
-        Point.XRAY: (10, 600, 0, 0),
+        CLIENTS: CLIENTS_SEND,
+        GATEWAY: GATEWAY_SENDS,
+        WARP: (10, 600, 10, 600),
+        XRAY: (10, 600, 0, 0),
     }
     for _ in range(120):
         drive.session_at_s = drive.now_s
@@ -360,7 +368,7 @@ def test_a_client_that_comes_back_has_the_chain_asked() -> None:
 def test_counters_that_begin_anew_and_a_machine_that_slept() -> None:
     drive = Drive()
     drive.go(GOOD[WHOLE], 3)
-    drive.taps[Point.WARP] = drive.taps[Point.TUNNEL] = Tap()
+    drive.taps[WARP] = drive.taps[TUNNEL] = Tap()
     assert State.DOWN not in states(drive.go(GOOD[WHOLE], 1)).values()
     drive.now_s += 3600
     drive.session_at_s = drive.now_s

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from privacy_router.chain import stations as chains
 from privacy_router.config import parse_document
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.hops.gateway.hop import GATEWAY_ROLE
+from privacy_router.hops.warp.hop import WARP_ROLE
 from privacy_router.node.contention import REPEATS, WINDOW_S, Contention
 from privacy_router.node.flows.changes import between, flow_mods, items, meter_mods, zones_looked_up
 from privacy_router.node.flows.desired import FlowPlan
@@ -37,7 +39,7 @@ def pipeline(**openflow: Any) -> Pipeline:
     }
     document = {"version": 1, "plugins": {"privacy_router": section}}
     config = parse_document(json.dumps(document), "test").config
-    return Pipeline(config, chains.build(config))
+    return Pipeline(config, CATALOGUE.segment(config))
 
 
 def row(name: str, ofport: int | None, **given: Any) -> PortRow:
@@ -73,7 +75,7 @@ def test_a_closed_tunnel_stays_closed_whatever_is_put_right_meanwhile() -> None:
     opened = {mod.key(): mod for mod in kept.mods}
     kept.use(kept.pipeline, closed=True)
     closing = [mod for mod in kept.mods if mod.key() not in opened]
-    assert len(closing) == 4
+    assert len(closing) == len(kept.pipeline.segment.reserved_numbers)
     assert all(mod in kept.mods_under(mod.cookie) for mod in closing)
     wanted, _ = kept.base()
     assert all(mod in wanted[mod.cookie] for mod in closing)
@@ -92,7 +94,7 @@ def test_a_port_that_goes_takes_everything_along() -> None:
     changes = kept.recompile({"internal_201"})
     assert changes is not None
     assert len(changes.flows.removed) == size
-    assert {mod.command for mod in changes.flows.removed} == {FlowModCommand.DELETE_STRICT}
+    assert {mod.options.command for mod in changes.flows.removed} == {FlowModCommand.DELETE_STRICT}
     assert len(changes.unused_meters) == 4
     assert kept.size_of("internal_201") == 0
 
@@ -278,7 +280,7 @@ def test_zones_are_forgotten_whose_packets_were_not_looked_up() -> None:
     program = flow_mods(pipeline().base)
     lookups = [mod for mod in program if mod.table_id == number_of("conntrack")]
     others = [mod for mod in program if mod.table_id != number_of("conntrack")]
-    zones = {tracking_zone("gateway", "warp")}
+    zones = {tracking_zone(GATEWAY_ROLE, WARP_ROLE)}
     assert zones_looked_up(Difference(added=tuple(lookups))) == zones
     assert zones_looked_up(Difference(changed=tuple(lookups))) == zones
     assert zones_looked_up(Difference(removed=tuple(lookups), added=tuple(others))) == set()

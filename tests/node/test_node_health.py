@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy_router.config import PrivacyRouterConfig
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.node import health, question
-from privacy_router.node.evidence import Answer, Point, Sample, Tap
+from privacy_router.node.counted import Sample, Tap
+from privacy_router.node.evidence import Answer
 from privacy_router.node.health import HealthWatch, parse_counters, read_told, told_untrusted
 from privacy_router.node.health_reading import _with_answer
 from privacy_router.node.paths import NodePaths
@@ -96,7 +98,7 @@ class Script:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
         self.answer = Answer(0.0, "xray", "the VPS does not answer", ("warp",))
         self.now_s = 1000.0
-        self.machine: Any = SimpleNamespace(paths=NodePaths(run, run))
+        self.machine: Any = SimpleNamespace(paths=NodePaths(run, run), hops=CATALOGUE)
         self.config = PrivacyRouterConfig.model_validate(
             {"xray": {"enabled": True, "vps_address": "198.18.200.1"}}
         )
@@ -105,7 +107,7 @@ class Script:
 
     def sample(self) -> Sample:
         self.now_s = time.monotonic()
-        return Sample(self.now_s, {point: Tap() for point in Point}, session_age_s=1.0)
+        return Sample(self.now_s, {}, session_age_s=1.0)
 
     async def ask(self, *_: Any) -> Answer:
         return Answer(time.monotonic(), self.answer.hop, "silent", self.answer.proven)

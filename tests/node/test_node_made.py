@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from privacy_router.config import parse_document
+from privacy_router.hops.keys import NodeFacts, Part
 from privacy_router.node import clients
 from privacy_router.node.made import MissingFileError, is_there, marker_of, note_made
 from privacy_router.node.paths import NodePaths
@@ -16,7 +17,6 @@ from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.secrets import KeptNode, gateway_key, make_keys, read_keys, xray_identity
 from privacy_router.plan.compile import plan_node
 from privacy_router.plan.desired import DesiredState, PlannedState
-from privacy_router.plan.keys import NodeFacts, Part
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from privacy_router.errors import StorageError
 from privacy_router.host import sysctl
 from privacy_router.host.boot import boot_id
 from privacy_router.node import saved_sysctls
+from privacy_router.node.endpoint_memory import load_endpoints
 from privacy_router.node.saved_sysctls import SavedSysctls
-from privacy_router.node.tunnels import load_endpoints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from privacy_router.errors import StorageError
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.host import processes
 from privacy_router.host.processes import Process
 from privacy_router.node import places
@@ -47,11 +48,16 @@ class Node:
                 paths=NodePaths(state=self.run / "state", run=self.run),
                 ovs_socket=ovs / "db.sock",
                 management_socket_dir=ovs,
+                hops=CATALOGUE,
             ),
         )
 
     def desired(self) -> DesiredState:
-        specs = {name: ProcessSpec(name, (name,), inputs=b"settings") for name in NAMES}
+        files = {"xray": self.run / "xray.json"}
+        specs = {
+            name: ProcessSpec(name, (name,), inputs=b"settings", input_file=files.get(name))
+            for name in NAMES
+        }
         bridge = SimpleNamespace(name="ovsbr0")
         return cast("DesiredState", SimpleNamespace(processes=specs, bridge=bridge))
 

@@ -18,6 +18,7 @@ from privacy_router.errors import (
     RemoteServiceError,
     StorageError,
 )
+from privacy_router.hops.keys import Part
 from privacy_router.hops.warp.endpoints import KnownEndpoints
 from privacy_router.hops.warp.profile import parse_profile_untrusted
 from privacy_router.host.files import write_private
@@ -27,7 +28,6 @@ from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.secrets import gateway_key, xray_identity
 from privacy_router.node.warp import change_endpoint, endpoint_name, make_tunnel, read_tunnel
 from privacy_router.node.warp_endpoint import look_up, note_given
-from privacy_router.plan.keys import Part
 from privacy_router.values.wireguard import public_key_of
 
 if TYPE_CHECKING:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytest
 
 from privacy_router.errors import ExitCode, PrivacyRouterError, StorageError
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.host import namespaces, nftables, processes
 from privacy_router.host.processes import Process
 from privacy_router.node import ownership, teardown
@@ -53,6 +55,7 @@ class FakeMachine:
         self.facts = self
         self.private_ovs = True
         self.own = True
+        self.hops = SimpleNamespace(namespaces=("pr-warp",), tunnels=("wgcf",))
         self.done: list[str] = []
         self.trips: dict[str, Exception] = {}
 
@@ -97,7 +100,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     monkeypatch.setattr(processes, "running", lambda _: FOUND)
     monkeypatch.setattr(processes, "stop", lambda one: fake.do(f"stop {one.name}"))
     monkeypatch.setattr(processes, "is_ended", lambda _: True)
-    put("NAMESPACES", ("pr-warp",))
     monkeypatch.setattr(ownership, "is_own_namespace", lambda *_: fake.own)
     monkeypatch.setattr(namespaces, "remove_leftovers", lambda name: fake.do(f"forget {name}"))
     monkeypatch.setattr(namespaces, "delete", lambda name: fake.do(f"delete {name}"))
@@ -155,7 +157,8 @@ def test_files_of_others_in_the_run_directory_stay(tmp_path: Path) -> None:
     for name in (*ours, *others, "ovs/conf.db"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    teardown._clear_files(paths)
+    machine = SimpleNamespace(paths=paths, hops=CATALOGUE)
+    teardown._clear_files(cast("NodeHost", machine))
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == set(others)
     assert not (tmp_path / "ovs").exists()

@@ -9,16 +9,26 @@ import pytest
 
 from privacy_router.host import namespaces, sysctl
 from privacy_router.host.wireguard_uapi import DeviceStatus, PeerStatus, UapiError
-from privacy_router.node import unheard, unheard_watch
+from privacy_router.node import unheard_watch
+from privacy_router.node.kinds import setting
 from privacy_router.node.unheard_watch import Expectation
-from privacy_router.values.items import HOST, Key, Kind, PeerState, SecretTag, TunnelState
-from privacy_router.values.wireguard import generate_private_key, public_key_of
+from privacy_router.values.items import HOST
+from privacy_router.values.sysctls import DeviceSettingKey, SettingKey, SettingValue, Sysctl
+from privacy_router.values.wireguard import (
+    PeerState,
+    SecretTag,
+    TunnelKey,
+    TunnelState,
+    generate_private_key,
+    public_key_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.items import ItemValue, Key
 
 ALL, DEVICES = "ipv4/conf/all/rp_filter", "ipv4/conf/warp0/rp_filter"
 SECRET, OTHER_SECRET = generate_private_key(), generate_private_key()
@@ -26,7 +36,7 @@ PRIVATE = generate_private_key()
 PEER = public_key_of(generate_private_key())
 
 
-def desired(items: Mapping[Key, Any]) -> DesiredState:
+def desired(items: Mapping[Key, ItemValue]) -> DesiredState:
     return cast("DesiredState", SimpleNamespace(items=items))
 
 
@@ -60,7 +70,10 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 @pytest.fixture
 def look() -> Callable[[], list[str]]:
-    wanted = {Key(Kind.SETTING, HOST, ALL): "0", Key(Kind.DEVICE_SETTING, HOST, DEVICES): "0"}
+    wanted: dict[Key, ItemValue] = {
+        SettingKey(HOST, Sysctl.at(ALL)): SettingValue("0"),
+        DeviceSettingKey(HOST, Sysctl.at(DEVICES)): SettingValue("0"),
+    }
     expected = Expectation(desired(wanted))
     return lambda: expected.differences(machine(lambda: None))
 
@@ -90,13 +103,13 @@ def test_a_setting_of_all_devices_is_read_every_time(
 def test_a_setting_that_is_gone_is_missing_and_one_that_kernels_may_lack_is_not(
     kernel: Kernel,
 ) -> None:
-    known = unheard.read_settings_here({"ipv4/gone": "1", "ipv6/conf/all/seg6_enabled": "0"})
-    assert known == {"ipv4/gone": None, "ipv6/conf/all/seg6_enabled": "0"}
+    gone, optional = Sysctl("ipv4", "gone"), Sysctl("ipv6", "seg6_enabled", "all")
+    assert setting.read_here({gone: "1", optional: "0"}) == {gone: None, optional: "0"}
 
 
 # --- tunnels --------------------------------------------------------------------------------------
 
-TUNNEL = Key(Kind.TUNNEL, "pr-warp", "wgcf")
+TUNNEL = TunnelKey("pr-warp", "wgcf")
 ENDPOINT, STRANGER = (("192.0.2.1", 2408), ("192.0.2.66", 2408))
 
 

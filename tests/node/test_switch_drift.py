@@ -8,6 +8,7 @@ from privacy_router.node.switch_drift import WORDS, drift_of
 from privacy_router.openflow import PortDesc, PortMod, SetConfig
 from privacy_router.openflow.constants import ConfigFlag, PortConfig
 from privacy_router.openflow.messages import GetConfigReply
+from privacy_router.values.bridges import SwitchValue
 
 USUAL = GetConfigReply(ConfigFlag.FRAG_NORMAL, 128)
 EVERY_BIT = PortConfig.NO_RECV | PortConfig.NO_FWD | PortConfig.NO_PACKET_IN
@@ -39,4 +40,4 @@ def test_fragments_are_handled_as_other_packets(flags: int, word: str) -> None:
     assert drift
     assert drift.messages() == [SetConfig(flags=ConfigFlag.FRAG_NORMAL)]
     (change,) = drift.items("ovsbr0")
-    assert (change.before, change.after) == (word, "normal")
+    assert (change.before, change.after) == (SwitchValue(word), SwitchValue("normal"))

@@ -11,6 +11,7 @@ from privacy_router.openflow import (
     DecodeError,
     FlowMod,
     FlowModCommand,
+    FlowOptions,
     FlowStats,
     GotoTable,
     Instruction,
@@ -39,8 +40,11 @@ FLOWS = st.builds(
     table_id=st.integers(0, 1),
     priority=st.integers(1, 2),
     cookie=st.sampled_from([0, 5 << 48]),
-    idle_timeout_s=st.sampled_from([0, 0, 30]),
-    flags=st.sampled_from([0, 0, 1]),
+    options=st.builds(
+        FlowOptions,
+        idle_timeout_s=st.sampled_from([0, 0, 30]),
+        flags=st.sampled_from([0, 0, 1]),
+    ),
 )
 
 
@@ -51,7 +55,7 @@ def as_read_back(flow: FlowMod, age_s: int = 7) -> FlowStats:
         content.instructions,
         flow.cookie,
         *(packet := 3, 60 * packet),
-        *(flow.idle_timeout_s, flow.hard_timeout_s, flow.flags, age_s),
+        *(flow.options.idle_timeout_s, flow.options.hard_timeout_s, flow.options.flags, age_s),
     )
 
 
@@ -97,9 +101,9 @@ def test_what_is_sent_brings_the_desired_flows_about(
     switch = {flow.key(): as_read_back(flow) for flow in before}
     found = difference_untrusted(desired, parts_of(list(switch.values()), 3))
     for message in found.messages():
-        if message.command == FlowModCommand.DELETE_STRICT:
+        if message.options.command == FlowModCommand.DELETE_STRICT:
             assert message.cookie == switch.pop(message.key()).cookie
-            assert message.cookie_mask == 0xFFFFFFFFFFFFFFFF
+            assert message.options.cookie_mask == 0xFFFFFFFFFFFFFFFF
         else:
             switch[message.key()] = as_read_back(message)
     contents = {key: flow.content() for key, flow in switch.items()}

@@ -19,6 +19,7 @@ from privacy_router.openflow import (
     DecMplsTtl,
     DecNwTtl,
     FlowMod,
+    FlowOptions,
     GotoTable,
     Group,
     Learn,
@@ -162,7 +163,9 @@ def test_instructions_stand_in_the_order_in_which_they_are_carried_out() -> None
 
 
 def test_flows() -> None:
-    flow = FlowMod(Match(in_port=3), (GotoTable(3),), cookie=0x5052, priority=100, flags=1)
+    flow = FlowMod(
+        Match(in_port=3), (GotoTable(3),), cookie=0x5052, priority=100, options=FlowOptions(flags=1)
+    )
     assert format_flow(flow, PORTS.get, TABLES.get) == (
         "cookie=0x5052, table=classify, send_flow_rem, "
         "priority=100,in_port=internal_100 actions=goto_table:privacy"

@@ -68,10 +68,13 @@ def read(rows: dict[str, Any], directory: Path) -> BridgeRow:
 
 
 def settings(row: BridgeRow) -> dict[str, Any]:
-    return {**row.bridge_settings, **row.port_settings, **row.root_settings}
+    found = {**row.bridge_settings, **row.port_settings, **row.root_settings}
+    return {str(setting): value for setting, value in found.items()}
 
 
-WANTED = {**SPEC.bridge_settings, **SPEC.port_settings}
+WANTED = {
+    str(setting): value for setting, value in {**SPEC.bridge_settings, **SPEC.port_settings}.items()
+}
 
 CHANGED: dict[tuple[str, str], tuple[Any, Any]] = {
     ("Open_vSwitch", "manager_options"): (refer(OTHER), "1 set"),

@@ -12,6 +12,7 @@ import pytest
 from privacy_router.openflow import (
     ApplyActions,
     FlowMod,
+    FlowOptions,
     Hello,
     Match,
     Message,
@@ -77,7 +78,12 @@ SAID: list[tuple[str, Message, str]] = [
     ),
     (
         "flow that was learned",
-        FlowMod(LEARNED, (ApplyActions((Output(1),)),), priority=1, idle_timeout_s=30, out_group=0),
+        FlowMod(
+            LEARNED,
+            (ApplyActions((Output(1),)),),
+            priority=1,
+            options=FlowOptions(idle_timeout_s=30, out_group=0),
+        ),
         (
             "040e0090 00000007 000000000000000000000000000000000000001e00000001"
             "ffffffffffffffff0000000000000000 00010046"

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from privacy_router.chain import stations as chains
 from privacy_router.config import parse_document
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.mesh import MeshPort, expected_ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from privacy_router.chain.stations import Chain
+    from privacy_router.chain.order import Segment
     from privacy_router.config import PrivacyRouterConfig
     from privacy_router.pipeline.flow import Program
 
@@ -48,19 +48,19 @@ class Compiled:
     """A pipeline, the ports it was compiled for, and what came out."""
 
     config: PrivacyRouterConfig
-    chain: Chain
+    segment: Segment
     pipeline: Pipeline
     ports: Mapping[str, MeshPort]
     program: Program
 
     def number(self, port: str) -> int:
         """The OpenFlow number of a port."""
-        hops = {station.port: station.ofport for station in self.chain.stations}
+        hops = {station.port: station.ofport for station in self.segment.stations}
         return hops[port] if port in hops else self.ports[port].ofport
 
     def mac(self, port: str) -> str:
         """The MAC behind a port."""
-        hops = {station.port: station.mac for station in self.chain.stations}
+        hops = {station.port: station.mac for station in self.segment.stations}
         return hops[port] if port in hops else self.ports[port].mac
 
 
@@ -73,7 +73,7 @@ def compiled(**sections: Any) -> Compiled:
 def _compiled(sections: str) -> Compiled:
     document = {"version": 1, "plugins": {"privacy_router": json.loads(sections)}}
     config = parse_document(json.dumps(document), "test").config
-    chain = chains.build(config)
-    pipeline = Pipeline(config, chain)
+    segment = CATALOGUE.segment(config)
+    pipeline = Pipeline(config, segment)
     ports = expected_ports(config)
-    return Compiled(config, chain, pipeline, ports, pipeline.compile(ports))
+    return Compiled(config, segment, pipeline, ports, pipeline.compile(ports))

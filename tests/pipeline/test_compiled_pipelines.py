@@ -49,7 +49,7 @@ def send(one: Compiled, text: str, *states: str) -> Walk:
 
 
 def _all_ports(one: Compiled) -> list[str]:
-    return [station.port for station in one.chain.stations] + list(one.ports)
+    return [station.port for station in one.segment.stations] + list(one.ports)
 
 
 def leaves_by(one: Compiled, found: Walk) -> str | None:
@@ -120,7 +120,7 @@ def test_a_closed_tunnel_carries_nothing_of_any_chain_and_the_mesh_works_on(
     for port, source, target, state, _ in PATHS[hops]:
         text = f"in_port={port},udp,nw_src={source},nw_dst={target},udp_dst=443"
         assert "closed" in reason(send(shut, text, state))
-    for number in one.chain.reserved_numbers:
+    for number in one.segment.reserved_numbers:
         text = f"in_port={number},udp,nw_src={CLIENT},nw_dst={SITE},udp_dst=443"
         packet = with_defaults(parse_packet(text), source_mac=None, begins=True)
         assert isinstance(walk(shut.program.flows, packet, ct_states=("new",)).verdict, Dropped)
@@ -309,13 +309,13 @@ def test_no_packet_ever_changes_between_tunnel_and_mesh(
         f"nw_ttl={ttl},eth_dst={ONE.mac(to)}" + (f",tcp_flags={flags}" * (protocol == "tcp"))
     )
     onward = leaves_by(ONE, send(ONE, text, state))
-    hops = {station.port for station in ONE.chain.stations}
+    hops = {station.port for station in ONE.segment.stations}
     if onward is not None:
         assert (onward in hops) == (port in hops)
         assert onward != port
     if onward in hops:
-        stations = {station.port: station for station in ONE.chain.stations}
-        assert (stations[port], stations[onward]) in ONE.chain.edges
+        stations = {station.port: station for station in ONE.segment.stations}
+        assert (stations[port], stations[onward]) in ONE.segment.edges
 
 
 # --- what the user writes -----------------------------------------------------------------------

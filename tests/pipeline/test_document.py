@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from privacy_router.chain import stations
 from privacy_router.config import parse_document
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.pipeline.compile import Pipeline
 from privacy_router.pipeline.document import pipeline_document
 from privacy_router.pipeline.flow_rows import naming_of, rows_of
@@ -43,7 +43,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 def pipeline_of(sections: dict[str, Any]) -> Pipeline:
     document = {"version": 1, "plugins": {"privacy_router": sections}}
     config = parse_document(json.dumps(document), "test").config
-    return Pipeline(config, stations.build(config))
+    return Pipeline(config, CATALOGUE.segment(config))
 
 
 @pytest.mark.parametrize("name", ["pipeline.md", "pipeline.svg"])
@@ -58,7 +58,7 @@ def test_every_flow_is_in_one_row(sections: dict[str, Any]) -> None:
     pipeline = pipeline_of(sections)
     ports = expected_ports(pipeline.config)
     flows = pipeline.compile(ports).flows
-    rows = rows_of(flows, naming_of(pipeline.chain, ports, {}))
+    rows = rows_of(flows, naming_of(pipeline.segment, ports, {}))
     assert sum(row.flows for row in rows) == len(flows)
     for table in TABLES:
         of_table = [row for row in rows if row.table == table.name]

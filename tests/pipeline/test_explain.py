@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from privacy_router.chain import stations
 from privacy_router.config import load_document
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.openflow.actions import DecNwTtl, Group, Output, SetNwTtl, set_field
 from privacy_router.openflow.constants import CtFlag, NatFlag, PortNumber
 from privacy_router.openflow.fields import FIELDS
@@ -53,7 +53,7 @@ def flow(
 
 def seeds_flows() -> Iterator[tuple[Flow, dict[int, str]]]:
     config = load_document(SEED).config
-    hops = stations.build(config)
+    hops = CATALOGUE.segment(config)
     ports = expected_ports(config)
     names = {station.ofport: station.port for station in hops.stations}
     names |= {port.ofport: port.name for port in ports.values()}

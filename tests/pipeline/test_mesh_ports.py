@@ -70,7 +70,7 @@ def test_a_hops_port_is_no_stranger_and_no_container_in_any_chain(before: str, n
     """While the chain changes the bridge has ports of hops that the new chain is without, and
     without WARP it has the host's exit."""
     mesh = Mesh(compiled(**HOP_SETS[now], **MESH).config)
-    for station in compiled(**HOP_SETS[before], **MESH).chain.stations:
+    for station in compiled(**HOP_SETS[before], **MESH).segment.stations:
         assert mesh.put(row(station.port, ours=True), None) == set()
     assert (mesh.ports, mesh.left_out) == ({}, {})
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 
+from privacy_router.chain.stations import ROLES_MOST, Role, Task
 from privacy_router.pipeline import tables
-from privacy_router.pipeline.allocation import OWNER, Layer, layer_of, tracking_zone
+from privacy_router.pipeline.allocation import (
+    MESH_TRACKING_ZONE,
+    OWNER,
+    Layer,
+    layer_of,
+    tracking_zone,
+)
 from privacy_router.pipeline.tables import Table
 
 
@@ -43,7 +52,14 @@ def test_a_cookie_of_a_later_version_is_ours_and_of_no_layer_that_is_known() -> 
     assert [layer_of(OWNER | (layer.value << 32)) for layer in Layer] == list(Layer)
 
 
-def test_hops_that_are_never_neighbours_have_no_zone() -> None:
-    assert tracking_zone("warp", "xray") == tracking_zone("xray", "warp")
-    with pytest.raises(ValueError, match="gateway and exit are never neighbours"):
-        tracking_zone("gateway", "exit")
+def test_each_pair_of_roles_has_a_zone_of_its_own_in_either_order() -> None:
+    roles = [Role(f"role {number}", number, Task.RELAY) for number in range(1, ROLES_MOST + 1)]
+    pairs = list(combinations(roles, 2))
+    zones = [tracking_zone(one, other) for one, other in pairs]
+    assert len(set(zones)) == len(pairs)
+    assert [tracking_zone(other, one) for one, other in pairs] == zones
+    assert min(zones) > MESH_TRACKING_ZONE
+    warp, gateway, xray, exit_ = roles[:4]
+    # what the datapath may remember of a version before zones followed from roles
+    known = ((gateway, warp), (warp, xray), (gateway, xray), (xray, exit_))
+    assert [tracking_zone(*pair) - MESH_TRACKING_ZONE for pair in known] == [1, 2, 3, 4]

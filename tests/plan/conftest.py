@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.plan.keys import NodeFacts, NodeKeys
+    from privacy_router.hops.keys import NodeFacts, NodeKeys
 
 
 @pytest.fixture(params=HOP_SETS, ids=lambda name: name.replace(" ", "-"))

@@ -20,8 +20,10 @@ from privacy_router.openflow.text import format_instructions, format_match
 from privacy_router.pipeline.mesh import expected_ports
 from privacy_router.pipeline.tables import name_of, number_of
 from privacy_router.plan.compile import compile_node
-from privacy_router.values import rulesets
-from privacy_router.values.items import Kind, SecretTag
+from privacy_router.values.bridges import SwitchValue
+from privacy_router.values.items import ItemValue, Kind
+from privacy_router.values.rulesets import RulesetValue
+from privacy_router.values.wireguard import SecretTag
 from tests.plan.nft_text import ruleset_text
 from tests.plan.node_keys import FACTS, KEYS
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from privacy_router.plan.desired import DesiredState
     from privacy_router.values.items import Key
     from privacy_router.values.processes import ProcessSpec
+    from privacy_router.values.rulesets import Ruleset
 
 CASES = Path(__file__).parents[1] / "golden/node"
 
@@ -63,12 +66,12 @@ def texts_of(case: Path) -> dict[str, str]:
     }
 
 
-def rulesets_of(node: DesiredState) -> dict[Key, rulesets.Ruleset]:
+def rulesets_of(node: DesiredState) -> dict[Key, Ruleset]:
     """The rulesets of a node by their items."""
     return {
-        key: rulesets.parse(value)
-        for key, value in sorted(node.items.items())
-        if key.kind is Kind.FIREWALL
+        key: value.objects
+        for key, value in sorted(node.items.items(), key=lambda item: item[0])
+        if isinstance(value, RulesetValue)
     }
 
 
@@ -94,13 +97,17 @@ def _value(value: Any) -> str:
     """A value with everything that is not at its default."""
     if isinstance(value, SecretTag):
         return "none" if value == SecretTag.of(None) else "secret"
+    if isinstance(value, SwitchValue):
+        return _value(value.value)
+    if isinstance(value, ItemValue) and not isinstance(value.plain(), dict):
+        return _value(value.plain())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return f"{type(value).__name__}({', '.join(_fields(value))})"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k}: {_value(v)}" for k, v in sorted(value.items())) + "}"
     if isinstance(value, (frozenset, set)):
         return "{" + ", ".join(sorted(map(_value, value))) + "}"
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return "(" + ", ".join(map(_value, value)) + ")"
     return str(value)
 
@@ -121,7 +128,7 @@ def _flows(node: DesiredState) -> Iterator[str]:
     program = node.pipeline.compile(expected_ports(node.pipeline.config))
     for rate in program.rates:
         yield f"meter {rate.meter_id}: {rate.packets_per_s} packets/s; {rate.reason}"
-    names = {port.ofport: port.port for port in node.pipeline.chain.ports}
+    names = {port.ofport: port.port for port in node.pipeline.segment.stations}
     table = None
     for flow in sorted(program.flows, key=lambda f: (number_of(f.table), -f.priority, f.key)):
         if flow.table != table:

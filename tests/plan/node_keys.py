@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from privacy_router.hops.gateway import Client
+from privacy_router.hops.gateway.clients import Client
+from privacy_router.hops.keys import NodeFacts, NodeKeys
 from privacy_router.hops.xray.keys import XrayIdentity
-from privacy_router.plan.keys import NodeFacts, NodeKeys
 from privacy_router.values.wireguard import WarpTunnel
 
 

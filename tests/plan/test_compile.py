@@ -10,21 +10,28 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from privacy_router.chain import addresses
-from privacy_router.chain import stations as chains
-from privacy_router.chain.stations import EXIT_PORT, SWITCH_NAMESPACE
+from privacy_router.chain.stations import SWITCH_NAMESPACE
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.hops.exit.hop import EXIT_PORT
+from privacy_router.hops.firewall import TABLE
+from privacy_router.hops.gateway.hop import GATEWAY_TUNNEL
+from privacy_router.hops.warp.hop import WARP_SOCKET_MARK, WARP_TUNNEL
 from privacy_router.plan.compile import OVS_PROCESSES, compile_node
-from privacy_router.plan.firewall import TABLE
 from privacy_router.plan.guard import GUARD_PREFIX
 from privacy_router.values.bridges import mac_of
-from privacy_router.values.items import HOST, Key, Kind, TunnelState
+from privacy_router.values.items import HOST, Kind
+from privacy_router.values.network import Device, DeviceKey
+from privacy_router.values.rulesets import FirewallKey, TableRole
+from privacy_router.values.sysctls import DeviceSettingKey, SettingKey, SettingValue, Sysctl
 from tests.plan.hop_sets import HOP_SETS, config_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from privacy_router.config import PrivacyRouterConfig
+    from privacy_router.hops.keys import NodeFacts, NodeKeys
     from privacy_router.plan.desired import DesiredState
-    from privacy_router.plan.keys import NodeFacts, NodeKeys
+    from privacy_router.values.wireguard import TunnelState
 
 
 @pytest.fixture
@@ -61,7 +68,8 @@ def test_every_hop_refuses_what_it_has_no_way_for(state: DesiredState) -> None:
 def test_default_routes_lead_to_the_next_station_or_into_the_warp_tunnel(
     state: DesiredState, config: PrivacyRouterConfig
 ) -> None:
-    stations = {interface.ip for s in chains.build(config).stations for interface in s.interfaces}
+    segment = CATALOGUE.segment(config)
+    stations = {interface.ip for s in segment.stations for interface in s.interfaces}
     for where, _, route in of_kind(state, Kind.ROUTE):
         if route.kind != "unicast" or route.destination.prefixlen:
             continue
@@ -81,7 +89,7 @@ def test_the_xray_hop_forwards_nothing(state: DesiredState) -> None:
 
 def of_settings(state: DesiredState, where: str) -> dict[str, str]:
     kinds = (Kind.SETTING, Kind.DEVICE_SETTING)
-    return {n: v for kind in kinds for w, n, v in of_kind(state, kind) if w == where}
+    return {n: v.text for kind in kinds for w, n, v in of_kind(state, kind) if w == where}
 
 
 def test_what_forwards_does_so_by_each_of_its_devices(state: DesiredState) -> None:
@@ -120,10 +128,10 @@ def test_a_setting_without_which_addresses_are_refused_comes_before_them(
 def test_every_firewall_drops_by_policy(state: DesiredState) -> None:
     rulesets = [item for item in of_kind(state, Kind.FIREWALL) if item[0] != HOST]
     assert {where for where, _, _ in rulesets} == namespaces(state)
-    for _, _, text in rulesets:
+    for _, _, ruleset in rulesets:
         policies = {
             item["chain"]["hook"]: item["chain"]["policy"]
-            for item in json.loads(text)
+            for item in ruleset.objects
             if "chain" in item and item["chain"]["type"] == "filter"
         }
         assert {policies[hook] for hook in ("input", "forward", "output")} == {"drop"}
@@ -132,7 +140,7 @@ def test_every_firewall_drops_by_policy(state: DesiredState) -> None:
 def test_every_neighbour_is_known_in_advance(
     state: DesiredState, config: PrivacyRouterConfig
 ) -> None:
-    chain = chains.build(config)
+    chain = CATALOGUE.segment(config)
     neighbours = [item for item in of_kind(state, Kind.NEIGHBOUR) if item[0] != HOST]
     found = {(where, n.address, n.mac) for where, _, n in neighbours}
     wanted = {
@@ -173,18 +181,18 @@ def test_the_uplink_forwards_answers_to_xray_and_what_it_forwarded_before(
     about_uplink = [rule for rule in host_rules(state, "forward") if '"eth0"' in rule]
     assert len(about_uplink) == (0 if forwarded_before else 1)
     assert all("drop" in rule for rule in about_uplink)
-    assert Key(Kind.DEVICE_SETTING, HOST, "ipv4/conf/eth0/forwarding") in state.items
+    assert DeviceSettingKey(HOST, Sysctl("ipv4", "forwarding", "eth0")) in state.items
 
 
 def host_rules(state: DesiredState, chain: str) -> list[str]:
-    (text,) = [
-        text
-        for where, name, text in of_kind(state, Kind.FIREWALL)
+    (ruleset,) = [
+        ruleset
+        for where, name, ruleset in of_kind(state, Kind.FIREWALL)
         if (where, name) == (HOST, TABLE)
     ]
     return [
         json.dumps(item["rule"]["expr"])
-        for item in json.loads(text)
+        for item in ruleset.objects
         if "rule" in item and item["rule"]["chain"] == chain
     ]
 
@@ -195,7 +203,9 @@ def test_a_chain_with_warp_guards_the_host_and_leaves_it_alone_else(
     state = compile_node(make_config(xray={"vps_address": "192.0.2.9"}), keys, facts)
     ours = [key for key in state.items if key.where == HOST]
     assert len(ours) == 2
-    assert all(key.name.startswith(GUARD_PREFIX) for key in ours)
+    guards = [key for key in ours if isinstance(key, FirewallKey) and key.role is TableRole.GUARD]
+    assert guards == ours
+    assert all(key.table.startswith(GUARD_PREFIX) for key in guards)
 
 
 def test_no_item_holds_a_secret(state: DesiredState, keys: NodeKeys) -> None:
@@ -220,8 +230,8 @@ def test_warp_must_stay_where_it_is_and_clients_may_move(
     make_config: Callable[..., PrivacyRouterConfig], keys: NodeKeys, facts: NodeFacts
 ) -> None:
     found = tunnels(compile_node(make_config(), keys, facts))
-    (warp,) = found[chains.WARP_TUNNEL].peers.values()
-    (phone,) = found[chains.GATEWAY_TUNNEL].peers.values()
+    (warp,) = found[WARP_TUNNEL].peers.values()
+    (phone,) = found[GATEWAY_TUNNEL].peers.values()
     assert keys.warp is not None
     assert warp.endpoint == keys.warp.endpoint
     assert phone.endpoint is None
@@ -232,7 +242,7 @@ def test_only_what_warp_sends_is_marked(
 ) -> None:
     state = compile_node(make_config(), keys, facts)
     marks = {name: device.firewall_mark for name, device in state.tunnels.items()}
-    assert marks == {chains.WARP_TUNNEL: chains.WARP_SOCKET_MARK, chains.GATEWAY_TUNNEL: 0}
+    assert marks == {WARP_TUNNEL: WARP_SOCKET_MARK, GATEWAY_TUNNEL: 0}
     assert {name: one.firewall_mark for name, one in tunnels(state).items()} == marks
 
 
@@ -242,8 +252,8 @@ def test_another_preshared_key_is_another_state(
     (client,) = keys.clients
     others = replace(keys, clients=(replace(client, preshared_key=client.public_key),))
     before, after = (tunnels(compile_node(make_config(), k, facts)) for k in (keys, others))
-    assert before[chains.WARP_TUNNEL] == after[chains.WARP_TUNNEL]
-    assert before[chains.GATEWAY_TUNNEL] != after[chains.GATEWAY_TUNNEL]
+    assert before[WARP_TUNNEL] == after[WARP_TUNNEL]
+    assert before[GATEWAY_TUNNEL] != after[GATEWAY_TUNNEL]
 
 
 def test_a_changed_vps_restarts_xray_and_nothing_else(
@@ -255,11 +265,15 @@ def test_a_changed_vps_restarts_xray_and_nothing_else(
     assert changed == {"xray"}
 
 
+def client_mtu_bytes(config: PrivacyRouterConfig) -> int:
+    return addresses.client_mtu_bytes(config, CATALOGUE.segment(config))
+
+
 def test_client_mtu_follows_the_chain(make_config: Callable[..., PrivacyRouterConfig]) -> None:
     with_xray = make_config(xray={"vps_address": "192.0.2.9"})
-    assert addresses.client_mtu_bytes(with_xray) == 1420
-    assert addresses.client_mtu_bytes(make_config()) == 1280
-    assert addresses.client_mtu_bytes(make_config(wireguard={"mtu": 1300})) == 1300
+    assert client_mtu_bytes(with_xray) == 1420
+    assert client_mtu_bytes(make_config()) == 1280
+    assert client_mtu_bytes(make_config(wireguard={"mtu": 1300})) == 1300
 
 
 @pytest.mark.parametrize("hops", [hops for hops in HOP_SETS if "gateway" in hops])
@@ -269,7 +283,7 @@ def test_what_is_for_a_client_is_cut_for_the_clients_mtu_and_no_other(
     """Cut for WARP's, UDP answers of more than 1,252 bytes became fragments, which are dropped."""
     config = config_of(**HOP_SETS[hops])
     state = compile_node(config, keys, facts)
-    clients = chains.build(config).clients
+    clients = CATALOGUE.segment(config).clients
     for where, _, route in of_kind(state, Kind.ROUTE):
         holds_a_client = any(
             route.destination.version == network.version and network.subnet_of(route.destination)
@@ -279,7 +293,7 @@ def test_what_is_for_a_client_is_cut_for_the_clients_mtu_and_no_other(
             continue
         is_for_clients = route.destination.prefixlen > 0
         warp = config.warp.mtu_bytes if "warp" in hops else None
-        assert route.mtu_bytes == (addresses.client_mtu_bytes(config) if is_for_clients else warp)
+        assert route.mtu_bytes == (client_mtu_bytes(config) if is_for_clients else warp)
     found = {r.destination for w, _, r in of_kind(state, Kind.ROUTE) if w == "pr-xray"}
     assert ("xray" in hops) == set(clients).issubset(found)
 
@@ -289,8 +303,8 @@ def test_xray_gives_an_attempt_to_reach_the_vps_up_within_seconds(
 ) -> None:
     """It makes five, and holds what a client sent until the last has failed."""
     state = compile_node(make_config(xray={"vps_address": "192.0.2.9"}), keys, facts)
-    retries = Key(Kind.SETTING, "pr-xray", "ipv4/tcp_syn_retries")
-    assert state.items[retries] == "1"
+    retries = SettingKey("pr-xray", Sysctl("ipv4", "tcp_syn_retries"))
+    assert state.items[retries] == SettingValue("1")
 
 
 def test_macs_are_local_unicast_and_differ_between_bridges() -> None:
@@ -342,7 +356,7 @@ def test_what_the_profile_says_of_its_tunnel_is_in_force_unless_the_configuratio
     own = replace(keys, warp=profile)
     config = make_config(xray={"vps_address": "192.0.2.9"}, warp=section)
     state = compile_node(config, own, facts)
-    assert state.items[Key(Kind.DEVICE, "pr-warp", "wgcf")].mtu_bytes == mtu_bytes
+    assert state.items[DeviceKey("pr-warp", "wgcf")] == Device(None, mtu_bytes)
     routes = [route for where, _, route in of_kind(state, Kind.ROUTE) if where == "pr-xray"]
     ways_out = [route for route in routes if route.mtu_bytes and not route.destination.prefixlen]
     assert {route.mtu_bytes for route in ways_out} == {mtu_bytes}
@@ -357,7 +371,7 @@ def test_what_is_not_said_of_the_tunnel_has_a_default(
     assert keys.warp is not None
     silent = replace(keys, warp=replace(keys.warp, mtu_bytes=None, keepalive_s=None))
     state = compile_node(make_config(), silent, facts)
-    assert state.items[Key(Kind.DEVICE, "pr-warp", "wgcf")].mtu_bytes == 1280
+    assert state.items[DeviceKey("pr-warp", "wgcf")] == Device(None, 1280)
     assert state.tunnels["wgcf"].peers[0].keepalive_s == 25
 
 

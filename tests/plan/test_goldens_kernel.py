@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from privacy_router.host import namespaces, nftables
-from privacy_router.values import rulesets
+from privacy_router.values.rulesets import RulesetValue
 from tests.plan.goldens import cases, node_of, rulesets_of
 from tests.plan.nft_text import ruleset_text
 
@@ -36,6 +36,6 @@ def test_nftables_reads_the_text_as_the_ruleset(case: Path, namespace: Path) -> 
         of_text = nftables.read(namespace, key.name)
         nftables.apply(namespace, key.name, objects)
         of_json = nftables.read(namespace, key.name)
-        assert rulesets.canonical(of_text) == rulesets.canonical(of_json)
-        assert rulesets.canonical(of_json) == rulesets.canonical(objects)
+        assert RulesetValue.of(of_text) == RulesetValue.of(of_json)
+        assert RulesetValue.of(of_json) == RulesetValue.of(objects)
         nftables.delete(namespace, key.name)

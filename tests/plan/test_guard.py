@@ -6,16 +6,19 @@ import json
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
-from privacy_router.chain import stations as chains
-from privacy_router.chain.stations import EXIT_PORT, WARP_SOCKET_MARK
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.hops.exit.hop import EXIT_PORT
+from privacy_router.hops.warp.hop import WARP_ROLE, WARP_SOCKET_MARK
 from privacy_router.pipeline.allocation import tracking_zone_between
-from privacy_router.plan.guard import GUARD_PREFIX, WARP_GUARD, host_guards
+from privacy_router.plan.guard import GUARD_PREFIX, host_guards, socket_guard
+from privacy_router.values.wireguard import WireGuardConfig, WireGuardPeer
 from tests.plan.hop_sets import HOP_SETS, config_of
 
 if TYPE_CHECKING:
     from privacy_router.config import PrivacyRouterConfig
 
 ENDPOINT = (IPv4Address("192.0.2.1"), 2408)
+WARP_GUARD = socket_guard(WARP_ROLE.name)
 
 
 def rules_of(objects: list[dict[str, Any]], chain: str) -> list[str]:
@@ -27,13 +30,15 @@ def rules_of(objects: list[dict[str, Any]], chain: str) -> list[str]:
 
 
 def guard(config: PrivacyRouterConfig) -> tuple[str, list[Any]]:
-    guards = host_guards(config, chains.build(config), None)
-    ((name, objects),) = guards.items()
+    ((name, objects),) = guards_of(config, None).items()
     return name, objects
 
 
 def guards_of(config: PrivacyRouterConfig, endpoint: Any) -> dict[str, list[Any]]:
-    return host_guards(config, chains.build(config), endpoint)
+    peer = WireGuardPeer("", (), endpoint)
+    device = WireGuardConfig("", (peer,), firewall_mark=WARP_SOCKET_MARK)
+    devices = {} if endpoint is None else {WARP_ROLE.name: device}
+    return host_guards(config, CATALOGUE.segment(config), CATALOGUE, devices)
 
 
 def test_no_source_of_the_tunnel_leaves_but_towards_the_exit(config: PrivacyRouterConfig) -> None:
@@ -112,14 +117,14 @@ def test_every_role_has_a_number_and_every_stretch_a_zone_of_its_own() -> None:
     zones: dict[int, set[frozenset[str]]] = {}
     addresses: dict[object, set[str]] = {}
     for sections in HOP_SETS.values():
-        chain = chains.build(config_of(**sections))
-        for station in chain.stations:
+        segment = CATALOGUE.segment(config_of(**sections))
+        for station in segment.stations:
             numbers.setdefault(station.ofport, set()).add(station.hop)
             addresses.setdefault(station.v4.ip, set()).add(station.hop)
-        for source, target in chain.edges:
+        for source, target in segment.edges:
             zone = tracking_zone_between(source, target)
             zones.setdefault(zone, set()).add(frozenset({source.hop, target.hop}))
     sizes = {len(roles) for kind in (numbers, zones, addresses) for roles in kind.values()}
     assert sizes == {1}
     assert len(numbers) == 4
-    assert set(chain.reserved_numbers) == set(numbers)
+    assert set(segment.reserved_numbers) >= set(numbers)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy_router.plan.host_firewall import keeps_in_xray, keeps_out_clients
+from privacy_router.hops.exit.hop import EXIT_PORT
+from privacy_router.plan.host_firewall import keeps_in_chain, keeps_out_clients
 
 PORT = 51820
 DROP, REJECT = {"drop": None}, {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}
@@ -66,7 +67,7 @@ def test_what_keeps_clients_out(ruleset: Any, expected: list[str]) -> None:
     ],
 )
 def test_what_keeps_xray_in(ruleset: Any, expected: list[str]) -> None:
-    assert [str(chain) for chain in keeps_in_xray([ruleset])] == expected
+    assert [str(chain) for chain in keeps_in_chain([ruleset], EXIT_PORT)] == expected
 
 
 def test_a_table_that_lets_in_does_not_open_another() -> None:
@@ -92,4 +93,4 @@ json_values = st.recursive(
 @given(st.lists(json_values, max_size=5))
 def test_any_listing_is_judged(ruleset: Any) -> None:
     assert keeps_out_clients([ruleset], PORT) is not None
-    assert keeps_in_xray([ruleset]) is not None
+    assert keeps_in_chain([ruleset], EXIT_PORT) is not None

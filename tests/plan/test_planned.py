@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from privacy_router.hops.keys import Part, PlanningKeys
 from privacy_router.plan.compile import compile_node, plan_node
 from privacy_router.plan.desired import DesiredState
-from privacy_router.plan.keys import Part, PlanningKeys
 from tests.plan.hop_sets import HOP_SETS, config_of
 from tests.plan.node_keys import FACTS, KEYS
 

@@ -3,15 +3,28 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy_router.values.items import Key, Kind, diff
+from privacy_router.pipeline.flow import MeterKey
+from privacy_router.values.items import ItemValue, Key, Kind, diff
+from privacy_router.values.network import DeviceKey, ForeignKey, NamespaceKey
+from privacy_router.values.sysctls import SettingKey, SettingValue, Sysctl
+from privacy_router.values.wireguard import TunnelKey
 
-KEYS = st.builds(Key, st.sampled_from(Kind), st.sampled_from(["a", "b"]), st.text(max_size=2))
-STATES = st.dictionaries(KEYS, st.integers(0, 3), max_size=12)
+PLACES, NAMES = st.sampled_from(["a", "b"]), st.text(max_size=2)
+KEYS = st.one_of(
+    st.builds(NamespaceKey, PLACES),
+    st.builds(SettingKey, PLACES, st.builds(Sysctl, NAMES, NAMES)),
+    st.builds(DeviceKey, PLACES, NAMES),
+    st.builds(TunnelKey, PLACES, NAMES),
+    st.builds(ForeignKey, PLACES, NAMES),
+    st.builds(MeterKey, PLACES, st.integers(1, 20)),
+)
+VALUES = st.builds(SettingValue, st.sampled_from("0123"))
+STATES = st.dictionaries(KEYS, VALUES, max_size=12)
 
 
 @given(STATES, STATES)
 def test_making_all_changes_turns_the_observed_into_the_desired(
-    desired: dict[Key, int], observed: dict[Key, int]
+    desired: dict[Key, ItemValue], observed: dict[Key, ItemValue]
 ) -> None:
     state = dict(observed)
     for change in diff(desired, observed):
@@ -24,13 +37,13 @@ def test_making_all_changes_turns_the_observed_into_the_desired(
 
 
 @given(STATES)
-def test_no_difference_is_no_change(state: dict[Key, int]) -> None:
+def test_no_difference_is_no_change(state: dict[Key, ItemValue]) -> None:
     assert diff(state, state) == []
 
 
 @given(STATES, STATES)
 def test_things_come_in_the_order_of_their_kinds_and_go_the_other_way_round(
-    desired: dict[Key, int], observed: dict[Key, int]
+    desired: dict[Key, ItemValue], observed: dict[Key, ItemValue]
 ) -> None:
     changes = diff(desired, observed)
     going = [change.key.kind for change in changes if change.after is None]

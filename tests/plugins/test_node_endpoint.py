@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from privacy_router.config import parse_document
+from privacy_router.hops.keys import NodeKeys
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.warp import read_tunnel
-from privacy_router.plan.keys import NodeKeys
 from privacy_router.plugins.privacy_router.plugin import Intent, PrivacyRouterPlugin
 from privacy_router.values.wireguard import generate_private_key, public_key_of
 

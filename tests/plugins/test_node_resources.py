@@ -12,25 +12,28 @@ import pytest
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Change, Desired, Resource, ResourceKey
 from privacy_router.host.dbus import Bus
+from privacy_router.node.kinds.registry import KINDS
 from privacy_router.node.paths import NodePaths
 from privacy_router.plugins.place import Place
 from privacy_router.plugins.privacy_router import PARTS, PartPlugin, PrivacyRouterPlugin
 from privacy_router.plugins.privacy_router.plugin import NodeObserved
-from privacy_router.plugins.privacy_router.resources import DOMAINS, key_of, value_of
-from privacy_router.values.items import Key, Kind
+from privacy_router.plugins.privacy_router.resources import key_of
+from privacy_router.values.items import HOST, Kind, plain
+from privacy_router.values.sysctls import DeviceSettingKey, Sysctl
+from privacy_router.values.wireguard import TunnelKey
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_every_kind_of_item_is_in_a_domain() -> None:
-    assert DOMAINS.keys() == set(Kind)
-    assert set(DOMAINS.values()) <= {"net", "openflow", *(part.name for part in PARTS)}
+    assert KINDS.domains.keys() == set(Kind)
+    assert set(KINDS.domains.values()) <= {"net", "openflow", *(part.name for part in PARTS)}
 
 
 def test_a_key_says_domain_kind_and_place() -> None:
-    assert str(key_of(Key(Kind.ROUTE, "pr-warp", "default"))) == "net route pr-warp/default"
-    assert key_of(Key(Kind.DEVICE_SETTING, "host", "x")).kind == "device-setting"
+    assert str(key_of(TunnelKey("pr-warp", "wgcf"))) == "privacy tunnel pr-warp/wgcf"
+    assert key_of(DeviceSettingKey(HOST, Sysctl.at("x"))).kind == "device-setting"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Inner:
 
 
 def test_values_are_json_and_always_the_same() -> None:
-    value = value_of((Inner(ip_network("10.0.0.0/8"), frozenset({"b", "a"})), True, None, 3))
+    value = plain((Inner(ip_network("10.0.0.0/8"), frozenset({"b", "a"})), True, None, 3))
     assert value == [{"network": "10.0.0.0/8", "names": ["a", "b"]}, True, None, 3]
     assert json.loads(json.dumps(value)) == value
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from privacy_router.config import parse_document
 from privacy_router.config.models import Plugins
 from privacy_router.engine.model import Desired, Mode, Observed, Resource
 from privacy_router.errors import StorageError
@@ -48,9 +50,6 @@ from privacy_router.plugins.openflow.rollback import Claims, read_written, writt
 from privacy_router.plugins.openflow.survey import Survey, survey_of
 from privacy_router.plugins.openflow.switch import SwitchState
 from privacy_router.plugins.place import Place
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PORTS = {"vmbr0": 0xFFFFFFFE, "eth1": 1, "eth2": 2, "internal_200": 3}
 DROP = {"priority": 200, "match_fields": {"tcp_dst": 25}, "actions": ["drop"]}
@@ -228,10 +227,22 @@ def test_what_is_declared_has_a_resource_each() -> None:
     assert declare(None) == Desired(payload=Payload())
 
 
+def test_the_example_compiles() -> None:
+    text = (Path(__file__).parents[2] / "examples" / "bridge.json").read_text()
+    declared = parse_document(text, "the example").plugins.openflow
+    kinds = [one.kind for one in declare(declared).resources]
+    assert [kinds.count(one) for one in ("flow", "group", "meter", "policy")] == [
+        4,
+        1,
+        1,
+        1,
+    ]  # port 80 is two flows
+
+
 # --- whose it is ----------------------------------------------------------------------------------
 
 
-def test_cookies_are_nobody_elses() -> None:
+def test_cookies_differ_from_those_of_the_node() -> None:
     assert DECLARED_OWNER & OWNER_MASK != OWNER
     assert [is_ours(cookie(part)) for part in Part] == [True] * 3
     assert [layer_of(cookie(part)) for part in Part] == [None] * 3

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from privacy_router.chain.order import Segment
     from privacy_router.config.models import PrivacyRouterConfig
 
 TRANSIT_MTU_BYTES = 1500
@@ -32,7 +33,7 @@ def client_addresses(config: PrivacyRouterConfig, number: int) -> tuple[IPv4Addr
     )
 
 
-def client_mtu_bytes(config: PrivacyRouterConfig) -> int:
+def client_mtu_bytes(config: PrivacyRouterConfig, segment: Segment) -> int:
     """The MTU of the clients' tunnel.
 
     XRay ends the clients' TCP and carries their UDP in its own stream, so that only the clients'
@@ -41,4 +42,5 @@ def client_mtu_bytes(config: PrivacyRouterConfig) -> int:
     if config.wireguard.mtu is not None:
         return config.wireguard.mtu
     own_way = TRANSIT_MTU_BYTES - WIREGUARD_OVERHEAD_BYTES
-    return own_way if "xray" in config.chain_hops else min(own_way, config.warp.mtu_bytes)
+    last = [leg.last.mtu_bytes for leg in segment.legs if leg.of_clients]
+    return min([own_way, *(mtu_bytes for mtu_bytes in last if mtu_bytes is not None)])

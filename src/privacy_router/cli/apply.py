@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from privacy_router.cli.completing import checkpoint_names
+from privacy_router.cli.asking import ask_any
+from privacy_router.cli.completion import checkpoint_names
 from privacy_router.cli.deferred import commands
 from privacy_router.cli.obstacle_view import show_obstacles
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import err, out, print_json, say
-from privacy_router.cli.resource_view import Row, show
+from privacy_router.cli.resource_view import show
 from privacy_router.client import bus as daemons
+from privacy_router.client.names import NO_DOCUMENT
+from privacy_router.client.rows import ChangeRow
 from privacy_router.config import load_document, read_text
-from privacy_router.engine.document import NOTHING
-from privacy_router.node.paths import NodePaths
 
 if TYPE_CHECKING:
     from privacy_router.client.bus import Daemon
+    from privacy_router.client.rows import Obstacle
     from privacy_router.host.dbus import Signal
-    from privacy_router.node.obstacles import Obstacle
 
 app = commands()
 
@@ -52,54 +52,11 @@ def plan(
     whole: Annotated[bool, typer.Option("--all", help="A line for each change.")] = False,
 ) -> None:
     """Show what applying the document would change on this machine, and change nothing."""
-    from privacy_router.node.machine import require_root
+    from privacy_router.daemon.local.check import obstacles_of
 
     config_file = path or config_file
-    if daemons.is_there():
-        load_document(config_file)
-        text, base = _document(config_file)
-        found = daemons.with_daemon(lambda daemon: daemon.call("Plan", "ss", text, base))
-        rows = [Row.from_bus(row) for row in found[0]]
-    else:
-        require_root()
-        load_document(config_file)
-        rows = asyncio.run(_plan_here(config_file))
-    _print_plan(rows, _obstacles(config_file), as_json, whole)
-
-
-def _obstacles(config_file: Path) -> list[Obstacle]:
-    """What would stop `up`, whether or not the plan has changes."""
-    from privacy_router.node.obstacles import obstacles
-
-    config = load_document(config_file).plugins.privacy_router
-    return [] if config is None else obstacles(config, NodePaths.from_environment())
-
-
-async def _plan_here(config_file: Path) -> list[Row]:
-    """Without a daemon: the same, worked out here."""
-    from privacy_router.client.names import bus_address
-    from privacy_router.daemon.config_file import source_of
-    from privacy_router.daemon.logging import set_up_logging
-    from privacy_router.daemon.plugins import all_plugins
-    from privacy_router.engine.journal import Journal
-    from privacy_router.engine.order import in_order
-    from privacy_router.engine.planning import make_preview
-    from privacy_router.engine.plugin import Trust
-    from privacy_router.host.dbus import Bus
-    from privacy_router.plugins.place import Place
-    from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
-
-    set_up_logging(verbose=False)
-    paths = NodePaths.from_environment()
-    managed = Journal(paths.journal).managed() if paths.journal.exists() else {}
-    source, bus = source_of(config_file), Bus(bus_address(os.environ))
-    plugins = in_order(all_plugins(Place(bus), PrivacyRouterPlugin(paths)))
-    try:
-        sections = source.sections()
-        found = await make_preview(plugins, source, sections, managed, Trust.OWNER)
-    finally:
-        await bus.close()
-    return [Row.from_change(change) for change in found.changes]
+    rows = ask_any(config_file, lambda node: node.plan(*_document(config_file)))
+    _print_plan(rows, obstacles_of(load_document(config_file)), as_json, whole)
 
 
 @app.command()
@@ -121,7 +78,6 @@ def apply(
     if dry_run:
         plan(path, as_json=as_json)
         return
-    load_document(path)
     text, base = _document(path)
     number, rows = daemons.with_daemon(
         lambda daemon: _run(daemon, as_json, "Apply", "ssd", text, base, confirm_within)
@@ -135,7 +91,7 @@ def declare_nothing() -> None:
     async def work(daemon: Daemon) -> None:
         if await daemon.property("Awaiting"):
             await daemon.call("Rollback")
-        await _run(daemon, False, "Apply", "ssd", NOTHING, "", 0.0)
+        await _run(daemon, False, "Apply", "ssd", NO_DOCUMENT, "", 0.0)
 
     daemons.with_daemon(work)
 
@@ -162,7 +118,7 @@ def rollback(
     """Undo the run that waits to be confirmed; with none that waits, go back to a checkpoint, or to
     the state before the last run."""
 
-    async def work(daemon: Daemon) -> tuple[int, list[Row]]:
+    async def work(daemon: Daemon) -> tuple[int, list[ChangeRow]]:
         if not checkpoint and await daemon.property("Awaiting"):
             return ((await daemon.call("Rollback"))[0], [])
         return await _run(daemon, as_json, "RestoreCheckpoint", "sd", checkpoint, confirm_within)
@@ -176,7 +132,7 @@ def rollback(
 
 async def _run(
     daemon: Daemon, quiet: bool, member: str, signature: str, *body: Any
-) -> tuple[int, list[Row]]:
+) -> tuple[int, list[ChangeRow]]:
     """A call that changes the machine, with a line for each step of it on stderr."""
     last = ""
 
@@ -198,14 +154,16 @@ async def _run(
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
-    return number, [Row.from_bus(row) for row in rows]
+    return number, [ChangeRow.from_bus(row) for row in rows]
 
 
 def _document(path: Path) -> tuple[str, str]:
+    """The text and the directory of a document, which is a valid one. Raises ConfigError."""
+    load_document(path)
     return read_text(path), str(path.absolute().parent)
 
 
-def _print_plan(rows: list[Row], found: list[Obstacle], as_json: bool, whole: bool) -> None:
+def _print_plan(rows: list[ChangeRow], found: list[Obstacle], as_json: bool, whole: bool) -> None:
     if as_json:
         obstacles = [obstacle.as_json() for obstacle in found]
         print_json({"changes": [row.as_dict() for row in rows], "obstacles": obstacles})
@@ -215,7 +173,7 @@ def _print_plan(rows: list[Row], found: list[Obstacle], as_json: bool, whole: bo
         show_obstacles(found)
 
 
-def _report(number: int, rows: list[Row], as_json: bool, confirm_within: float) -> None:
+def _report(number: int, rows: list[ChangeRow], as_json: bool, confirm_within: float) -> None:
     waits = confirm_within if number else 0.0
     if as_json:
         changes = [row.as_dict() for row in rows]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from privacy_router.client.api import Node
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.daemon.in_force import Subject
+    from privacy_router.daemon.local.in_force import Subject
 
 T = TypeVar("T")
 
@@ -42,23 +42,29 @@ def ask(
     return asyncio.run(_here(config_file, work))
 
 
-async def _here(config_file: Path, work: Callable[[Node], Coroutine[Any, Any, T]]) -> T:
-    from privacy_router.daemon.local import LocalNode
-    from privacy_router.node.machine import require_root
+def ask_any(config_file: Path, work: Callable[[Node], Coroutine[Any, Any, T]]) -> T:
+    """Have `work` done by op-dbus, whichever document it keeps, or else in this process."""
+    try:
+        return bus.with_daemon(work)
+    except NotRunningError:
+        return asyncio.run(_here(config_file, work))
 
-    require_root()
+
+async def _here(config_file: Path, work: Callable[[Node], Coroutine[Any, Any, T]]) -> T:
+    from privacy_router.daemon.local.node import LocalNode
+
     return await work(LocalNode(config_file, is_named=is_named(config_file)))
 
 
 def config_of(config_file: Path) -> PrivacyRouterConfig:
     """The configuration of the node that is kept, or of a file that the caller names."""
-    from privacy_router.daemon.in_force import config_in_force
+    from privacy_router.daemon.local.in_force import config_in_force
 
     return config_in_force(config_file, is_named=is_named(config_file))
 
 
 def subject(config_file: Path) -> Subject:
     """What a look at the node is measured by, and what is to be said of the file."""
-    from privacy_router.daemon.in_force import subject_of
+    from privacy_router.daemon.local.in_force import subject_of
 
     return subject_of(config_file, is_named=is_named(config_file))

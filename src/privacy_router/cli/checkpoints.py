@@ -8,12 +8,13 @@ import typer
 from rich.text import Text
 
 from privacy_router.cli import apply as applying
-from privacy_router.cli.completing import checkpoint_names
+from privacy_router.cli.completion import checkpoint_names
 from privacy_router.cli.deferred import commands
 from privacy_router.cli.options import AsJson
 from privacy_router.cli.output import out, print_json, say
-from privacy_router.cli.resource_view import Row, resource_line, show
+from privacy_router.cli.resource_view import resource_line, show
 from privacy_router.client import bus as daemons
+from privacy_router.client.rows import ChangeRow
 from privacy_router.errors import ConflictError
 from privacy_router.values.text import local_time
 
@@ -79,7 +80,7 @@ def show_one(name: Name, as_json: AsJson = False) -> None:
 def diff(name: Name, as_json: AsJson = False) -> None:
     """Show what going back would change."""
     (found,) = daemons.with_daemon(lambda daemon: daemon.call("DiffCheckpoint", "s", name))
-    rows = [Row.from_bus(row) for row in found]
+    rows = [ChangeRow.from_bus(row) for row in found]
     if as_json:
         print_json({"changes": [row.as_dict() for row in rows]})
     else:

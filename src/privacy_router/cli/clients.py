@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from privacy_router.cli.asking import ask
-from privacy_router.cli.completing import client_names
+from privacy_router.cli.completion import client_names
 from privacy_router.cli.deferred import commands
 from privacy_router.cli.encoding import can_encode
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from privacy_router.chain import stations as chains
 from privacy_router.cli.deferred import commands
 from privacy_router.cli.obstacle_view import show_obstacles
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson
@@ -20,15 +19,9 @@ from privacy_router.config import (
     load_document,
     notes,
 )
-from privacy_router.errors import ConflictError, ExitCode, PrivacyRouterError
-from privacy_router.node.paths import NodePaths
-from privacy_router.pipeline.compile import Pipeline
-from privacy_router.pipeline.notation import FlowRefusedError
-from privacy_router.pipeline.rivals import PipelineError
+from privacy_router.errors import ConflictError, ExitCode, InvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from privacy_router.config import PrivacyRouterConfig
 
 
@@ -87,20 +80,27 @@ def check(
     Every problem at once: exit code 2 for those of the file, 8 where only the machine or a file
     that it names is not ready.
     """
-    from privacy_router.node.obstacles import obstacles, sees_all
+    from privacy_router.daemon.local.check import (
+        obstacles_of,
+        profile_notes,
+        require_valid,
+        sees_all,
+    )
 
     path = config_file or path
     try:
-        config = load_document(path).plugins.privacy_router
-        if config is not None:
-            Pipeline(config, chains.build(config)).require_valid()
-    except (ConfigError, FlowRefusedError, PipelineError) as error:
+        plugins = load_document(path).plugins
+        config = plugins.node
+        require_valid(plugins)
+    except InvalidError as error:
         if not as_json:
             raise
         print_json({"ok": False, "problems": _problems(error), "notes": [], "obstacles": []})
         raise SystemExit(ExitCode.INVALID_CONFIG) from None
-    remarks = [] if config is None else [*notes(config), *_profile_notes(config, only_file)]
-    found = [] if config is None or only_file else obstacles(config, NodePaths.from_environment())
+    remarks = (
+        [] if config is None else [*notes(config), *profile_notes(config, only_file=only_file)]
+    )
+    found = [] if only_file else obstacles_of(load_document(path))
     if as_json:
         listed = [obstacle.as_json() for obstacle in found]
         print_json({"ok": not found, "problems": [], "notes": remarks, "obstacles": listed})
@@ -121,26 +121,7 @@ def _show_valid(path: Path, config: PrivacyRouterConfig | None, remarks: list[st
         err.print(f"[yellow]note:[/] {escape(remark)}")
 
 
-def _profile_notes(config: PrivacyRouterConfig, only_file: bool) -> Iterator[str]:
-    """What of the imported WARP profile is not in force; where only the file is judged also why
-    that is not known, which is an obstacle else."""
-    from privacy_router.hops.warp.remarks import not_in_force
-    from privacy_router.hops.warp.store import load_profile
-
-    path = config.warp.wgcf_config
-    if path is None or "warp" not in config.chain_hops:
-        return
-    try:
-        profile = load_profile(path)
-    except PrivacyRouterError as error:
-        if only_file:
-            yield f"warp.wgcf_config: {error.message}"
-        return
-    for key, reason in not_in_force(profile, config.warp):
-        yield f"warp.wgcf_config, {key}: not in force; {reason}."
-
-
-def _problems(error: PrivacyRouterError) -> list[dict[str, str | None]]:
+def _problems(error: InvalidError) -> list[dict[str, str | None]]:
     if isinstance(error, ConfigError):
         return [problem.as_json() for problem in error.problems]
     path, _, message = error.message.partition(": ")

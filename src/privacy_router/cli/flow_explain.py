@@ -10,8 +10,7 @@ from rich.text import Text
 
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import out, print_json, say
-from privacy_router.pipeline.tables import number_of
-from privacy_router.report.flows import Explained, explained
+from privacy_router.report.flows import Explained, table_names
 
 
 def explain(
@@ -31,15 +30,14 @@ def explain(
     For the ports that are on the bridge now; without root, or when the node is down, for those
     that the configuration names.
     """
-    from privacy_router.node.inspection import program
+    from privacy_router.daemon.local import flows
 
-    compiled, port_names, machine = program(load_config(config_file))
-    found = explained(compiled.flows, port_names, wanted or "")
+    found, is_live = flows.explain(load_config(config_file), wanted or "")
     if as_json:
         print_json([one.as_dict() for one in found])
         return
     _print(found)
-    if machine is None:
+    if not is_live:
         say("for the ports that the configuration names: the node is down, or you are not root")
 
 
@@ -49,7 +47,7 @@ def _print(found: Sequence[Explained]) -> None:
         text = one.text
         if text.table != table:
             table = text.table
-            out.print(Text(f"\n{number_of(table)} {table}", style="bold"))
+            out.print(Text(f"\n{table_names().index(table)} {table}", style="bold"))
         head = f"  {text.priority:>5}  {text.matched} → {text.actions}"
         out.print(Text(head, style="dim"))
         out.print(Text(f"         {one.words}"))

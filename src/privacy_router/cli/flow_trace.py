@@ -8,7 +8,7 @@ import typer
 
 from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_config
 from privacy_router.cli.output import print_json
-from privacy_router.errors import ExitCode, PrivacyRouterError
+from privacy_router.errors import ExitCode
 
 PacketText = Annotated[
     str,
@@ -46,30 +46,14 @@ def trace(
     With --live, exits with 8 when the switch does something else.
     """
     from privacy_router.cli import trace_view
-    from privacy_router.node.inspection import program
-    from privacy_router.node.machine import require_root
-    from privacy_router.node.tracing import complete, differences
-    from privacy_router.pipeline.trace.walk import walk
+    from privacy_router.daemon.local import flows
     from privacy_router.report.trace import document
 
-    if live:
-        require_root()
-    config = load_config(config_file)
-    compiled, port_names, machine = program(config)
-    states = ct_state or ["new"]
-    wanted = complete(packet, compiled.flows, port_names, states)
-    walked = walk(compiled.flows, wanted, ct_states=states)
-    found = None
-    if live:
-        if machine is None:
-            raise PrivacyRouterError(
-                "the node is down: there is no switch to ask", remedy="privacy-router up"
-            )
-        run_dir = machine.management_socket_dir
-        found = differences(walked, run_dir, config.bridge_name, port_names, states)
+    found = flows.trace(load_config(config_file), packet, ct_state or ["new"], live=live)
+    way = (found.walked, found.port_names, found.different)
     if as_json:
-        print_json(document(walked, port_names, found))
+        print_json(document(*way))
     else:
-        trace_view.show(walked, port_names, found)
-    if found:
+        trace_view.show(*way)
+    if found.different:
         raise SystemExit(int(ExitCode.CHECK_FAILED))

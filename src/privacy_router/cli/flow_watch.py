@@ -15,7 +15,7 @@ from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import out, print_json_lines
 
 if TYPE_CHECKING:
-    from privacy_router.node.flows.monitor import FlowChange, Moment
+    from privacy_router.daemon.local.flows import FlowChange, Moment
 
 _SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
 
@@ -36,7 +36,7 @@ def watch(
 
     With --json, one object a line.
     """
-    from privacy_router.node.machine import require_root
+    from privacy_router.daemon.local.flows import require_root
 
     require_root()
     try:
@@ -48,7 +48,7 @@ def watch(
 async def _watch(
     config_file: Any, seconds: float | None, count: int | None, *, as_json: bool
 ) -> None:
-    from privacy_router.node.flows.monitor import watch as moments
+    from privacy_router.daemon.local.flows import watch as moments
 
     left = count
     async with (

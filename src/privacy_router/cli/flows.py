@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -17,17 +16,14 @@ from privacy_router.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from privacy_router.cli.output import out, print_json
 from privacy_router.cli.resource_view import SIGNS
 from privacy_router.errors import ExitCode
-from privacy_router.pipeline.flow import Flow
-from privacy_router.pipeline.tables import TABLES
-from privacy_router.report.changes import as_dict, name_of_change
-from privacy_router.report.flows import text_of
-from privacy_router.values.items import Change
+from privacy_router.report.changes import FlowDifference, all_are_missing
+from privacy_router.report.flows import table_names
 
 app = commands(help="The OpenFlow tables of the bridge.", no_args_is_help=True)
 
 
 def _table_name(name: str | None) -> str | None:
-    known = [table.name for table in TABLES]
+    known = table_names()
     if name is not None and name not in known:
         raise typer.BadParameter(f"there is no table {name}; there are {', '.join(known)}")
     return name
@@ -43,11 +39,9 @@ def dump(
     config_file: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Show the flows that are on the bridge now, with their counters and their reasons."""
-    from privacy_router.node.inspection import read_flows
-    from privacy_router.node.machine import require_root
+    from privacy_router.daemon.local import flows
 
-    require_root()
-    rows = asyncio.run(read_flows(config_of(config_file)))
+    rows = flows.dump(config_of(config_file))
     wanted = [row for row in rows if table in (None, row["table"])]
     if as_json:
         print_json(wanted)
@@ -82,43 +76,34 @@ def diff(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> N
 
     Exit code 8 when there are any. A controller that runs repairs them within a moment.
     """
-    from privacy_router.node.inspection import pending_flows
-    from privacy_router.node.machine import require_root
+    from privacy_router.daemon.local.flows import pending
 
-    require_root()
-    pending = asyncio.run(pending_flows(config_of(config_file)))
+    found = pending(config_of(config_file))
     if as_json:
-        print_json({"changes": [as_dict(change, pending.port_names) for change in pending.changes]})
+        print_json({"changes": [one.as_dict for one in found]})
     else:
-        _print_differences(pending.changes, pending.port_names)
-    if pending.changes:
+        _print_differences(found)
+    if found:
         raise SystemExit(ExitCode.CHECK_FAILED)
 
 
-_EMPTY = {("add", table.name, 0) for table in TABLES}
 _VERDICTS = {"add": "is missing", "remove": "should not be there", "change": "is different"}
 
 
-def _print_differences(changes: list[Change], port_names: Mapping[int, str]) -> None:
-    if {_place(change) for change in changes} >= _EMPTY:
-        out.print("every flow is missing: the node is down, or somebody deleted them all")
+def _print_differences(found: Sequence[FlowDifference]) -> None:
+    if all_are_missing(found):
+        out.print("every flow is missing: the node is down, or another program deleted them all")
         out.print("privacy-router up brings them")
         return
-    for change in changes:
-        sign, colour = SIGNS[change.verb]
-        item = change.after or change.before
-        line = Text(f"{sign} {name_of_change(change, port_names)}", style=colour)
-        line.append(f"  {_VERDICTS[change.verb]}", style="dim")
-        if isinstance(item, Flow) and item.origin:
-            line.append(f": {text_of(item, port_names).because}", style="dim")
+    for one in found:
+        sign, colour = SIGNS[one.verb]
+        line = Text(f"{sign} {one.name}", style=colour)
+        line.append(f"  {_VERDICTS[one.verb]}", style="dim")
+        if one.because:
+            line.append(f": {one.because}", style="dim")
         out.print(line)
-    count = f"{len(changes)} difference(s); `privacy-router up` repairs them"
-    out.print(count if changes else "[green]✓[/] every flow and meter is as it should be")
-
-
-def _place(change: Change) -> tuple[str, str, int]:
-    item = change.after or change.before
-    return (change.verb, item.table, item.priority) if isinstance(item, Flow) else ("", "", -1)
+    count = f"{len(found)} difference(s); `privacy-router up` repairs them"
+    out.print(count if found else "[green]✓[/] every flow and meter is as it should be")
 
 
 app.command()(flow_explain.explain)

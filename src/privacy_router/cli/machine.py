@@ -11,13 +11,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from privacy_router.cli.completing import plugin_names
+from privacy_router.cli.completion import plugin_names
 from privacy_router.cli.deferred import commands
 from privacy_router.cli.options import AsJson
 from privacy_router.cli.output import err, out, print_json, print_json_lines
-from privacy_router.cli.resource_view import Row, flat, resource_line
+from privacy_router.cli.resource_view import flat, resource_line
 from privacy_router.client import bus as daemons
 from privacy_router.client.names import BUS_NAME, ROOT
+from privacy_router.client.rows import ChangeRow
 from privacy_router.values.text import local_time, printable
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def runs(as_json: AsJson = False) -> None:
 
 
 def _changes(rows: list[Any]) -> list[dict[str, Any]]:
-    return [Row.from_bus(row).as_dict() for row in rows]
+    return [ChangeRow.from_bus(row).as_dict() for row in rows]
 
 
 @app.command()
@@ -159,7 +160,7 @@ def _words(signal: Signal) -> str:
     match signal.member:
         case "Drift":
             plugin, rows, repaired = signal.body
-            what = _listed([Row.from_bus(row).short for row in rows])
+            what = _listed([ChangeRow.from_bus(row).short for row in rows])
             return f"{plugin}: {what}: {'put right' if repaired else 'left as it is'}"
         case "Progress":
             number, phase, plugin, done, total, text = signal.body

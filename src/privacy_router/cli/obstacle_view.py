@@ -12,7 +12,7 @@ from privacy_router.values.text import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from privacy_router.node.obstacles import Obstacle
+    from privacy_router.client.rows import Obstacle
 
 
 def _count(number: int) -> str:

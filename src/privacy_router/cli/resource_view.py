@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
 from privacy_router.cli.output import out
+from privacy_router.client.rows import ChangeRow
 from privacy_router.report.changes import describe
 from privacy_router.values.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from privacy_router.engine.model import Change
 
 SIGNS: Final = {"add": ("+", "green"), "remove": ("-", "red"), "change": ("~", "yellow")}
 _OBSERVE_ONLY: Final = "observe-only"
@@ -24,65 +23,7 @@ _NODE: Final = "privacy_router"  # what changes for the node name as their maker
 _SHOWN_MOST: Final = 20
 
 
-@dataclass(frozen=True)
-class Row:
-    """A change of a resource; `before` and `after` None where there is none."""
-
-    verb: str
-    plugin: str
-    kind: str
-    name: str
-    before: Any
-    after: Any
-    mode: str
-    by: str
-    note: str = ""
-
-    @classmethod
-    def from_bus(cls, row: Sequence[Any]) -> Row:
-        """From what the bus carries: (ssssa{sv})."""
-        verb, plugin, kind, name, more = row
-        sides = (more.get("before"), more.get("after"))
-        return cls(verb, plugin, kind, name, *sides, more["mode"], *_words_of(more))
-
-    @classmethod
-    def from_change(cls, change: Change) -> Row:
-        """From a change of the engine."""
-        key, mode = change.key, change.mode.value
-        sides = (change.before, change.after)
-        more = (mode, change.by, change.note)
-        return cls(change.verb, key.plugin, key.kind, key.name, *sides, *more)
-
-    @property
-    def flow(self) -> dict[str, Any] | None:
-        """The value of a flow; None of another resource."""
-        value = (self.after or self.before) if self.kind == "flow" else None
-        return value if isinstance(value, dict) else None
-
-    @property
-    def named(self) -> str:
-        """The resource: of a flow, whose name ends in a match with the numbers of ports, the match
-        and the actions with their names."""
-        if self.flow is None:
-            return self.name
-        place = " ".join(self.name.split(" ", 2)[:2])
-        return f"{place} {self.flow['match']} → {self.flow['actions']}"
-
-    @property
-    def short(self) -> str:
-        """The change in a few words."""
-        return f"{self.verb} {self.kind} {self.named}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """What scripts are told."""
-        return {**vars(self)}
-
-
-def _words_of(more: Mapping[str, Any]) -> tuple[str, str]:
-    return more.get("by", ""), more.get("note", "")
-
-
-def show(rows: Sequence[Row], *, nothing: str, hint: str = "") -> None:
+def show(rows: Sequence[ChangeRow], *, nothing: str, hint: str = "") -> None:
     """A line a change, and how many. With a `hint`, which says how to see the rest, a line for each
     hop in the place of many changes of the node."""
     if not rows:
@@ -100,7 +41,7 @@ def show(rows: Sequence[Row], *, nothing: str, hint: str = "") -> None:
     out.print(f"{made} change(s){only}" + (f"; {hint}" if summed_up else ""))
 
 
-def summary(rows: Iterable[Row]) -> list[Text]:
+def summary(rows: Iterable[ChangeRow]) -> list[Text]:
     """A line for each place of the node (a hop's namespace, the bridge): what is done to how many
     of each kind, in the order of the changes, and what is not known of it."""
     places: dict[str, dict[str, Counter[str]]] = {}
@@ -124,7 +65,7 @@ def _summed(place: str, verbs: Mapping[str, Counter[str]], notes: Iterable[str])
     return line
 
 
-def _line(row: Row) -> Text:
+def _line(row: ChangeRow) -> Text:
     sign, colour = SIGNS[row.verb]
     name = " ".join(row.name.split(" ", 2)[:2]) if row.flow is not None else row.name
     line = Text(f"{sign} {row.plugin:<10} {row.kind:<14} {printable(name)}", style=colour)

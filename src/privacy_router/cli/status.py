@@ -51,7 +51,7 @@ def status(
 def _with_look(config_file: Path, *, as_json: bool, watch: bool, probe: bool) -> NodeStatus:
     """The status with what asking the outside finds; with `watch`, for ever."""
     from privacy_router.cli import status_look
-    from privacy_router.node.machine import require_root
+    from privacy_router.daemon.local.status import require_root
 
     require_root()
     if watch:

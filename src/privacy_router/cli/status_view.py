@@ -156,7 +156,7 @@ def _hops(status: NodeStatus) -> Table:
             in_bytes(hop.tx_bytes),
             in_bytes(hop.rx_rate),
             in_bytes(hop.tx_rate),
-            "–" if hop.name == "xray" else age(hop.handshake_age_s),
+            age(hop.handshake_age_s) if hop.has_tunnel else "–",
             *([rtt] if asked else []),
         )
     return table

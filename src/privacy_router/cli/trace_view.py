@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from privacy_router.cli.output import out
-from privacy_router.pipeline.trace.walk import Sent
 from privacy_router.report.trace import (
+    is_sent,
     packet_words,
     step_document,
     tracked_words,
@@ -28,7 +28,7 @@ def show(walked: Walk, port_names: PortNames, differences: Sequence[str] | None)
     """Print the way, its end, and where the switch differs; None when it was not asked."""
     for line in lines(walked, port_names):
         out.print(line)
-    colour = "green" if isinstance(walked.verdict, Sent) else "yellow"
+    colour = "green" if is_sent(walked) else "yellow"
     out.print(Text(verdict_words(walked.verdict, port_names), style=f"bold {colour}"))
     if differences is None:
         return

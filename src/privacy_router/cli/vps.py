@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
-    from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.values.network import Network
 
 app = commands(help="Your VPS at the far end of the chain.", no_args_is_help=True)
 
@@ -51,53 +48,31 @@ def export(
     (nft -f FILE). XRay needs CAP_NET_ADMIN to mark its packets for them, which its project's unit
     gives it. Without the rules XRay refuses the addresses that it is told, and no others.
     """
-    from privacy_router.hops.xray.server_firewall import server_firewall
-    from privacy_router.hops.xray.settings import refused_by_server
+    from privacy_router.daemon.local.vps import require_root, server_of
     from privacy_router.host.files import write_private
-    from privacy_router.node.machine import require_root
 
     require_root()
     config = load_config(config_file)
-    _require_a_server(config, () if force else (output, firewall))
-    refused = refused_by_server(config.vps_address or "", _addresses(own_addresses or ()))
-    text = _server_document(config, refused)
+    _require_new(() if force else (output, firewall))
+    server = server_of(config, _addresses(own_addresses or ()))
     if firewall is not None:
-        write_private(firewall, server_firewall(refused).encode())
+        write_private(firewall, server.firewall.encode())
         say(f"wrote {firewall}; on the VPS: nft -f {firewall.name}, at each start before Xray")
     else:
         say("clients reach what the VPS serves to itself, unless its firewall has the rules that")
         say("      --firewall FILE writes")
     if output is None:
-        out.file.write(text)
+        out.file.write(server.settings)
         return
-    write_private(output, text.encode())
+    write_private(output, server.settings.encode())
     say(f"wrote {output}")
 
 
-def _require_a_server(config: PrivacyRouterConfig, new_files: Iterable[Path | None]) -> None:
-    """Raises ConflictError where the chain ends elsewhere, or one of the files is there."""
-    if "xray" not in config.chain_hops:
-        raise ConflictError(
-            "the XRay hop is not enabled", remedy="set xray.vps_address to your VPS' address"
-        )
-    for file in new_files:
+def _require_new(files: Iterable[Path | None]) -> None:
+    """Raises ConflictError where one of them is there."""
+    for file in files:
         if file is not None and file.exists():
             raise ConflictError(f"{file} is there already", remedy="replace it with --force")
-
-
-def _server_document(config: PrivacyRouterConfig, refused: Sequence[Network]) -> str:
-    from privacy_router.hops.xray.settings import server_settings
-    from privacy_router.node.paths import NodePaths
-    from privacy_router.node.secrets import xray_identity
-
-    settings = server_settings(
-        xray_identity(NodePaths.from_environment()),
-        listen_port=config.vps_port,
-        server_name=config.xray.server_name,
-        target=config.xray.reality_target,
-        blocked_networks=refused,
-    )
-    return json.dumps(settings, indent=2) + "\n"
 
 
 def _addresses(texts: Sequence[str]) -> list[IPv4Address | IPv6Address]:

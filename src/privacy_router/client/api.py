@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from privacy_router.client.rows import AddedClient, ClientList, ClientRow
+    from privacy_router.client.rows import AddedClient, ChangeRow, ClientList, ClientRow
     from privacy_router.client.status import NodeStatus
 
 
@@ -25,6 +25,9 @@ class Node(Protocol):
 
     async def list_clients(self) -> ClientList:
         """All clients, in the order of their addresses."""
+
+    async def plan(self, document: str, base: str) -> list[ChangeRow]:
+        """What applying a document would change; its relative paths start at `base`."""
 
     async def status(self) -> NodeStatus:
         """The node as it is now, without asking anything through its chain."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from privacy_router.client.errors import NotRunningError, error_from
 from privacy_router.client.names import BUS_NAME, ROOT, bus_address, may_be_there
-from privacy_router.client.rows import AddedClient, ClientList, ClientRow
+from privacy_router.client.rows import AddedClient, ChangeRow, ClientList, ClientRow
 from privacy_router.client.status import status_from
 from privacy_router.errors import PrivacyRouterError, PrivilegeError
 from privacy_router.host.dbus import Bus, BusGoneError, DBusCallError, Remote
@@ -75,6 +75,11 @@ class Daemon:
         return ClientList([ClientRow.from_tuple(row) for row in rows], trouble)
 
     # --- the node --------------------------------------------------------------------------------
+
+    async def plan(self, document: str, base: str) -> list[ChangeRow]:
+        """What applying a document would change; its relative paths start at `base`."""
+        (rows,) = await self.call("Plan", "ss", document, base)
+        return [ChangeRow.from_bus(row) for row in rows]
 
     async def status(self) -> NodeStatus:
         """The node as it is now, without asking anything through its chain."""

@@ -13,6 +13,8 @@ BUS_NAME: Final = "org.opdbus"
 ROOT: Final = "/org/opdbus"
 OPENFLOW: Final = f"{ROOT}/openflow"
 NO_BUS: Final = "none"
+NO_DOCUMENT: Final = '{"version": 1, "plugins": {}}'
+"""The document that declares nothing."""
 _SYSTEM_BUS: Final = "unix:path=/run/dbus/system_bus_socket"
 _PLAIN: Final = string.ascii_letters + string.digits
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _NEVER: Final = -1.0
 
@@ -71,3 +71,66 @@ class ClientList:
 
     clients: list[ClientRow]
     trouble: str = ""
+
+
+@dataclass(frozen=True)
+class ChangeRow:
+    """A change of a resource; `before` and `after` None where there is none."""
+
+    verb: str
+    plugin: str
+    kind: str
+    name: str
+    before: Any
+    after: Any
+    mode: str
+    by: str
+    note: str = ""
+
+    @classmethod
+    def from_bus(cls, row: Sequence[Any]) -> ChangeRow:
+        """From what the bus carries: (ssssa{sv})."""
+        verb, plugin, kind, name, more = row
+        sides = (more.get("before"), more.get("after"))
+        return cls(verb, plugin, kind, name, *sides, more["mode"], *_words_of(more))
+
+    @property
+    def flow(self) -> dict[str, Any] | None:
+        """The value of a flow; None of another resource."""
+        value = (self.after or self.before) if self.kind == "flow" else None
+        return value if isinstance(value, dict) else None
+
+    @property
+    def named(self) -> str:
+        """The resource: of a flow, whose name ends in a match with the numbers of ports, the match
+        and the actions with their names."""
+        if self.flow is None:
+            return self.name
+        place = " ".join(self.name.split(" ", 2)[:2])
+        return f"{place} {self.flow['match']} → {self.flow['actions']}"
+
+    @property
+    def short(self) -> str:
+        """The change in a few words."""
+        return f"{self.verb} {self.kind} {self.named}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """What scripts are told."""
+        return {**vars(self)}
+
+
+def _words_of(more: Mapping[str, Any]) -> tuple[str, str]:
+    return more.get("by", ""), more.get("note", "")
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """One thing that stops `up`: the `key` of the configuration that it is about, or what else."""
+
+    key: str
+    reason: str
+    remedy: str
+
+    def as_json(self) -> dict[str, str]:
+        """The obstacle for scripts, one member per field."""
+        return asdict(self)

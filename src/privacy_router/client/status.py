@@ -78,7 +78,8 @@ class HopStatus:
     `state` is `up` when it has proved within the last seconds that it passes packets, `quiet` when
     nothing says so nor the contrary, else `degraded` or `down`, with `detail` as the reason.
     `health` has `state`, `reason`, `since` (seconds since 1970) and `evidence`, all of what passes,
-    where `state` is also of what is different from the configuration.
+    where `state` is also of what is different from the configuration. `has_tunnel`: it has a
+    WireGuard device, and so handshakes.
     """
 
     name: str
@@ -93,6 +94,7 @@ class HopStatus:
     health: dict[str, Any] = field(default_factory=dict)
     rx_rate: float = 0.0
     tx_rate: float = 0.0
+    has_tunnel: bool = True
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,15 @@
 from privacy_router.config.checks import check, check_host
 from privacy_router.config.example import default_document
 from privacy_router.config.load import load_document, parse_document, read_text
-from privacy_router.config.models import Document, HopName, Plugins, PrivacyRouterConfig
+from privacy_router.config.models import (
+    Document,
+    HopName,
+    Plugins,
+    PrivacyConfig,
+    PrivacyRouterConfig,
+    node_of,
+    sections_of,
+)
 from privacy_router.config.notes import notes
 from privacy_router.config.problems import ConfigError, Problem
 from privacy_router.config.schema import json_schema
@@ -38,6 +46,7 @@ __all__ = [
     "NetmakerConfig",
     "OpenFlowConfig",
     "Plugins",
+    "PrivacyConfig",
     "PrivacyFlow",
     "PrivacyRouterConfig",
     "PrivacySocket",
@@ -53,8 +62,10 @@ __all__ = [
     "default_document",
     "json_schema",
     "load_document",
+    "node_of",
     "notes",
     "parse_document",
     "read_text",
+    "sections_of",
     "socket_name",
 ]

@@ -75,9 +75,9 @@ def _reasons(config: PrivacyRouterConfig) -> dict[str, str]:
     reserved = "OpenFlow's own ports would lead around the tunnel"
     reasons = dict.fromkeys(RESERVED_PORT_NAMES, reserved)
     reasons["local"] = reasons[config.bridge_name.lower()] = "the bridge's own port is the host"
-    for hop in ("gateway", "warp", "xray"):
-        if hop not in config.chain_hops:
-            reasons[config.hop_port(hop).lower()] = f"the hop {hop} is not enabled"
+    for hop, (enabled, port) in config.hops.items():
+        if not enabled:
+            reasons[port.lower()] = f"the hop {hop} is not enabled"
     if not config.netmaker.enabled:
         reasons[config.netmaker.interface.lower()] = "netmaker is not enabled"
     return reasons

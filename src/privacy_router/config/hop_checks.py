@@ -33,7 +33,7 @@ def _gateway_key(config: PrivacyRouterConfig) -> Iterator[Problem]:
 
 
 def _way_out_of_the_gateway(config: PrivacyRouterConfig) -> Iterator[Problem]:
-    if config.chain_hops == ("gateway",):
+    if config.wireguard.enabled and not (config.warp.enabled or config.xray_enabled):
         yield problem(
             "warp.enabled",
             found=False,

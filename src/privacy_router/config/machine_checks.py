@@ -21,12 +21,16 @@ def check_together(plugins: Plugins) -> Iterator[Problem]:
     """Problems within a section and between sections whose values are each right by themselves."""
     if plugins.net is not None:
         yield from check_net(plugins.net)
-    if plugins.net is not None and plugins.privacy_router is not None:
-        yield from _two_owners(plugins.net, plugins.privacy_router)
+    if plugins.privacy is not None and plugins.privacy_router is not None:
+        other = "one of the two: plugins.privacy_router has the same keys and all others"
+        yield Problem("plugins.privacy", "this section beside plugins.privacy_router", other)
+    node = plugins.node
+    if plugins.net is not None and node is not None:
+        yield from _two_owners(plugins.net, node)
     if plugins.openflow is not None:
         yield from check_bridge_flows(plugins.openflow)
-    if plugins.openflow is not None and plugins.privacy_router is not None:
-        yield from _flows_of_the_node(plugins.openflow, plugins.privacy_router)
+    if plugins.openflow is not None and node is not None:
+        yield from _flows_of_the_node(plugins.openflow, node)
 
 
 def _two_owners(net: NetConfig, node: PrivacyRouterConfig) -> Iterator[Problem]:

@@ -5,8 +5,9 @@ A section that is left out takes its defaults; a key that is not listed is an er
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -34,6 +35,9 @@ from privacy_router.config.sections import (
     XrayConfig,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 FORMAT_VERSION = 1
 
 HopName = Literal["gateway", "warp", "xray"]
@@ -44,8 +48,8 @@ def fits_mesh(network: kind.Network, container_id: int) -> bool:
     return container_id < network.num_addresses - 1
 
 
-class PrivacyRouterConfig(Section):
-    """Everything about one node."""
+class NodeNetwork(Section):
+    """The node's share of the network: its bridge, subnets and ports; what is `net`'s business."""
 
     bridge_name: kind.InterfaceName = Field("ovsbr0", description="Open vSwitch bridge to use.")
     datapath: Literal["auto", "system", "netdev"] = Field(
@@ -68,6 +72,14 @@ class PrivacyRouterConfig(Section):
         IPv6Network("fd70:7276:6174:3::/64"),
         description="IPv6 subnet of the containers on the mesh.",
     )
+    socket_networking: SocketNetworkingConfig = Field(
+        default_factory=SocketNetworkingConfig, description="Ports of the bridge."
+    )
+
+
+class PrivacyConfig(Section):
+    """The hops of the tunnel; what is `privacy`'s business, and all that `plugins.privacy` has."""
+
     wireguard: WireGuardConfig = Field(
         default_factory=WireGuardConfig, description="The gateway, where the clients enter."
     )
@@ -76,18 +88,35 @@ class PrivacyRouterConfig(Section):
     )
     xray: XrayConfig = Field(default_factory=XrayConfig, description="The XRay client.")
     vps: VpsConfig = Field(default_factory=VpsConfig, description="The VPS with the XRay server.")
-    socket_networking: SocketNetworkingConfig = Field(
-        default_factory=SocketNetworkingConfig, description="Ports of the bridge."
-    )
+
+
+class NodeFlows(Section):
+    """What the node's bridge does with packets; what is `openflow`'s business."""
+
     openflow: OpenFlowConfig = Field(
         default_factory=OpenFlowConfig, description="Flows of the bridge."
     )
+
+
+class NodeMesh(Section):
+    """The node's mesh; what is `netmaker`'s business."""
+
     netmaker: NetmakerConfig = Field(
         default_factory=NetmakerConfig, description="The mesh of the containers."
     )
+
+
+class NodeContainers(Section):
+    """The containers beside the tunnel; what is `lxc`'s business."""
+
     containers: Annotated[tuple[ContainerConfig, ...], Field(max_length=SEQUENCE_MAX_ITEMS)] = (
         Field((), description="Containers on the bridge beside the tunnel.")
     )
+
+
+# The last base has the first keys.
+class PrivacyRouterConfig(NodeContainers, NodeMesh, NodeFlows, PrivacyConfig, NodeNetwork):
+    """Everything about one node: the keys of all its domains in one place."""
 
     @property
     def vps_address(self) -> str | None:
@@ -109,12 +138,17 @@ class PrivacyRouterConfig(Section):
     @property
     def chain_hops(self) -> tuple[HopName, ...]:
         """The enabled hops in the order in which a client's packet passes them."""
-        enabled: tuple[tuple[HopName, bool], ...] = (
-            ("gateway", self.wireguard.enabled),
-            ("warp", self.warp.enabled),
-            ("xray", self.xray_enabled),
-        )
-        return tuple(hop for hop, on in enabled if on)
+        return tuple(hop for hop, (enabled, _) in self.hops.items() if enabled)
+
+    @property
+    def hops(self) -> Mapping[HopName, tuple[bool, str]]:
+        """Each hop that has a section of the document, in the order of the chain: whether it is
+        enabled, and its bridge port."""
+        return {
+            "gateway": (self.wireguard.enabled, self.gateway_port),
+            "warp": (self.warp.enabled, self.warp_port),
+            "xray": (self.xray_enabled, self.xray_port_name),
+        }
 
     @property
     def gateway_port(self) -> str:
@@ -133,12 +167,7 @@ class PrivacyRouterConfig(Section):
 
     def hop_port(self, hop: HopName) -> str:
         """Bridge port of a hop, enabled or not."""
-        ports: dict[HopName, str] = {
-            "gateway": self.gateway_port,
-            "warp": self.warp_port,
-            "xray": self.xray_port_name,
-        }
-        return ports[hop]
+        return self.hops[hop][1]
 
     @property
     def privacy_port_names(self) -> tuple[str, ...]:
@@ -195,6 +224,30 @@ class PrivacyRouterConfig(Section):
         return ids.get(port)
 
 
+NODE_DOMAINS: Mapping[str, type[Section]] = {
+    "net": NodeNetwork,
+    "lxc": NodeContainers,
+    "openflow": NodeFlows,
+    "netmaker": NodeMesh,
+    "privacy": PrivacyConfig,
+}
+"""The domains that a node consists of, by the names of their plugins."""
+
+
+def sections_of(node: PrivacyRouterConfig) -> dict[str, Section]:
+    """What each domain has to do for the node. Each key of a node is in one of them."""
+    return {
+        name: model(**{key: getattr(node, key) for key in model.model_fields})
+        for name, model in NODE_DOMAINS.items()
+    }
+
+
+def node_of(sections: Mapping[str, Section]) -> PrivacyRouterConfig:
+    """The node of these sections; a domain that is left out does as usual."""
+    keys = {key: value for section in sections.values() for key, value in section}
+    return PrivacyRouterConfig(**keys)
+
+
 class Plugins(Section):
     """The plugins that the document configures; what is left out is left alone."""
 
@@ -212,9 +265,19 @@ class Plugins(Section):
     openflow: BridgeFlowsConfig | None = Field(
         None, description="Flows, groups, meters and policies on bridges."
     )
+    privacy: PrivacyConfig | None = Field(
+        None, description="The hops of a privacy router that is as usual in everything else."
+    )
     privacy_router: PrivacyRouterConfig | None = Field(
         None, description="The privacy router of this node."
     )
+
+    @property
+    def node(self) -> PrivacyRouterConfig | None:
+        """The privacy router, whichever section declares it; None without either."""
+        if self.privacy_router is None and self.privacy is not None:
+            return node_of({"privacy": self.privacy})
+        return self.privacy_router
 
 
 class Document(Section):
@@ -228,7 +291,8 @@ class Document(Section):
     @property
     def config(self) -> PrivacyRouterConfig:
         """The privacy router's part. Raises ConfigError when the document has none."""
-        if self.plugins.privacy_router is None:
+        node = self.plugins.node
+        if node is None:
             missing = Problem("plugins.privacy_router", "nothing", "this section; {} will do")
             raise ConfigError(DOCUMENT_PATH, [missing])
-        return self.plugins.privacy_router
+        return node

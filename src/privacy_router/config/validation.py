@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network
 from itertools import islice
@@ -21,6 +22,7 @@ from privacy_router.config.problems import (
     json_path,
     nearest_of,
 )
+from privacy_router.config.rule import CONFIG_PATH
 from privacy_router.config.values import BASE_DIRECTORY
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ _FIRST_ENTRIES = (100, 1000)
 
 _CONFIG_LOCATION = ("plugins", "privacy_router")
 _KEY_MARKER = "[key]"
+_SECTION_DEPTH = 2  # plugins, and the plugin's name
 _SENSITIVE = re.compile(
     "(?<!power_)(?<!suspend_)(?<!reboot_)(?<!hibernate_)key"  # those are keys of a keyboard
     "|secret|token|passw|private|credential|licen[cs]e",
@@ -60,10 +63,16 @@ def validate(
         if error.error_count() > PROBLEMS_MAX:  # what stands in for so much says nothing more
             return None, described, error.error_count() - len(described)
         return None, [*described, *_check_valid_parts(data, details)], 0
-    config = document.plugins.privacy_router
+    config = document.plugins.node
     problems = [] if config is None else check(config)
+    if document.plugins.privacy_router is None:  # its keys have the same names
+        problems = [_as_of_privacy(problem) for problem in problems]
     problems += check_together(document.plugins)
     return (None if problems else document), problems, 0
+
+
+def _as_of_privacy(problem: Problem) -> Problem:
+    return replace(problem, path=problem.path.replace(CONFIG_PATH, "plugins.privacy", 1))
 
 
 def _details(error: ValidationError, data: object, context: dict[str, Any]) -> list[ErrorDetails]:
@@ -140,7 +149,7 @@ def _problem(detail: ErrorDetails) -> Problem:
 def _unknown_key(path: str, location: _Location) -> Problem:
     known = list(_model_at(location[:-1]).model_fields)
     word = str(location[-1])
-    nearest = _key_places().get(word) or nearest_of(word, known)
+    nearest = _place_of(word, json_path(location[:_SECTION_DEPTH])) or nearest_of(word, known)
     # The whole list only helps when there is nothing close.
     expected = "a key that belongs here" if nearest else f"one of the keys {', '.join(known)}"
     return Problem(path, "an unknown key", expected, nearest)
@@ -207,13 +216,20 @@ def _description(location: _Location) -> str:
     return (field.description if field and field.description else "a value").removesuffix(".")
 
 
+def _place_of(key: str, section: str) -> str | None:
+    """Where a key belongs that belongs in one place only: of that section, or of the document."""
+    places = _key_places().get(key, set())
+    here = {place for place in places if place.startswith(f"{section}.")}
+    return next(iter(here or places)) if len(here or places) == 1 else None
+
+
 @cache
-def _key_places() -> dict[str, str]:
-    """Where each key belongs, of those keys that belong in one place only."""
+def _key_places() -> dict[str, set[str]]:
+    """The paths of each key."""
     places: dict[str, set[str]] = {}
     for path in _all_keys(Document, ""):
         places.setdefault(path.rpartition(".")[2], set()).add(path)
-    return {key: next(iter(paths)) for key, paths in places.items() if len(paths) == 1}
+    return places
 
 
 def _all_keys(model: type[BaseModel], prefix: str) -> Iterator[str]:

@@ -10,9 +10,9 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.chain.stations import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
 from privacy_router.client.rows import AddedClient, ClientList, ClientRow
 from privacy_router.errors import FAILURES, ConflictError, PrivacyRouterError, VerificationError
+from privacy_router.hops.gateway.hop import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
 from privacy_router.host import namespaces
 from privacy_router.host.threads import in_thread
 from privacy_router.host.wireguard_uapi import format_endpoint
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from privacy_router.config import PrivacyRouterConfig
-    from privacy_router.hops.gateway import Client
+    from privacy_router.hops.gateway.clients import Client
     from privacy_router.host.wireguard_uapi import DeviceStatus
     from privacy_router.node.machine import NodeHost
 

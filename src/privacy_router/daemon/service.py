@@ -14,7 +14,7 @@ import structlog
 
 from privacy_router.client.names import bus_address
 from privacy_router.config import load_document
-from privacy_router.daemon.bus.presence import offer
+from privacy_router.daemon.bus.connection import offer
 from privacy_router.daemon.bus.view import View
 from privacy_router.daemon.config_file import ConfigFile
 from privacy_router.daemon.plugins import all_plugins

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
+from privacy_router.client.names import NO_DOCUMENT
 from privacy_router.config import parse_document
 from privacy_router.errors import PrivacyRouterError, StorageError
 from privacy_router.host.files import read_bounded
@@ -17,22 +18,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _NAMED_LIMIT_BYTES: Final = 64 * 1024
-NOTHING: Final = '{"version": 1, "plugins": {}}'
 
 
 @dataclass(frozen=True)
 class Source:
     """A document; `base` is the directory that its relative paths are in, if any."""
 
-    text: str = NOTHING
+    text: str = NO_DOCUMENT
     base: str = ""
     name: str = "the document"
 
     def sections(self) -> Mapping[str, Any]:
-        """The section of each plugin that the document names. Raises ConfigError."""
+        """The section of each plugin that has to do with what the document declares. Raises
+        ConfigError."""
         base = Path(self.base) if self.base else None
         plugins = parse_document(self.text, self.name, base).plugins
         found = {name: getattr(plugins, name) for name in type(plugins).model_fields}
+        del found["privacy"]  # the hops of a node are made as one with the rest of it
+        found["privacy_router"] = plugins.node
         return {name: section for name, section in found.items() if section is not None}
 
     def same_as(self, other: Source | None) -> bool:

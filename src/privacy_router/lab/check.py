@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.chain.addresses import client_mtu_bytes
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.lab import internet
 from privacy_router.lab.capture import Captures
 from privacy_router.lab.hosts import PYTHON_MODULE
@@ -67,8 +68,8 @@ def path_mtu_bytes(config: PrivacyRouterConfig) -> int:
 
     XRay ends the clients' packets and sends others; without it they are those that WARP carries.
     """
-    own = client_mtu_bytes(config)
-    return own if "xray" in config.chain_hops else min(own, config.warp.mtu_bytes)
+    own = client_mtu_bytes(config, CATALOGUE.segment(config))
+    return own if config.xray_enabled else min(own, config.warp.mtu_bytes)
 
 
 def _probe(client: LabHost, token: str, mtu_bytes: int) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Self
 from rich.console import Console
 from rich.live import Live
 
-from privacy_router.chain import stations as chains
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.host.netlink import Netlink
 from privacy_router.lab import internet, register, stage
 from privacy_router.lab.capture import Captures
@@ -120,7 +120,7 @@ def _count_answers(lines: IO[bytes] | None) -> int:
 
 
 def _stations(lab: Lab) -> list[Station]:
-    return [s for s in chains.build(lab.config).stations if s.namespace is not None]
+    return [s for s in CATALOGUE.segment(lab.config).stations if s.namespace is not None]
 
 
 class _HopCounter:

@@ -204,7 +204,7 @@ def build(
     _prepare_node(lab)
     for service in services:
         _await(service, _ready_file(service.host).exists)
-    if "xray" in lab.config.chain_hops:
+    if lab.config.xray_enabled:
         start_vps(lab)
     say("web site, DNS, Cloudflare and VPS serve")
     return lab
@@ -328,7 +328,7 @@ def start_node(lab: Lab, say: Say = lambda _: None) -> float:
 
 def connect_client(lab: Lab) -> None:
     """Bring the client's tunnel up, where the node has a gateway to connect to."""
-    if "gateway" not in lab.config.chain_hops:
+    if not lab.config.wireguard.enabled:
         return
     result = lab["client"].run((*PYTHON_MODULE, "privacy_router.lab.device", str(CLIENT_FILE)))
     if result.returncode != 0:

@@ -16,10 +16,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 from privacy_router.chain.addresses import client_addresses, client_mtu_bytes
-from privacy_router.chain.stations import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
 from privacy_router.errors import ConflictError, InvalidError, PrivacyRouterError, StorageError
-from privacy_router.hops.gateway import Client, ClientSettings, render_client
-from privacy_router.hops.reachability import endpoint_remark
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.hops.gateway.clients import Client, ClientSettings, render_client
+from privacy_router.hops.gateway.hop import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
+from privacy_router.hops.gateway.reachability import endpoint_remark
 from privacy_router.host.files import make_directory, read_bounded, write_private
 from privacy_router.json_input import JsonError, read_json_untrusted
 from privacy_router.node.made import is_there, note_made
@@ -141,7 +142,7 @@ def add(
         gateway_public_key=gateway_public_key,
         endpoint=_with_port(host, port),
         dns=tuple(str(server) for server in config.wireguard.dns),
-        mtu_bytes=client_mtu_bytes(config),
+        mtu_bytes=client_mtu_bytes(config, CATALOGUE.segment(config)),
     )
     private_key = generate_private_key()
     with _locked(paths.state):

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from privacy_router.chain.stations import GATEWAY_NAMESPACE, NAMESPACES
 from privacy_router.errors import FAILURES
+from privacy_router.hops.gateway.hop import GATEWAY_NAMESPACE
 from privacy_router.host import namespaces, processes
 from privacy_router.host.threads import in_thread
 from privacy_router.node import converge, places
-from privacy_router.node.apply import ApplyError
+from privacy_router.node.bridge_row import read_bridge
+from privacy_router.node.endpoint_memory import EndpointMemory
 from privacy_router.node.endpoint_watch import EndpointWatch
 from privacy_router.node.flows.keeper import FlowKeeper
 from privacy_router.node.health import HealthWatch
+from privacy_router.node.kinds.session import ApplyError
 from privacy_router.node.liveness import Liveness
 from privacy_router.node.network_watch import NetworkWatch
-from privacy_router.node.observe import read_bridge
 from privacy_router.node.supervision import Supervisor, words
-from privacy_router.node.tunnels import EndpointMemory
 from privacy_router.node.unheard_watch import UnheardWatch
 from privacy_router.ovsdb.watch import BridgeWatch
 from privacy_router.values.items import HOST, summary
@@ -177,7 +177,7 @@ class Controller:
 
     def _places(self) -> set[str]:
         """The namespaces that the node has something in: often nothing in the host's."""
-        return {key.where for key in self.desired.items} & {HOST, *NAMESPACES}
+        return {key.where for key in self.desired.items} & {HOST, *self.machine.hops.namespaces}
 
     async def _watch_bridge(self, engine: FlowKeeper) -> None:
         """Ports of containers are the engine's; all else of the bridge takes a look at the node."""

@@ -16,11 +16,14 @@ import structlog
 from privacy_router.errors import PrivacyRouterError, VerificationError
 from privacy_router.host.threads import in_thread
 from privacy_router.node import remembered
-from privacy_router.node.apply import Applier, ApplyError
+from privacy_router.node.apply import Applier
+from privacy_router.node.kinds.session import ApplyError
 from privacy_router.node.observe import observe
 from privacy_router.plan.compile import OVS_PROCESSES
 from privacy_router.plan.stages import Stages, in_stages
-from privacy_router.values.items import Kind, diff
+from privacy_router.values.bridges import BridgeKey
+from privacy_router.values.items import diff
+from privacy_router.values.processes import ProcessKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +84,7 @@ async def change(desired: DesiredState, machine: NodeHost, engine: FlowKeeper) -
     for attempt in range(1, _PASSES + 1):
         rest = await differences(desired, machine)
         nothing_forwards = _has_no_switch(desired, rest)
-        stages = Stages(during=tuple(rest)) if nothing_forwards else in_stages(rest)
+        stages = Stages(during=tuple(rest)) if nothing_forwards else in_stages(rest, machine.hops)
         done = await _try_to_apply(stages.before, desired, machine, is_last=attempt == _PASSES)
         if done and stages.during:
             engine.close_tunnel(desired.pipeline)
@@ -105,9 +108,9 @@ async def change(desired: DesiredState, machine: NodeHost, engine: FlowKeeper) -
 
 def _has_no_switch(desired: DesiredState, rest: Sequence[Change]) -> bool:
     """Whether there is no bridge that could carry a packet, and so nothing to close."""
-    missing = {(c.key.kind, c.key.name) for c in rest if c.before is None}
-    needed = {(Kind.PROCESS, name) for name in OVS_PROCESSES if name in desired.processes}
-    return bool(missing & {(Kind.BRIDGE, desired.bridge.name), *needed})
+    missing = {change.key for change in rest if change.before is None}
+    needed = {ProcessKey(name) for name in OVS_PROCESSES if name in desired.processes}
+    return bool(missing & {BridgeKey(desired.bridge.name), *needed})
 
 
 async def _try_to_apply(

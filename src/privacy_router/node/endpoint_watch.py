@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from privacy_router.chain.stations import WARP_NAMESPACE, WARP_TUNNEL
 from privacy_router.errors import FAILURES, PrivacyRouterError, RemoteServiceError
+from privacy_router.hops.warp.hop import WARP_NAMESPACE, WARP_TUNNEL
 from privacy_router.host import namespaces
 from privacy_router.host.reach import has_way_to
 from privacy_router.host.threads import Lane, by_lane, in_thread

@@ -14,10 +14,17 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from privacy_router.chain.stations import Task
+from privacy_router.node.counted import Counted, Tap, has_session, tunnel_of
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
+
+    from privacy_router.chain.stations import Role
+    from privacy_router.node.counted import Sample
 
 FRESH_S: Final = 5.0
 """How long a proof lasts."""
@@ -28,10 +35,7 @@ UNANSWERED_S: Final = 1.0
 _WINDOW_S: Final = 1.4
 _HISTORY_S: Final = 4.0
 _GAP_S: Final = 3.0
-_BARE_PACKET_BYTES: Final = 100  # no TCP segment without data, nor its ICMP error, is larger
 _SEVERAL: Final = 2
-_MANY: Final = 5
-_NONE: Final = 8  # a hop that hands on one packet in so many hands on none: keepalives count too
 _PAUSE_AFTER_ANSWER_S: Final = 5.0
 _PAUSE_STIRRED_S: Final = 4.0  # with its jitter less than a proof lasts
 _PAUSE_AFTER_FAILURE_S: Final = 1.0
@@ -48,54 +52,6 @@ class State(StrEnum):
     QUIET = "quiet"
     DEGRADED = "degraded"
     DOWN = "down"
-
-
-class Point(StrEnum):
-    """Where packets are counted: the plain side of a tunnel, or a hop's port on the bridge."""
-
-    CLIENTS = "the clients' tunnel"
-    GATEWAY = "the gateway's port"
-    WARP = "the WARP hop's port"
-    TUNNEL = "the WARP tunnel"
-    XRAY = "XRay's port"
-    EXIT = "the exit's port"
-
-
-_PORTS: Final = {"gateway": Point.GATEWAY, "warp": Point.WARP, "xray": Point.XRAY}
-
-
-@dataclass(frozen=True)
-class Tap:
-    """A device's counters, as its namespace sees them."""
-
-    rx_packets: int = 0
-    rx_bytes: int = 0
-    tx_packets: int = 0
-    tx_bytes: int = 0
-
-    def since(self, before: Tap) -> Tap:
-        """What was counted since then; of a device that was made anew, all that it counted."""
-        if self.rx_packets < before.rx_packets or self.tx_packets < before.tx_packets:
-            return self
-        return Tap(
-            self.rx_packets - before.rx_packets,
-            self.rx_bytes - before.rx_bytes,
-            self.tx_packets - before.tx_packets,
-            self.tx_bytes - before.tx_bytes,
-        )
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One reading. `at_s` is monotonic; `session_age_s` is the age of WARP's last handshake (None:
-    none yet), `client_seen` when the last client shook hands (any clock, 0 for never), and
-    `own_packets` how many packets of our own questions went into the WARP tunnel so far."""
-
-    at_s: float
-    taps: Mapping[Point, Tap]
-    session_age_s: float | None = None
-    client_seen: float = 0.0
-    own_packets: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,11 +90,11 @@ class _Waiting:
 class Evidence:
     """Takes samples and answers of one chain, says how each hop is and when to ask.
 
-    `hops` are those of the chain, in order; `keepalive` is whether WARP's session is kept alive;
+    `roles` are those of the chain, in order; `keepalive` is whether WARP's session is kept alive;
     `jitter` gives a number from 0 to 1.
     """
 
-    hops: tuple[str, ...]
+    roles: tuple[Role, ...]
     keepalive: bool
     jitter: Callable[[], float]
     _samples: deque[Sample] = field(default_factory=deque)
@@ -149,6 +105,11 @@ class Evidence:
     _asked_s: float | None = None
     _stirred_s: float | None = None
     _pause_s: float = 0.0
+
+    @cached_property
+    def hops(self) -> tuple[str, ...]:
+        """The hops that have a state: those of the chain but the host itself."""
+        return tuple(role.name for role in self.roles if not role.in_host)
 
     # --- what is seen ----------------------------------------------------------------------------
 
@@ -167,16 +128,16 @@ class Evidence:
     def _weigh(self, before: Sample, now: Sample) -> None:
         if now.client_seen - before.client_seen > SESSION_S:
             self.stir(now.at_s)  # a client came back: it waits for the chain
-        if _Counted(before, now).clients_sent:
+        if self._between(before, now).clients.rx_packets:
             self._note_waiting(now.at_s)
         elif self._waiting is not None and now.at_s - self._waiting.last_s > _GAP_S:
             self._waiting = None
         counted = self._counted(UNANSWERED_S / 2)
-        if counted is not None and counted.returned(behind_xray="xray" in self.hops):
+        if counted is not None and counted.returned:
             self._waiting = None
-            for hop in self.hops:
-                if hop != "gateway" or counted.tap(Point.CLIENTS).tx_packets:
-                    self._prove(hop, now.at_s, "clients' packets were answered")
+            for role in self.roles:
+                if role.task is not Task.ENTRANCE or counted.clients.tx_packets:
+                    self._prove(role.name, now.at_s, "clients' packets were answered")
 
     def _note_waiting(self, now_s: float) -> None:
         if self._waiting is None:
@@ -204,13 +165,20 @@ class Evidence:
             self._answer = None  # what it said is past
             self._pause_s = 0.0
 
-    def _counted(self, seconds: float) -> _Counted | None:
+    def _counted(self, seconds: float) -> Counted | None:
         """What was counted in the last so many seconds, or somewhat more."""
         last = self._samples[-1] if self._samples else None
         for sample in reversed(self._samples):
             if last is not None and last.at_s - sample.at_s >= seconds:
-                return _Counted(sample, last)
+                return self._between(sample, last)
         return None
+
+    def _between(self, first: Sample, last: Sample) -> Counted:
+        return Counted(first, last, self.roles)
+
+    def is_busy(self, before: Sample, now: Sample) -> bool:
+        """Whether clients sent, or were sent something, between these readings."""
+        return self._between(before, now).clients != Tap()
 
     # --- when to ask -----------------------------------------------------------------------------
 
@@ -271,16 +239,19 @@ class Evidence:
     def verdict(self, now_s: float) -> dict[str, Health]:
         """How each hop is."""
         fault = self._fault()
-        return {hop: self._health(hop, fault, now_s) for hop in self.hops}
+        return {
+            role.name: self._health(role, fault, now_s) for role in self.roles if not role.in_host
+        }
 
-    def _health(self, hop: str, fault: tuple[str, str] | None, now_s: float) -> Health:
+    def _health(self, role: Role, fault: tuple[str, str] | None, now_s: float) -> Health:
+        hop = role.name
         state, reason = self._state(hop, fault, now_s)
         known = self._told.get(hop)
         if known is None or known[0] != state:
             known = self._told[hop] = (state, now_s)
         counted = self._counted(_WINDOW_S)
-        rates = (0.0, 0.0) if counted is None else counted.rates(hop)
-        return Health(state, reason, known[1], self._seen(hop, now_s), *rates)
+        rates = (0.0, 0.0) if counted is None else counted.rates(role)
+        return Health(state, reason, known[1], self._seen(role, now_s), *rates)
 
     def _state(self, hop: str, fault: tuple[str, str] | None, now_s: float) -> tuple[State, str]:
         if fault is not None and fault[0] == hop:
@@ -305,25 +276,26 @@ class Evidence:
         if not self._samples:
             return None
         counted = self._counted(_WINDOW_S)
-        found = counted and counted.stuck(self.hops)
+        found = counted and counted.stuck()
         return found or self._session_fault() or self._answer_fault()
 
     def is_counted(self, now_s: float) -> bool:
         """Whether a fault is of what is counted now, and not only of a question that failed."""
         counted = self._counted(_WINDOW_S)
-        stuck = counted is not None and counted.stuck(self.hops) is not None
+        stuck = counted is not None and counted.stuck() is not None
         return stuck or self.is_waited_for(now_s) or self._session_fault() is not None
 
     def _session_fault(self) -> tuple[str, str] | None:
-        if "warp" not in self.hops:
+        role = next((one for one in self.roles if has_session(one)), None)
+        if role is None:
             return None
         age_s = self._samples[-1].session_age_s
         if age_s is None:
-            return ("warp", "no handshake with Cloudflare")
+            return (role.name, "no handshake with Cloudflare")
         counted = self._counted(_WINDOW_S)
-        in_use = counted is not None and counted.tap(Point.TUNNEL).tx_packets > 0
+        in_use = counted is not None and counted.tap(tunnel_of(role)).tx_packets > 0
         if age_s > SESSION_S and (self.keepalive or in_use):
-            return ("warp", "no handshake with Cloudflare for three minutes")
+            return (role.name, "no handshake with Cloudflare for three minutes")
         return None
 
     def _answer_fault(self) -> tuple[str, str] | None:
@@ -332,82 +304,15 @@ class Evidence:
             return None
         return (answer.hop, answer.reason)
 
-    def _seen(self, hop: str, now_s: float) -> str:
-        parts = []
+    def _seen(self, role: Role, now_s: float) -> str:
+        hop, parts = role.name, []
         counted = self._counted(_WINDOW_S)
         if counted is not None:
-            way_in, way_out = counted.through(hop)
+            way_in, way_out = counted.through(role)
             parts.append(f"{way_in} packet(s) in, {way_out} out in {counted.seconds:.1f} s")
-        if hop == "warp" and self._samples and self._samples[-1].session_age_s is not None:
+        if has_session(role) and self._samples and self._samples[-1].session_age_s is not None:
             parts.append(f"handshake {self._samples[-1].session_age_s:.0f} s ago")
         if hop in self._proofs:
             at_s, words = self._proofs[hop]
             parts.append(f"{words} {max(now_s - at_s, 0):.0f} s ago")
         return ", ".join(parts)
-
-
-class _Counted:
-    """What was counted between two samples."""
-
-    def __init__(self, first: Sample, last: Sample) -> None:
-        self.seconds = last.at_s - first.at_s
-        self._own = last.own_packets - first.own_packets
-        self._taps = {
-            point: tap.since(first.taps[point])
-            for point, tap in last.taps.items()
-            if point in first.taps
-        }
-
-    def tap(self, point: Point) -> Tap:
-        """The counters of a point; of one that is not there, nothing."""
-        return self._taps.get(point, Tap())
-
-    @property
-    def clients_sent(self) -> bool:
-        """Whether clients' packets came in."""
-        return self.tap(Point.CLIENTS).rx_packets > 0
-
-    def returned(self, *, behind_xray: bool) -> bool:
-        """Whether something came back from outside, and to the gateway.
-
-        XRay itself answers a client's SYN, and a dead server's kernel answers XRay's: so what comes
-        back to XRay counts when it carries data.
-        """
-        if not self.tap(Point.GATEWAY).rx_packets:
-            return False
-        if Point.TUNNEL in self._taps:
-            packets, size = self.tap(Point.TUNNEL).rx_packets, self.tap(Point.TUNNEL).rx_bytes
-        else:
-            packets, size = self.tap(Point.EXIT).tx_packets, self.tap(Point.EXIT).tx_bytes
-        return size > packets * _BARE_PACKET_BYTES if behind_xray else packets > 0
-
-    def stuck(self, hops: tuple[str, ...]) -> tuple[str, str] | None:
-        """A hop that takes packets and hands on none."""
-        clients, gateway = self.tap(Point.CLIENTS), self.tap(Point.GATEWAY)
-        if "gateway" in hops:
-            if clients.rx_packets >= _MANY and not (gateway.tx_packets or clients.tx_packets):
-                return ("gateway", "it takes clients' packets and hands none on")
-            if gateway.rx_packets >= _MANY and not clients.tx_packets:
-                return ("gateway", "it takes answers and hands none to the clients")
-        port, tunnel = self.tap(Point.WARP), self.tap(Point.TUNNEL)
-        handed_on = port.tx_packets * ("xray" in hops) + max(tunnel.tx_packets - self._own, 0)
-        if "warp" in hops and port.rx_packets >= _SEVERAL and handed_on <= port.rx_packets // _NONE:
-            return ("warp", "it takes packets and hands none on")
-        if {"warp", "xray"} <= set(hops) and not port.rx_packets:
-            sent = self.tap(Point.XRAY).tx_packets
-            if sent >= _SEVERAL:
-                return ("warp", "the bridge hands nothing on to it")
-        return None
-
-    def rates(self, hop: str) -> tuple[float, float]:
-        """Bytes a second that the hop's bridge port took in and gave out, as the hop sees them."""
-        tap = self.tap(_PORTS[hop])
-        return (tap.rx_bytes / self.seconds, tap.tx_bytes / self.seconds)
-
-    def through(self, hop: str) -> tuple[int, int]:
-        """Packets that the hop took from the side of the clients, and that came back to it."""
-        point = {"gateway": Point.GATEWAY, "warp": Point.TUNNEL}.get(hop, Point.XRAY)
-        tap = self.tap(point)
-        if point is Point.XRAY:
-            return (tap.rx_packets, tap.tx_packets)
-        return (tap.tx_packets, tap.rx_packets)

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from privacy_router.chain import stations as chains
-from privacy_router.chain.stations import GATEWAY_TUNNEL, WARP_TUNNEL
+from privacy_router.chain.stations import Task
 from privacy_router.host import namespaces
 from privacy_router.host.files import write_private
 from privacy_router.host.threads import in_thread
-from privacy_router.node.evidence import Evidence, Point, Sample, State, Tap
+from privacy_router.node.counted import Sample, Tap, port_of, tunnel_of
+from privacy_router.node.evidence import Evidence, State
 from privacy_router.node.question import ask
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.hops.catalogue import Catalogue
     from privacy_router.host.wireguard_uapi import DeviceStatus
+    from privacy_router.node.counted import Point
     from privacy_router.node.evidence import Answer, Health
     from privacy_router.node.machine import NodeHost
 
@@ -49,10 +51,10 @@ def _random_share() -> float:
     return random.SystemRandom().random()
 
 
-def evidence_of(config: PrivacyRouterConfig) -> Evidence:
+def evidence_of(config: PrivacyRouterConfig, hops: Catalogue) -> Evidence:
     """Nothing seen yet of the chain of that configuration."""
-    hops = tuple(station.hop for station in chains.build(config).stations if station.hop != "exit")
-    return Evidence(hops, config.warp.keepalive_s > 0, _random_share)
+    roles = tuple(station.role for station in hops.segment(config).stations)
+    return Evidence(roles, config.warp.keepalive_s > 0, _random_share)
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -63,24 +65,20 @@ class Sampler:
 
     def __init__(self, config: PrivacyRouterConfig, machine: NodeHost) -> None:
         self._machine = machine
-        self._chain = chains.build(config)
+        self._stations = machine.hops.segment(config).stations
         self._places = self._points()
-        self._devices: dict[str, DeviceStatus] = {}
+        self._devices: dict[Task, list[DeviceStatus]] = {}
         self._tunnels_at_s = float("-inf")
         self._own_packets = 0
 
     def _points(self) -> dict[Path | None, dict[str, Point]]:
-        chain = self._chain
         found: dict[Path | None, dict[str, Point]] = {}
-        for station, point, tunnel in (
-            (chain.gateway, Point.GATEWAY, {GATEWAY_TUNNEL: Point.CLIENTS}),
-            (chain.warp, Point.WARP, {WARP_TUNNEL: Point.TUNNEL}),
-            (chain.xray, Point.XRAY, {}),
-            (chain.exit, Point.EXIT, {}),
-        ):
-            if station is not None:
-                place = station.namespace and namespaces.path_of(station.namespace)
-                found[place or None] = {station.port: point, **tunnel}
+        for station in self._stations:
+            place = station.namespace and namespaces.path_of(station.namespace)
+            points = {station.port: port_of(station.role)}
+            if station.role.tunnel is not None:
+                points[station.role.tunnel] = tunnel_of(station.role)
+            found[place or None] = points
         return found
 
     def note_packet(self) -> None:
@@ -106,31 +104,28 @@ class Sampler:
             at_s,
             taps,
             None if session_at is None else time.time() - session_at,
-            max((peer.last_handshake for peer in self._peers("gateway")), default=0.0),
+            max((peer.last_handshake for peer in self._peers(Task.ENTRANCE)), default=0.0),
             self._own_packets,
         )
 
     @property
     def _session_at(self) -> float | None:
         return max(
-            (p.last_handshake for p in self._peers("warp") if p.last_handshake), default=None
+            (p.last_handshake for p in self._peers(Task.WAY_OUT) if p.last_handshake), default=None
         )
 
-    def _peers(self, hop: str) -> Sequence[Any]:
-        device = self._devices.get(hop)
-        return () if device is None else device.peers
+    def _peers(self, task: Task) -> Sequence[Any]:
+        """The peers of the tunnels of hops that do this."""
+        return [peer for device in self._devices.get(task, ()) for peer in device.peers]
 
-    def _read_tunnels(self) -> dict[str, DeviceStatus]:
-        found = {}
-        for hop, tunnel, station in (
-            ("gateway", GATEWAY_TUNNEL, self._chain.gateway),
-            ("warp", WARP_TUNNEL, self._chain.warp),
-        ):
-            place = None if station is None else namespaces.path_of(f"{station.namespace}")
-            if place is not None and place.exists():
-                status = self._machine.wireguard.read(tunnel, place)
+    def _read_tunnels(self) -> dict[Task, list[DeviceStatus]]:
+        found: dict[Task, list[DeviceStatus]] = {}
+        for station in self._stations:
+            place = namespaces.path_of(f"{station.namespace}")
+            if station.role.tunnel is not None and place.exists():
+                status = self._machine.wireguard.read(station.role.tunnel, place)
                 if status is not None:
-                    found[hop] = status
+                    found.setdefault(station.role.task, []).append(status)
         return found
 
 
@@ -192,7 +187,9 @@ class HealthWatch:
     def _begin(self, config: PrivacyRouterConfig) -> _Chain:
         """Watch another chain, of which nothing is known yet."""
         self.health = {}
-        self._chain = _Chain(config, evidence_of(config), Sampler(config, self._machine))
+        self._chain = _Chain(
+            config, evidence_of(config, self._machine.hops), Sampler(config, self._machine)
+        )
         self._chain.evidence.stir(time.monotonic())
         return self._chain
 
@@ -242,16 +239,11 @@ class HealthWatch:
         if chain is None or (config is not chain.config and config != chain.config):
             chain = self._begin(config)
         sample = await in_thread(chain.sampler.read)
-        self._is_busy = self._is_busy_since(sample)
-        self._last = sample
+        last, self._last = self._last, sample
+        self._is_busy = last is None or chain.evidence.is_busy(last, sample)
         chain.evidence.note(sample)
         self._ask_if_due(chain)
         await self._tell(chain)
-
-    def _is_busy_since(self, sample: Sample) -> bool:
-        """Whether clients sent since the last look."""
-        last = self._last
-        return last is None or last.taps.get(Point.CLIENTS) != sample.taps.get(Point.CLIENTS)
 
     def _ask_if_due(self, chain: _Chain) -> None:
         now_s = time.monotonic()
@@ -271,7 +263,9 @@ class HealthWatch:
             else:
                 _log.error("the chain could not be asked", reason=repr(error))
 
-        self._asking = asyncio.create_task(ask(chain.config, chain.sampler.note_packet))
+        self._asking = asyncio.create_task(
+            ask(chain.config, chain.sampler.note_packet, self._machine.hops)
+        )
         self._asking.add_done_callback(take)
 
     async def _tell(self, chain: _Chain) -> None:

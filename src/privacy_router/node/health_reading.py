@@ -30,7 +30,7 @@ def read_health(
     if told is None:
         return _look(config, machine, pid, may_ask=may_ask)
     if may_ask and not told.proven and not (told.is_counted and _is_bad(told)):
-        return _with_answer(told, _asked(config, None))
+        return _with_answer(told, _asked(config, machine, None))
     return told
 
 
@@ -50,13 +50,13 @@ def _look(
 ) -> Told:
     """Read the counters twice. Nothing is known of what was before."""
     silent = ["its controller does not answer"] if pid is not None else []
-    evidence, sampler = evidence_of(config), Sampler(config, machine)
+    evidence, sampler = evidence_of(config, machine.hops), Sampler(config, machine)
     try:
         evidence.note(sampler.read())
         time.sleep(_LOOK_S)
         evidence.note(sampler.read())
         if may_ask and not evidence.is_proven(time.monotonic()):
-            evidence.note_answer(_asked(config, sampler))
+            evidence.note_answer(_asked(config, machine, sampler))
     except FAILURES as error:
         silent.append(f"the counters could not be read: {error}")
     now_s = time.monotonic()
@@ -64,8 +64,9 @@ def _look(
     return Told(evidence.is_proven(now_s), tuple(silent), rows)
 
 
-def _asked(config: PrivacyRouterConfig, sampler: Sampler | None) -> Answer:
-    return asyncio.run(ask(config, (lambda: None) if sampler is None else sampler.note_packet))
+def _asked(config: PrivacyRouterConfig, machine: NodeHost, sampler: Sampler | None) -> Answer:
+    note = (lambda: None) if sampler is None else sampler.note_packet
+    return asyncio.run(ask(config, note, machine.hops))
 
 
 def _with_answer(told: Told, answer: Answer) -> Told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.host import processes
-from privacy_router.node.observe import read_bridge
+from privacy_router.node.bridge_row import read_bridge
 from privacy_router.values.bridges import mac_of
 
 if TYPE_CHECKING:

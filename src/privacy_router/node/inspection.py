@@ -7,10 +7,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from privacy_router.chain import stations as chains
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.node import machine as machines
+from privacy_router.node.bridge_row import read_bridge
 from privacy_router.node.controller import make_engine
-from privacy_router.node.observe import read_bridge
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.proxmox import container_mac
@@ -40,13 +40,13 @@ class Pending:
 
 
 @contextlib.asynccontextmanager
-async def looking_at(
+async def open_node(
     config: PrivacyRouterConfig,
 ) -> AsyncIterator[tuple[NodeState, NodeHost, FlowKeeper]]:
     """The node as it should be, the machine, and the engine of its flows. Makes no keys."""
     paths = NodePaths.from_environment()
     machine = machines.inspect(config, paths)
-    desired = plan_node(config, plan_keys(config, paths), machine.facts)
+    desired = plan_node(config, plan_keys(config, paths), machine.facts, machine.hops)
     engine = await make_engine(desired, machine)
     try:
         yield desired, machine, engine
@@ -74,17 +74,17 @@ def program(config: PrivacyRouterConfig) -> tuple[Program, dict[int, str], NodeH
 
 
 def _compiled(config: PrivacyRouterConfig, ports: Mapping[str, MeshPort]) -> Program:
-    return Pipeline(config, chains.build(config)).compile(ports)
+    return Pipeline(config, CATALOGUE.segment(config)).compile(ports)
 
 
 def _names(config: PrivacyRouterConfig, ports: Mapping[str, MeshPort]) -> dict[int, str]:
-    hops = {station.ofport: station.port for station in chains.build(config).stations}
+    hops = {station.ofport: station.port for station in CATALOGUE.segment(config).stations}
     return {**{port.ofport: port.name for port in ports.values()}, **hops}
 
 
 async def pending_flows(config: PrivacyRouterConfig) -> Pending:
     """Which flows and meters of the bridge are not as they should be."""
-    async with looking_at(config) as (desired, _, engine):
+    async with open_node(config) as (desired, _, engine):
         return Pending(await engine.differences(), port_names(desired, engine))
 
 
@@ -96,5 +96,5 @@ def port_names(desired: NodeState, engine: FlowKeeper) -> dict[int, str]:
 
 async def read_flows(config: PrivacyRouterConfig) -> list[dict[str, Any]]:
     """The bridge's flows with names, counters and reasons, in the order of the pipeline."""
-    async with looking_at(config) as (desired, _, engine):
+    async with open_node(config) as (desired, _, engine):
         return flow_rows(await engine.counted(), port_names(desired, engine))

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from privacy_router.chain import stations as chains
 from privacy_router.errors import PrivacyRouterError
+from privacy_router.hops.xray.hop import XRAY_PROCESS, XRAY_ROLE
 from privacy_router.host import processes, unixctl
 from privacy_router.host.namespaces import run_in
 from privacy_router.host.threads import in_thread
-from privacy_router.plan.compile import XRAY_PROCESS, ovs_dir
+from privacy_router.plan.compile import ovs_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -143,7 +143,7 @@ class Liveness:
             unixctl.call(home / "ovs-vswitchd.ctl", "version", timeout_s=_ANSWER_S)
         elif name == XRAY_PROCESS:
             self._ask_xray()
-        else:
+        elif name in self._machine.hops.tunnels:
             self._ask_wireguard(name)
 
     def _ask_wireguard(self, name: str) -> None:
@@ -154,7 +154,7 @@ class Liveness:
         """XRay's SOCKS entrance, from inside the hop."""
         desired = self._desired()
         config, spec = desired.pipeline.config, desired.processes.get(XRAY_PROCESS)
-        station = chains.build(config).xray
+        station = desired.pipeline.segment.station(XRAY_ROLE.name)
         if station is None or spec is None:
             return  # it is being replaced by a chain without it
         address = str(station.v4.ip)

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from privacy_router.chain.stations import EXIT_PORT, SWITCH_NAMESPACE
+from privacy_router.chain.stations import SWITCH_NAMESPACE
 from privacy_router.errors import (
     FAILURES,
     MissingPrerequisiteError,
     PrivilegeError,
     StorageError,
 )
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.hops.exit.hop import EXIT_PORT
+from privacy_router.hops.keys import NodeFacts
 from privacy_router.host import namespaces, sysctl
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.wireguard import (
@@ -28,11 +31,13 @@ from privacy_router.host.wireguard import (
 )
 from privacy_router.node.saved_sysctls import SavedSysctls
 from privacy_router.plan.compile import ovs_dir
-from privacy_router.plan.keys import NodeFacts
 from privacy_router.values.bridges import USERSPACE_DATAPATH
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.hops.catalogue import Catalogue
     from privacy_router.host.wireguard import WireGuardBackend
     from privacy_router.node.paths import NodePaths
     from privacy_router.values.network import Network
@@ -46,12 +51,13 @@ _TUNGETFEATURES = 0x800454CF  # linux/if_tun.h; no other device knows it
 
 @dataclass(frozen=True)
 class NodeHost:
-    """How the node is run here."""
+    """How the node is run here; `hops` are those that it may have, or may have had."""
 
     paths: NodePaths
     facts: NodeFacts
     wireguard: WireGuardBackend
     ovs_socket: Path
+    hops: Catalogue = CATALOGUE
 
     @property
     def owner(self) -> str:
@@ -79,7 +85,13 @@ def borrowed_settings(paths: NodePaths) -> SavedSysctls:
     return SavedSysctls(paths.borrowed, paths.run / "borrowed.json")
 
 
-def inspect(config: PrivacyRouterConfig, paths: NodePaths, *, to_run: bool = False) -> NodeHost:
+def inspect(
+    config: PrivacyRouterConfig,
+    paths: NodePaths,
+    *,
+    to_run: bool = False,
+    hops: Catalogue = CATALOGUE,
+) -> NodeHost:
     """Find out what there is; `to_run`: what is missing for running a node is an error.
 
     Raises PrivilegeError, MissingPrerequisiteError.
@@ -88,7 +100,8 @@ def inspect(config: PrivacyRouterConfig, paths: NodePaths, *, to_run: bool = Fal
     system = _use_system_ovs(config)
     kernel_wireguard = kernel_has_wireguard()
     if to_run:
-        _require_programs(system_ovs=system, kernel_wireguard=kernel_wireguard)
+        of_hops = {k: v for hop in hops.wanted(config) for k, v in hop.packages.items()}
+        _require_programs(of_hops, system_ovs=system, kernel_wireguard=kernel_wireguard)
     uplink = _uplink()
     facts = NodeFacts(
         datapath_type="system" if system else USERSPACE_DATAPATH,
@@ -103,6 +116,7 @@ def inspect(config: PrivacyRouterConfig, paths: NodePaths, *, to_run: bool = Fal
         facts=facts,
         wireguard=KernelWireGuard() if kernel_wireguard else UserspaceWireGuard(),
         ovs_socket=_SYSTEM_OVS_SOCKET if system else ovs_dir(paths.run) / "db.sock",
+        hops=hops,
     )
 
 
@@ -122,7 +136,7 @@ def _use_system_ovs(config: PrivacyRouterConfig) -> bool:
             "the kernel datapath of Open vSwitch is not available here",
             remedy='modprobe openvswitch and start openvswitch-switch, or set datapath to "auto"',
         )
-    return available and config.datapath != USERSPACE_DATAPATH
+    return available and config.datapath != "netdev"
 
 
 def _uplink() -> str | None:
@@ -143,7 +157,10 @@ def _forwards(device: str, borrowed: SavedSysctls) -> bool:
     return "1" in (now[everything], before or now[own])
 
 
-def _require_programs(*, system_ovs: bool, kernel_wireguard: bool) -> None:
+def _require_programs(
+    of_hops: Mapping[str, str], *, system_ovs: bool, kernel_wireguard: bool
+) -> None:
+    """Raise MissingPrerequisiteError unless they are there; `of_hops` are what the hops need."""
     if not system_ovs or not kernel_wireguard:
         _require_tun()
     wanted = {
@@ -151,7 +168,7 @@ def _require_programs(*, system_ovs: bool, kernel_wireguard: bool) -> None:
         "ovsdb-server": "openvswitch-common",
         "ovsdb-tool": "openvswitch-common",
     }
-    needed = {} if system_ovs else wanted
+    needed = {**of_hops, **({} if system_ovs else wanted)}
     if not kernel_wireguard:
         needed = {**needed, "wireguard-go": "wireguard-go"}
     missing = {program: package for program, package in needed.items() if not _find(program)}

@@ -11,6 +11,7 @@ import structlog
 
 from privacy_router.chain.stations import SWITCH_NAMESPACE
 from privacy_router.errors import StorageError
+from privacy_router.hops.firewall import TABLE
 from privacy_router.host import namespaces
 from privacy_router.host.inotify import watching
 from privacy_router.host.netlink_events import (
@@ -20,7 +21,7 @@ from privacy_router.host.netlink_events import (
     changes,
     table_changes,
 )
-from privacy_router.plan.firewall import TABLE
+from privacy_router.node.kinds.place import path_of
 from privacy_router.values.items import HOST
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class NetworkWatch:
         for name in self._listening.keys() - places:
             self._leave(name)
         for name in places:
-            path = None if name == HOST else namespaces.path_of(name)
+            path = path_of(name)
             inode = namespaces.inode_of(path)
             known = self._listening.get(name)
             if known is not None and known.inode != inode:

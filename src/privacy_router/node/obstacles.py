@@ -7,13 +7,15 @@ looked at.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from privacy_router.client.rows import Obstacle
 from privacy_router.config import ConfigError
 from privacy_router.errors import PrivacyRouterError, StorageError
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.hops.keys import Part
 from privacy_router.hops.warp.store import load_profile
 from privacy_router.node import clients, room, warp
 from privacy_router.node import machine as machines
@@ -32,19 +34,6 @@ MACHINE: Final = "this machine"
 STATE: Final = "the state directory"
 
 
-@dataclass(frozen=True)
-class Obstacle:
-    """One thing that stops `up`: the `key` of the configuration that it is about, or what else."""
-
-    key: str
-    reason: str
-    remedy: str
-
-    def as_json(self) -> dict[str, str]:
-        """The obstacle for scripts, one member per field."""
-        return asdict(self)
-
-
 def obstacles(config: PrivacyRouterConfig, paths: NodePaths) -> list[Obstacle]:
     """Everything that stops `up`, as far as the caller may see it. Raises nothing."""
     looks = [*_key_looks(config, paths), *_machine_looks(config, paths)]
@@ -57,8 +46,8 @@ def sees_all() -> bool:
 
 
 def _key_looks(config: PrivacyRouterConfig, paths: NodePaths) -> Iterator[tuple[str, Look]]:
-    hops = config.chain_hops
-    if "gateway" in hops:
+    needs = CATALOGUE.needs(config)
+    if Part.GATEWAY in needs:
         yield STATE, partial(clients.load, config, paths)
         yield "wireguard.client_subnet", partial(_require_room, config, paths)
         own = config.wireguard.private_key_file
@@ -66,12 +55,12 @@ def _key_looks(config: PrivacyRouterConfig, paths: NodePaths) -> Iterator[tuple[
             yield STATE, partial(_read_kept_key, paths)
         else:
             yield "wireguard.private_key_file", partial(read_key, Path(own))
-    if "warp" in hops:
+    if Part.WARP in needs:
         if config.warp.wgcf_config is None:
             yield "warp.accept_terms", partial(_require_account, config, paths)
         else:
             yield "warp.wgcf_config", partial(load_profile, Path(config.warp.wgcf_config))
-    if "xray" in hops:
+    if Part.XRAY in needs:
         yield STATE, partial(_read_kept_identity, paths)
 
 

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from privacy_router.chain.stations import GATEWAY_NAMESPACE
+from privacy_router.chain.stations import Task
 from privacy_router.errors import RemoteServiceError
+from privacy_router.hops.gateway.hop import GATEWAY_NAMESPACE
 from privacy_router.host import namespaces
 from privacy_router.host.ping import echo_rtt_ms
 
@@ -41,11 +42,12 @@ class Outside:
         """The first answer through the whole chain."""
         return self.exit_v4 or self.exit_v6
 
-    def rtt_ms(self, hop: str) -> float | None:
-        """How long an answer takes from the hop's far side: a client, Cloudflare, a web site."""
-        if hop == "gateway":
+    def rtt_ms(self, task: Task) -> float | None:
+        """How long an answer takes from the far side of a hop that does this: a client, Cloudflare,
+        a web site. None for one that only hands packets on."""
+        if task is Task.ENTRANCE:
             return self.client_rtt_ms
-        trace = {"warp": self.warp, "xray": self.exit}.get(hop)
+        trace = {Task.WAY_OUT: self.warp, Task.PROXY: self.exit}.get(task)
         return trace.rtt_ms if trace is not None else None
 
 
@@ -54,17 +56,16 @@ UNANSWERED: Final = Outside(asked=True)
 """Of a chain that passes nothing: an answer would be waited for in vain."""
 
 
-def ask_outside(config: PrivacyRouterConfig, gateway: DeviceStatus | None) -> Outside:
-    """Ask everything at once, within a few seconds. `gateway` is the clients' tunnel, as it is."""
+def ask_outside(config: PrivacyRouterConfig, entrance: DeviceStatus | None) -> Outside:
+    """Ask everything at once, within a few seconds. `entrance` is the clients' tunnel, as it is."""
     # a controller that is not asked for this has no need of HTTP and DNS in its memory
     from privacy_router.node.probe import exit_trace, warp_trace
 
-    has_warp = "warp" in config.chain_hops
     with ThreadPoolExecutor(4) as pool:
-        warp = pool.submit(_answer, lambda: warp_trace(config) if has_warp else None)
+        warp = pool.submit(_answer, lambda: warp_trace(config) if config.warp.enabled else None)
         v4 = pool.submit(_answer, lambda: exit_trace(config, 4))
         v6 = pool.submit(_answer, lambda: exit_trace(config, 6))
-        client = pool.submit(_client_rtt_ms, gateway)
+        client = pool.submit(_client_rtt_ms, entrance)
         return Outside(True, warp.result(), v4.result(), v6.result(), client.result())
 
 

@@ -18,9 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from privacy_router.chain.stations import NAMESPACES
+from privacy_router.hops.firewall import TABLE
 from privacy_router.host import marks, namespaces, nftables, processes
-from privacy_router.plan.firewall import TABLE
 
 if TYPE_CHECKING:
     from privacy_router.node.machine import NodeHost
@@ -43,9 +42,10 @@ def is_own_namespace(name: str, owner: str) -> bool:
     return marks.is_marked(path, _mark_of(owner)) or TABLE in nftables.tables(path, TABLE)
 
 
-def own_namespaces(owner: str) -> list[str]:
+def own_namespaces(machine: NodeHost) -> list[str]:
     """The names of this node's network namespaces that are there. Raises OSError."""
-    return [name for name in NAMESPACES if is_own_namespace(name, owner)]
+    owner = machine.owner
+    return [name for name in machine.hops.namespaces if is_own_namespace(name, owner)]
 
 
 def _mark_of(owner: str) -> str:
@@ -54,4 +54,4 @@ def _mark_of(owner: str) -> str:
 
 def is_there(machine: NodeHost) -> bool:
     """Whether anything of this node is on the machine. Raises OSError."""
-    return bool(processes.running(machine.owner) or own_namespaces(machine.owner))
+    return bool(processes.running(machine.owner) or own_namespaces(machine))

@@ -10,13 +10,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.chain.stations import GATEWAY_TUNNEL, WARP_TUNNEL
 from privacy_router.errors import StorageError
 from privacy_router.host import processes
 from privacy_router.host.files import PRIVATE_DIRECTORY_MODE, make_directory, write_private
 from privacy_router.host.inotify import watching
 from privacy_router.host.threads import in_thread
-from privacy_router.plan.compile import XRAY_PROCESS, xray_settings_file
 from privacy_router.values.wireguard import UAPI_DIR
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ def _sockets_of(name: str, machine: NodeHost) -> list[Path]:
         return [machine.ovs_socket]
     if name == _SWITCH:
         return [machine.ovs_socket.with_name(f"{_SWITCH}.ctl")]
-    return [UAPI_DIR / f"{name}.sock"] if name in (GATEWAY_TUNNEL, WARP_TUNNEL) else []
+    return [UAPI_DIR / f"{name}.sock"] if name in machine.hops.tunnels else []
 
 
 def bridge_socket(machine: NodeHost, bridge_name: str) -> Path:
@@ -58,12 +56,16 @@ def bridge_socket(machine: NodeHost, bridge_name: str) -> Path:
     return machine.management_socket_dir / f"{bridge_name}.mgmt"
 
 
-def write_missing_files(desired: DesiredState, machine: NodeHost) -> None:
+def write_missing_files(desired: DesiredState) -> None:
     """Write again what a running process was started with. Raises StorageError."""
-    spec = desired.processes.get(XRAY_PROCESS)
-    path = xray_settings_file(machine.paths.run)
-    if spec is not None and not path.exists():
-        write_private(path, spec.inputs)
+    for path, inputs in _input_files(desired).items():
+        if not path.exists():
+            write_private(path, inputs)
+
+
+def _input_files(desired: DesiredState) -> dict[Path, bytes]:
+    specs = desired.processes.values()
+    return {spec.input_file: spec.inputs for spec in specs if spec.input_file is not None}
 
 
 async def watch(
@@ -79,13 +81,13 @@ async def watch(
     heard: asyncio.Queue[Path] = asyncio.Queue()
     with watching([*inodes, *(above - inodes.keys())], heard.put_nowait):
         _require_same(inodes)
-        await in_thread(write_missing_files, desired(), machine)
+        await in_thread(write_missing_files, desired())
         while True:
             path = await heard.get()
             if path in inodes:
                 _require_same(inodes)
-            if path == xray_settings_file(machine.paths.run):
-                await in_thread(write_missing_files, desired(), machine)
+            if path in _input_files(desired()):
+                await in_thread(write_missing_files, desired())
             elif path in _needed(desired(), machine) and not path.exists():
                 tell()
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privacy_router.errors import PrivacyRouterError, StorageError
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.hops.keys import Part, PlanningKeys, stand_in_tunnel
 from privacy_router.hops.xray.keys import XrayIdentity
 from privacy_router.node import clients, warp
 from privacy_router.node.made import is_there
 from privacy_router.node.secrets import read_identity, read_key
-from privacy_router.plan.keys import Part, PlanningKeys, stand_in_tunnel
 from privacy_router.values.wireguard import generate_private_key
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.hops.gateway import Client
+    from privacy_router.hops.gateway.clients import Client
     from privacy_router.node.paths import NodePaths
     from privacy_router.node.secrets import KeptNode
     from privacy_router.values.wireguard import WarpTunnel
@@ -48,12 +49,12 @@ def plan_keys(
     what is missing or damaged, and ConflictError where clients have no room.
     """
     look = _Look(config, paths, kept, opens_named_files)
-    hops = config.chain_hops
+    needs = CATALOGUE.needs(config)
     known = look.known_or(Part.CLIENTS, look.clients, _nobody)
     clients.require_room(config, known)
-    gateway = look.gateway() if "gateway" in hops else None
-    tunnel = look.tunnel() if "warp" in hops else None
-    identity = look.identity() if "xray" in hops else None
+    gateway = look.gateway() if Part.GATEWAY in needs else None
+    tunnel = look.tunnel() if Part.WARP in needs else None
+    identity = look.identity() if Part.XRAY in needs else None
     return PlanningKeys(gateway, tunnel, identity, known, look.stand_ins)
 
 

@@ -19,8 +19,10 @@ import dns.message
 import dns.query
 import dns.rdatatype
 
-from privacy_router.chain import stations as chains
 from privacy_router.errors import FAILURES, RemoteServiceError
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.hops.warp.hop import WARP_ROLE
+from privacy_router.hops.xray.hop import XRAY_ROLE
 from privacy_router.host import namespaces
 from privacy_router.node.question import stream_through_xray, tunnel_address
 
@@ -60,7 +62,7 @@ class Trace:
 def exit_trace(config: PrivacyRouterConfig, family: Family) -> Trace:
     """The trace page as a client would see it that asks by IPv4 or IPv6. Raises
     RemoteServiceError."""
-    station = chains.build(config).xray
+    station = CATALOGUE.segment(config).station(XRAY_ROLE.name)
     if station is None:
         return warp_trace(config, family)
 
@@ -77,7 +79,7 @@ def exit_trace(config: PrivacyRouterConfig, family: Family) -> Trace:
 
 def warp_trace(config: PrivacyRouterConfig, family: Family = 4) -> Trace:
     """The trace page as seen from the WARP hop. Raises RemoteServiceError."""
-    station = chains.build(config).warp
+    station = CATALOGUE.segment(config).station(WARP_ROLE.name)
     if station is None:
         raise RemoteServiceError("there is no WARP hop in this chain")
     path = namespaces.path_of(f"{station.namespace}")

@@ -17,9 +17,10 @@ import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from privacy_router.chain import stations as chains
-from privacy_router.chain.stations import WARP_TUNNEL
 from privacy_router.errors import MachineError, PrivacyRouterError
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.hops.warp.hop import WARP_ROLE, WARP_TUNNEL
+from privacy_router.hops.xray.hop import XRAY_ROLE
 from privacy_router.host import namespaces
 from privacy_router.host.netlink import Netlink
 from privacy_router.host.threads import in_thread
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
     from pathlib import Path
 
-    from privacy_router.chain.stations import Chain, Station
+    from privacy_router.chain.order import Segment
+    from privacy_router.chain.stations import Station
     from privacy_router.config.models import PrivacyRouterConfig
+    from privacy_router.hops.catalogue import Catalogue
 
 PATIENCE_S: Final = 2.0
 _LOCAL_PATIENCE_S: Final = 1.0
@@ -51,36 +54,52 @@ class _NoAnswerError(PrivacyRouterError):
     """A question that stayed without an answer; the message is the reason."""
 
 
-async def ask(config: PrivacyRouterConfig, note_packet: Callable[[], None]) -> Answer:
+async def ask(
+    config: PrivacyRouterConfig, note_packet: Callable[[], None], hops: Catalogue = CATALOGUE
+) -> Answer:
     """Ask once, within two seconds; `note_packet` is told of each packet that goes into the WARP
-    tunnel without having come from a hop's port."""
+    tunnel without having come from a hop's port.
+
+    The questions are XRay's and WARP's own. A chain with neither is not asked: nothing is proven.
+    """
     at_s = time.monotonic()
-    chain = chains.build(config)
-    through_warp = asyncio.create_task(_through_warp(config, chain.warp, chain.xray, note_packet))
+    segment = hops.segment(config)
+    warp, xray = segment.station(WARP_ROLE.name), segment.station(XRAY_ROLE.name)
+    through_warp = asyncio.create_task(_through_warp(config, warp, xray, note_packet))
     try:
-        if chain.xray is None:
-            failure = await through_warp
-            return Answer(at_s, "warp" if failure else None, failure, () if failure else ("warp",))
-        failure = await _outcome(functools.partial(_through_xray, config, chain.xray))
+        if xray is None:
+            return _of_warp(at_s, warp, await through_warp)
+        failure = await _outcome(functools.partial(_through_xray, config, xray))
         if not failure:
-            proven = tuple(hop for hop in ("warp", "xray") if getattr(chain, hop) is not None)
-            return Answer(at_s, None, "", proven)
+            return Answer(at_s, proven=_on_the_way_out(segment, xray))
         if failure == _NO_XRAY:
-            return Answer(at_s, "xray", failure)
-        if chain.warp is None:
-            return Answer(at_s, "xray", await in_thread(_suspecting, chain, failure))
-        failure_of_warp = await through_warp
+            return Answer(at_s, xray.hop, failure)
+        if warp is None:
+            return Answer(at_s, xray.hop, await in_thread(_suspecting, segment, failure))
+        of_warp = _of_warp(at_s, warp, await through_warp)
     finally:
         through_warp.cancel()
         await asyncio.gather(through_warp, return_exceptions=True)
-    if failure_of_warp:
-        return Answer(at_s, "warp", failure_of_warp)
-    return Answer(at_s, "xray", failure, ("warp",))
+    return of_warp if of_warp.hop else Answer(at_s, xray.hop, failure, of_warp.proven)
 
 
-def _suspecting(chain: Chain, failure: str) -> str:
+def _of_warp(at_s: float, warp: Station | None, failure: str) -> Answer:
+    """What a question by WARP alone says."""
+    if warp is None:
+        return Answer(at_s)
+    return Answer(at_s, warp.hop, failure) if failure else Answer(at_s, proven=(warp.hop,))
+
+
+def _on_the_way_out(segment: Segment, xray: Station) -> tuple[str, ...]:
+    """The hops that a question from within XRay passes, in the order of the chain."""
+    leg = segment.leg_from(xray)
+    passed = () if leg is None else leg.stations
+    return tuple(one.hop for one in segment.stations if one in passed and not one.role.in_host)
+
+
+def _suspecting(segment: Segment, failure: str) -> str:
     """The same, which does not blame the VPS alone where the host may drop what it is sent."""
-    suspects = forwarding_suspects(chain)
+    suspects = forwarding_suspects(segment)
     return f"{failure}, or the host's firewall ({suspects}) drops it" if suspects else failure
 
 

@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from privacy_router.chain.stations import EXIT_CONNECTION_MARK, WARP_NAMESPACE
+from privacy_router.chain.stations import Task
+from privacy_router.hops.exit.firewall import CONNECTION_MARK
 from privacy_router.host import conntrack, namespaces, unixctl
 from privacy_router.node.places import bridge_socket
-from privacy_router.pipeline.allocation import tracking_zone_between, tracking_zones
+from privacy_router.pipeline.allocation import (
+    tracking_zone,
+    tracking_zone_between,
+    tracking_zones,
+)
 from privacy_router.plan.stages import places_to_forget
 from privacy_router.values.items import HOST
 
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from privacy_router.hops.hop import Hop
     from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
     from privacy_router.values.items import Change
@@ -48,28 +54,33 @@ def forget_connections(changes: Sequence[Change], desired: DesiredState, machine
     changes."""
     for place in places_to_forget(changes):
         if place == HOST:
-            conntrack.forget(None, EXIT_CONNECTION_MARK)
+            conntrack.forget(None, CONNECTION_MARK)
         elif namespaces.exists(place):
             conntrack.forget(namespaces.path_of(place))
-    used = {tracking_zone_between(*edge) for edge in desired.pipeline.chain.edges}
-    unused = set(tracking_zones().values()) - used
+    used = {tracking_zone_between(*edge) for edge in desired.pipeline.segment.edges}
+    unused = tracking_zones(hop.role for hop in machine.hops.hops) - used
     forget_zones(unused, bridge_socket(machine, desired.bridge.name))
 
 
-def forget_connections_of_xray(desired: DesiredState, machine: NodeHost) -> None:
-    """Forget what the last XRay's connections left on their way out, before the next one begins.
+def forget_connections_of(hop: Hop, desired: DesiredState, machine: NodeHost) -> None:
+    """Forget what the last program of a hop (XRay) left of its connections on their way out, before
+    the next one begins any.
 
     The kernel may give a new connection the source port of an old one. Connection tracking that has
     not seen the end of the old one takes the first packet of the new one for a forged one.
     """
-    chain = desired.pipeline.chain
-    if chain.exit is not None:
-        conntrack.forget(None, EXIT_CONNECTION_MARK)
-    if chain.warp is not None and namespaces.exists(WARP_NAMESPACE):
-        conntrack.forget(namespaces.path_of(WARP_NAMESPACE))
-    ways_out = ({"warp", "xray"}, {"xray", "exit"})
-    zones = [zone for hops, zone in tracking_zones().items() if hops in ways_out]
-    forget_zones(zones, bridge_socket(machine, desired.bridge.name))
+    segment = desired.pipeline.segment
+    station = segment.station(hop.name)
+    leg = None if station is None else segment.leg_from(station)
+    for other in leg.stations[1:] if leg is not None else ():
+        if other.namespace is None:
+            conntrack.forget(None, CONNECTION_MARK)
+        elif namespaces.exists(other.namespace):
+            conntrack.forget(namespaces.path_of(other.namespace))
+    zones = {tracking_zone_between(*link) for link in (leg.links if leg is not None else ())}
+    roles = [other.role for other in machine.hops.hops if other.role.task is Task.WAY_OUT]
+    zones |= {tracking_zone(hop.role, role) for role in roles}
+    forget_zones(sorted(zones), bridge_socket(machine, desired.bridge.name))
 
 
 def forget_zones(zones: Iterable[int], bridge: Path) -> None:

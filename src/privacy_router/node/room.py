@@ -7,8 +7,7 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.chain import stations as chains
-from privacy_router.chain.stations import SWITCH_NAMESPACE, TUNNELS
+from privacy_router.chain.stations import SWITCH_NAMESPACE
 from privacy_router.config import ConfigError, check_host
 from privacy_router.errors import ConflictError
 from privacy_router.host import namespaces, processes
@@ -41,8 +40,8 @@ def looks_for_room(config: PrivacyRouterConfig, machine: NodeHost) -> Iterator[C
     yield partial(_require_namespaces, config, machine)
     yield partial(_require_devices, config, machine)
     if machine.wireguard.has_processes:
-        yield partial(_require_sockets, machine.owner)
-    if "gateway" in config.chain_hops and not is_there(machine):
+        yield partial(_require_sockets, machine)
+    if config.wireguard.enabled and not is_there(machine):
         yield partial(require_free_port, config.wireguard.listen_port)
 
 
@@ -53,7 +52,9 @@ def _require_networks(config: PrivacyRouterConfig) -> None:
 
 
 def _require_namespaces(config: PrivacyRouterConfig, machine: NodeHost) -> None:
-    wanted = [one.namespace for one in chains.build(config).stations if one.namespace is not None]
+    wanted = [
+        one.namespace for one in machine.hops.segment(config).stations if one.namespace is not None
+    ]
     if machine.switch_namespace is not None:
         wanted.append(SWITCH_NAMESPACE)
     for name in wanted:
@@ -72,10 +73,10 @@ def _require_namespaces(config: PrivacyRouterConfig, machine: NodeHost) -> None:
 def _require_devices(config: PrivacyRouterConfig, machine: NodeHost) -> None:
     """The host's guard names all of these, so that another's device of that name would be cut off,
     even where the node's own is born elsewhere."""
-    ports = [station.port for station in chains.build(config).stations]
+    ports = [station.port for station in machine.hops.segment(config).stations]
     with Netlink() as netlink:
         links, names = netlink.links(), netlink.names()
-    taken = {*ports, config.bridge_name, *TUNNELS} & names
+    taken = {*ports, config.bridge_name, *machine.hops.tunnels} & names
     if taken:
         taken -= own_devices(links, config.bridge_name, machine)
     if taken:
@@ -85,10 +86,10 @@ def _require_devices(config: PrivacyRouterConfig, machine: NodeHost) -> None:
         )
 
 
-def _require_sockets(owner: str) -> None:
+def _require_sockets(machine: NodeHost) -> None:
     """A wireguard-go in another namespace has its socket in the same place."""
-    own = {process.name for process in processes.running(owner)}
-    for name in TUNNELS:
+    own = {process.name for process in processes.running(machine.owner)}
+    for name in machine.hops.tunnels:
         path = UAPI_DIR / f"{name}.sock"
         if name not in own and _is_served(path):
             raise ConflictError(

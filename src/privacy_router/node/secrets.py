@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.chain.stations import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
 from privacy_router.errors import StorageError
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.hops.gateway.hop import GATEWAY_NAMESPACE, GATEWAY_TUNNEL
+from privacy_router.hops.keys import NodeKeys, Part
 from privacy_router.hops.xray.keys import XrayIdentity
 from privacy_router.host.files import read_bounded, write_private
 from privacy_router.node import clients, warp
 from privacy_router.node.made import is_there, note_made
-from privacy_router.plan.keys import NodeKeys
 from privacy_router.values.wireguard import generate_private_key, public_key_of
 
 if TYPE_CHECKING:
@@ -65,12 +66,12 @@ def make_keys(
     Raises StorageError (MissingFileError for what is gone, also of the node that runs),
     RemoteServiceError, ConflictError.
     """
-    hops = config.chain_hops
-    if "gateway" in hops:
+    needs = CATALOGUE.needs(config)
+    if Part.GATEWAY in needs:
         gateway_key(config, paths, known=kept is not None and kept.had_gateway_key)
-    if "warp" in hops:
+    if Part.WARP in needs:
         warp.make_tunnel(config, paths, known=kept is not None and kept.had_account)
-    if "xray" in hops:
+    if Part.XRAY in needs:
         xray_identity(paths, known=kept is not None and kept.keys.xray is not None)
     found = read_keys(config, paths, kept)
     note_files(paths)
@@ -94,13 +95,13 @@ def read_keys(
 
     Raises StorageError (MissingFileError for what is gone), ConflictError, ProfileError.
     """
-    hops = config.chain_hops
+    needs = CATALOGUE.needs(config)
     has_some = kept is not None and bool(kept.keys.clients)
     found = clients.load_fitting(config, paths, known=has_some)
     return NodeKeys(
-        gateway_private_key=_kept_gateway_key(config, paths) if "gateway" in hops else None,
-        warp=warp.read_tunnel(config, paths) if "warp" in hops else None,
-        xray=_kept_identity(paths) if "xray" in hops else None,
+        gateway_private_key=_kept_gateway_key(config, paths) if Part.GATEWAY in needs else None,
+        warp=warp.read_tunnel(config, paths) if Part.WARP in needs else None,
+        xray=_kept_identity(paths) if Part.XRAY in needs else None,
         clients=found,
     )
 

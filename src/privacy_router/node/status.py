@@ -7,8 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from privacy_router.chain import stations as chains
-from privacy_router.chain.stations import GATEWAY_TUNNEL, WARP_TUNNEL
+from privacy_router.chain.stations import Task
 from privacy_router.client.status import ClientStatus, HopStatus, NodeStatus
 from privacy_router.host import namespaces, processes
 from privacy_router.host.netlink import Netlink
@@ -28,17 +27,19 @@ from privacy_router.node.outside import NOT_ASKED, UNANSWERED, ask_outside
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.supervision import words
-from privacy_router.plan.compile import XRAY_PROCESS, plan_node
+from privacy_router.plan.compile import plan_node
 from privacy_router.report.flows import flow_rows
 from privacy_router.values.items import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from privacy_router.chain.stations import Chain, Station
+    from privacy_router.chain.order import Segment
+    from privacy_router.chain.stations import Station
     from privacy_router.client.status import FileNote
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.hops.gateway import Client
+    from privacy_router.hops.catalogue import Catalogue
+    from privacy_router.hops.gateway.clients import Client
     from privacy_router.host.wireguard_uapi import DeviceStatus
     from privacy_router.node.flows.keeper import FlowKeeper
     from privacy_router.node.health import Told
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
 _UNKNOWN = {"state": str(State.QUIET), "reason": "", "since": 0.0, "evidence": ""}
 T = TypeVar("T")
-_PROCESS_OF = {"gateway": GATEWAY_TUNNEL, "warp": WARP_TUNNEL, "xray": XRAY_PROCESS}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Local:
 
     config: PrivacyRouterConfig
     machine: NodeHost
-    chain: Chain
+    segment: Segment
     clients: Sequence[Client]
     unknown: Sequence[str]
     changes: list[Change]
@@ -91,22 +91,22 @@ def read_local(config: PrivacyRouterConfig) -> Local:
     """
     paths = NodePaths.from_environment()
     machine = machines.inspect(config, paths)
-    chain = chains.build(config)
+    segment = machine.hops.segment(config)
     keys = plan_keys(config, paths)
-    desired = plan_node(config, keys, machine.facts)
+    desired = plan_node(config, keys, machine.facts, machine.hops)
     trouble: list[str] = []
     looked = _or_trouble(lambda: asyncio.run(_changes(desired, machine)), "the node", trouble)
     found, left_out = looked or ([], {})
     running = {process.name: process.pid for process in processes.running(machine.owner)}
     is_there = ownership.is_there(machine)
-    devices = _or_trouble(lambda: _devices(machine, chain), "the tunnels", trouble)
+    devices = _or_trouble(lambda: _devices(machine, segment), "the tunnels", trouble)
     flows: list[dict[str, Any]] | None = None
     if is_there:
         flows = _or_trouble(lambda: asyncio.run(read_flows(config)), "the flows", trouble)
     return Local(
         config=config,
         machine=machine,
-        chain=chain,
+        segment=segment,
         clients=keys.clients,
         unknown=sorted(set(keys.stand_ins.values())),
         changes=[change for change in found if not desired.unknown(change.key)],
@@ -126,13 +126,13 @@ async def look_at_kept(
     """The same of a node that this process, `pid`, keeps: measured by what is kept, over the
     connections that are there. Raises what reading it does."""
     config = desired.pipeline.config
-    chain = chains.build(config)
+    segment = desired.pipeline.segment
     changes = await observe_all(desired, machine, flows)
     rows = await in_thread(flow_rows, await flows.counted(), port_names(desired, flows))
     return Local(
         config=config,
         machine=machine,
-        chain=chain,
+        segment=segment,
         clients=await in_thread(_registered, config, machine),
         unknown=(),
         changes=changes,
@@ -140,14 +140,14 @@ async def look_at_kept(
         processes={one.name: one.pid for one in processes.running(machine.owner)},
         is_there=True,
         controller_pid=pid,
-        devices=await in_thread(_devices, machine, chain),
+        devices=await in_thread(_devices, machine, segment),
         flows=rows,
         trouble=(),
     )
 
 
 def _registered(config: PrivacyRouterConfig, machine: NodeHost) -> tuple[Client, ...]:
-    return clients.load(config, machine.paths) if "gateway" in config.chain_hops else ()
+    return clients.load(config, machine.paths) if config.wireguard.enabled else ()
 
 
 def told_of(local: Local) -> Told:
@@ -168,7 +168,14 @@ def ask_sites(local: Local, told: Told) -> Outside:
     """Which addresses sites see; a chain that passes nothing is not asked in vain."""
     if not local.is_there:
         return NOT_ASKED
-    return ask_outside(local.config, local.devices.get("gateway")) if told.proven else UNANSWERED
+    if not told.proven:
+        return UNANSWERED
+    return ask_outside(local.config, _of_clients(local.segment, local.devices))
+
+
+def _of_clients(segment: Segment, devices: Mapping[str, DeviceStatus]) -> DeviceStatus | None:
+    """The clients' tunnel, by the tunnels of all hops."""
+    return None if segment.entrance is None else devices.get(segment.entrance.hop)
 
 
 def read_status(config: PrivacyRouterConfig, *, probe: bool) -> NodeStatus:
@@ -194,7 +201,7 @@ def status_of(local: Local, told: Told, outside: Outside, kept: Kept = NOT_TOLD)
         controller_pid=local.controller_pid,
         probed=outside.asked,
         hops=hops,
-        clients=_clients(local.clients, local.devices.get("gateway")),
+        clients=_clients(local.clients, _of_clients(local.segment, local.devices)),
         exit_ip=outside.exit.address if outside.exit else None,
         warp_trace=outside.warp.warp if outside.warp else None,
         processes=local.processes,
@@ -205,18 +212,23 @@ def status_of(local: Local, told: Told, outside: Outside, kept: Kept = NOT_TOLD)
         exit_ipv6=outside.exit_v6.address if outside.exit_v6 else None,
         obfuscation_level=local.config.openflow.obfuscation_level,
         document=kept.document,
-        listen_port=local.config.wireguard.listen_port if local.chain.gateway else None,
-        firewalls=host_firewall.remarks(local.config, local.chain) if local.is_there else [],
+        listen_port=local.config.wireguard.listen_port if local.segment.entrance else None,
+        firewalls=host_firewall.remarks(local.config, local.segment) if local.is_there else [],
         file=read_note(local.machine.paths.file_note, local.controller_pid) or kept.differing,
     )
 
 
 def _hops(local: Local, told: Told, outside: Outside) -> list[HopStatus]:
+    hops = local.machine.hops
     return [
-        _hop(station, local.changes, outside, local.devices, local.flows, told.hops)
-        for station in local.chain.stations
-        if station.hop != "exit"
+        _hop(hops, station, local.changes, outside, local.devices, local.flows, told.hops)
+        for station in _in_namespaces(local.segment)
     ]
+
+
+def _in_namespaces(segment: Segment) -> list[Station]:
+    """The stations that are hops of their own, and not the host."""
+    return [station for station in segment.stations if not station.role.in_host]
 
 
 def _state(hops: list[HopStatus], told: Told, *, up: bool, whole: bool) -> str:
@@ -237,7 +249,7 @@ def _or_trouble(read: Callable[[], T], what: str, trouble: list[str]) -> T | Non
         return None
 
 
-def glance(
+def quick_status(
     config: PrivacyRouterConfig,
     machine: NodeHost,
     known: Sequence[Client],
@@ -249,11 +261,13 @@ def glance(
     `changes` are the differences from the configuration that are known of, and `health` what is
     known of each hop, as `HopStatus` has it.
     """
-    chain = chains.build(config)
-    devices = _devices(machine, chain)
-    stations = [station for station in chain.stations if station.hop != "exit"]
-    hops = [_hop(station, changes, NOT_ASKED, devices, [], health) for station in stations]
-    return hops, _clients(known, devices.get("gateway"))
+    segment = machine.hops.segment(config)
+    devices = _devices(machine, segment)
+    hops = [
+        _hop(machine.hops, station, changes, NOT_ASKED, devices, [], health)
+        for station in _in_namespaces(segment)
+    ]
+    return hops, _clients(known, _of_clients(segment, devices))
 
 
 async def _changes(desired: Any, machine: NodeHost) -> tuple[list[Change], dict[str, str]]:
@@ -264,24 +278,24 @@ async def _changes(desired: Any, machine: NodeHost) -> tuple[list[Change], dict[
         await engine.close()
 
 
-def _devices(machine: NodeHost, chain: Chain) -> dict[str, DeviceStatus]:
+def _devices(machine: NodeHost, segment: Segment) -> dict[str, DeviceStatus]:
+    """The tunnels of the hops that have one, by hop."""
     found = {}
-    for hop, tunnel, station in (
-        ("gateway", GATEWAY_TUNNEL, chain.gateway),
-        ("warp", WARP_TUNNEL, chain.warp),
-    ):
-        if station is not None:
-            namespace = namespaces.path_of(f"{station.namespace}")
-            try:
-                status = machine.wireguard.read(tunnel, namespace) if namespace.exists() else None
-            except UapiError:
-                continue  # that it does not answer is among the differences
-            if status is not None:
-                found[hop] = status
+    for station in segment.stations:
+        if station.role.tunnel is None:
+            continue
+        path = namespaces.path_of(f"{station.namespace}")
+        try:
+            status = machine.wireguard.read(station.role.tunnel, path) if path.exists() else None
+        except UapiError:
+            continue  # that it does not answer is among the differences
+        if status is not None:
+            found[station.hop] = status
     return found
 
 
 def _hop(
+    hops: Catalogue,
     station: Station,
     changes: list[Change],
     outside: Outside,
@@ -289,9 +303,9 @@ def _hop(
     flows: list[dict[str, Any]],
     told: Mapping[str, dict[str, Any]],
 ) -> HopStatus:
-    different = _difference(station, changes)
+    different = _difference(hops, station, changes)
     health = dict(told.get(station.hop, _UNKNOWN))
-    if station.hop == "gateway" and outside.client_rtt_ms is not None:
+    if station.role.task is Task.ENTRANCE and outside.client_rtt_ms is not None:
         health |= {"state": str(State.UP), "reason": "", "evidence": "a client answers"}
     rx_bytes, tx_bytes = _counters(station)
     rates = {name: float(health.pop(name, 0.0)) for name in ("rx_rate", "tx_rate")}
@@ -305,13 +319,14 @@ def _hop(
         rx_bytes=rx_bytes,
         tx_bytes=tx_bytes,
         handshake_age_s=age_s,
-        rtt_ms=outside.rtt_ms(station.hop),
+        rtt_ms=outside.rtt_ms(station.role.task),
         flows=[
             f"{row['match']} → {row['actions']}"
             for row in flows
             if row["table"] == "privacy" and f"in_port={station.port}" in row["match"]
         ],
         health=health,
+        has_tunnel=station.role.tunnel is not None,
         **rates,
     )
 
@@ -320,10 +335,11 @@ def _peers(device: DeviceStatus | None) -> Any:
     return device.peers if device is not None else ()
 
 
-def _difference(station: Station, changes: list[Change]) -> str:
+def _difference(hops: Catalogue, station: Station, changes: list[Change]) -> str:
+    names = (station.port, *hops.hop(station.hop).processes_by_name)
     for change in changes:
         key = change.key
-        if key.where == station.namespace or key.name in (station.port, _PROCESS_OF[station.hop]):
+        if key.where == station.namespace or key.name in names:
             return _words(change)
     return ""
 

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from privacy_router.openflow import PortMod, SetConfig
 from privacy_router.openflow.constants import ConfigFlag, PortConfig
-from privacy_router.values.items import Change, Key, Kind
+from privacy_router.values.bridges import (
+    BridgeSettingKey,
+    PortSettingKey,
+    SwitchSetting,
+    SwitchValue,
+)
+from privacy_router.values.items import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,11 +56,12 @@ class SwitchDrift:
         for port in self.ports:
             for bit, word in WORDS.items():
                 if port.config & bit:
-                    yield Change(Key(Kind.PORT, bridge, f"{word} of port {port.name}"), "on", None)
+                    setting = SwitchSetting(word, "Port", port.name)
+                    yield Change(PortSettingKey(bridge, setting), SwitchValue("on"), None)
         if self.fragments != ConfigFlag.FRAG_NORMAL:
             found = _FRAGMENTS.get(ConfigFlag(self.fragments), f"{self.fragments}")
-            key = Key(Kind.BRIDGE, bridge, f"fragment handling of bridge {bridge}")
-            yield Change(key, found, "normal")
+            key = BridgeSettingKey(bridge, SwitchSetting("fragment handling", "Bridge", bridge))
+            yield Change(key, SwitchValue(found), SwitchValue("normal"))
 
 
 def is_strange(port: PortDesc) -> bool:

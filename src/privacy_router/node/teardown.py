@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from privacy_router.chain.stations import NAMESPACES, TUNNELS
 from privacy_router.errors import FAILURES, PrivacyRouterError
+from privacy_router.hops.firewall import TABLE
 from privacy_router.host import namespaces, nftables, processes
 from privacy_router.host.netlink import Netlink
 from privacy_router.node import made, ownership
 from privacy_router.node.supervision import words
 from privacy_router.ovsdb.client import OvsDatabase
-from privacy_router.plan.compile import OVS_PROCESSES, XRAY_PROCESS, ovs_dir, xray_settings_file
-from privacy_router.plan.firewall import TABLE
+from privacy_router.plan.compile import OVS_PROCESSES, ovs_dir
 from privacy_router.plan.guard import GUARD_PREFIX
+from privacy_router.values.items import Kind
 from privacy_router.values.wireguard import UAPI_DIR
 
 if TYPE_CHECKING:
@@ -26,7 +26,18 @@ if TYPE_CHECKING:
 
     from privacy_router.host.processes import Process
     from privacy_router.node.machine import NodeHost
-    from privacy_router.node.paths import NodePaths
+
+TAKEN: Final = frozenset(
+    {
+        Kind.PROCESS,
+        Kind.TUNNEL,
+        Kind.BRIDGE,
+        Kind.NAMESPACE,
+        Kind.DEVICE_SETTING,
+        Kind.FIREWALL,
+    }
+)
+"""The kinds of items that a step of `tear_down` takes away; all others go with one of these."""
 
 _log = structlog.get_logger()
 _DATABASE_S: Final = 5.0
@@ -89,9 +100,9 @@ def tear_down(machine: NodeHost, bridge_name: str) -> None:
     """
     steps = _Steps()
     found = processes.running(machine.owner)
-    own = _own_namespaces(steps, machine.owner)
+    own = _own_namespaces(steps, machine)
     _stop(steps, [process for process in found if process.name not in OVS_PROCESSES])
-    _delete_tunnels(steps, own)
+    _delete_tunnels(steps, own, machine.hops.tunnels)
     bridges = {bridge_name}
     with steps.step("bridges of other names"):
         bridges.update(_our_bridges(machine))
@@ -105,9 +116,9 @@ def tear_down(machine: NodeHost, bridge_name: str) -> None:
             namespaces.delete(name)
     _clear_host(steps, machine)
     with steps.step(f"files in {machine.paths.run}"):
-        _clear_files(machine.paths)
+        _clear_files(machine)
     with steps.step("what was only begun"):
-        for name in NAMESPACES:
+        for name in machine.hops.namespaces:
             namespaces.remove_leftovers(name)
     if found or own:
         with steps.step("empty directories"):
@@ -126,23 +137,23 @@ def _stop(steps: _Steps, found: list[Process]) -> None:
                 )
 
 
-def _own_namespaces(steps: _Steps, owner: str) -> list[str]:
+def _own_namespaces(steps: _Steps, machine: NodeHost) -> list[str]:
     own = []
-    for name in NAMESPACES:
+    for name in machine.hops.namespaces:
         with steps.step(f"the namespace {name}"):
-            if ownership.is_own_namespace(name, owner):
+            if ownership.is_own_namespace(name, machine.owner):
                 own.append(name)
     return own
 
 
-def _delete_tunnels(steps: _Steps, own: Sequence[str]) -> None:
+def _delete_tunnels(steps: _Steps, own: Sequence[str], tunnels: Sequence[str]) -> None:
     """The kernel's WireGuard devices, which no process holds.
 
     They would go with their namespaces, but only some time later, and keep their UDP ports so long.
     """
     for name in own:
         with steps.step(f"tunnels in {name}"), Netlink(namespaces.path_of(name)) as netlink:
-            for tunnel in TUNNELS:
+            for tunnel in tunnels:
                 netlink.delete_link(tunnel)
 
 
@@ -193,10 +204,11 @@ def _clear_host(steps: _Steps, machine: NodeHost) -> None:
             nftables.delete(None, guard)
 
 
-def _clear_files(paths: NodePaths) -> None:
+def _clear_files(machine: NodeHost) -> None:
     """What a node makes in the run directory, which may be a directory of others too; not the lock,
     which tells that it is held."""
-    for path in _made_in_run(paths):
+    paths = machine.paths
+    for path in _made_in_run(machine):
         for entry in (path, *path.parent.glob(f".{path.name}.*")):  # what a crash left half written
             _remove(entry)
     for directory in (paths.logs, paths.runtime_flows.parent / made.DIRECTORY):
@@ -204,11 +216,12 @@ def _clear_files(paths: NodePaths) -> None:
             directory.rmdir()
 
 
-def _made_in_run(paths: NodePaths) -> Iterator[Path]:
+def _made_in_run(machine: NodeHost) -> Iterator[Path]:
+    paths, hops = machine.paths, machine.hops
     yield from (paths.endpoints, paths.health, paths.runtime_flows, paths.controller_log)
     yield made.marker_of(paths.runtime_flows)
-    yield from (paths.logs / f"{name}.log" for name in (*OVS_PROCESSES, *TUNNELS, XRAY_PROCESS))
-    yield from (xray_settings_file(paths.run), ovs_dir(paths.run))
+    yield from (paths.logs / f"{name}.log" for name in (*OVS_PROCESSES, *hops.processes))
+    yield from (*hops.run_files(paths.run), ovs_dir(paths.run))
     yield paths.run / "borrowed.json"  # of earlier versions
 
 

@@ -11,13 +11,9 @@ from privacy_router.errors import FAILURES
 from privacy_router.host import namespaces
 from privacy_router.host.device_settings import snapshot_here
 from privacy_router.host.threads import in_thread
-from privacy_router.node.unheard import (
-    SETTINGS,
-    foreign_here,
-    observe_tunnels,
-    read_settings_here,
-)
-from privacy_router.values.items import HOST, Kind
+from privacy_router.node.kinds import firewall, foreign, setting, tunnel
+from privacy_router.node.kinds.place import path_of
+from privacy_router.values.items import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +21,7 @@ if TYPE_CHECKING:
     from privacy_router.host.device_settings import Snapshot
     from privacy_router.node.machine import NodeHost
     from privacy_router.plan.desired import DesiredState
+    from privacy_router.values.sysctls import Sysctl
 
 _log = structlog.get_logger()
 
@@ -35,34 +32,31 @@ class _Place:
     """The settings of one namespace, and the snapshot of its devices' under which these were right:
     as long as that is the same, their files need not be read."""
 
-    def __init__(self, where: str, wanted: Mapping[str, str]) -> None:
+    def __init__(self, where: str, wanted: Mapping[Sysctl, str]) -> None:
         self.where = where
         self._all = dict(wanted)
-        self._others = {name: value for name, value in wanted.items() if not _is_devices(name)}
+        self._others = {one: text for one, text in wanted.items() if one.device is None}
         self._right: Snapshot | None = None
 
     def differences(self) -> list[str]:
         """What is not as it should be, in words. Raises OSError."""
-        if self.where == HOST:
-            return self._look()
-        return namespaces.run_in(namespaces.path_of(self.where), self._look)
+        return namespaces.run_in(path_of(self.where), self._look)
 
     def _look(self) -> list[str]:
         snapshot = snapshot_here()
         wanted = self._others if snapshot == self._right else self._all
-        settings = read_settings_here(wanted)
+        settings = setting.read_here(wanted)
         if settings == wanted:
             self._right, differing = snapshot, []
         else:
             self._right = None
-            differing = [name for name, value in wanted.items() if settings[name] != value]
-        return [*differing, *(key.name for key in foreign_here(self.where))]
+            differing = [one.path for one, text in wanted.items() if settings[one] != text]
+        return [*differing, *self._foreign()]
 
-
-def _is_devices(setting: str) -> bool:
-    """Whether it is a setting of one device, as `ipv4/conf/warp0/forwarding`."""
-    parts = setting.split("/")
-    return parts[1] == "conf" and parts[2] not in ("all", "default")
+    def _foreign(self) -> Iterator[str]:
+        if self.where != HOST:
+            yield from (key.name for key, _ in foreign.read_here(self.where))
+            yield from (key.name for key, _ in firewall.foreign_here(self.where))
 
 
 class Expectation:
@@ -70,12 +64,11 @@ class Expectation:
 
     def __init__(self, desired: DesiredState) -> None:
         self._desired = desired
-        settings: dict[str, dict[str, str]] = {}
-        for key, value in desired.items.items():
-            if key.kind in SETTINGS:
-                settings.setdefault(key.where, {})[key.name] = value
+        settings: dict[str, dict[Sysctl, str]] = {}
+        for key, value in setting.settings_of(desired):
+            settings.setdefault(key.where, {})[key.sysctl] = value.text
         self._places = [_Place(where, wanted) for where, wanted in settings.items()]
-        self._tunnels = [key for key in desired.items if key.kind is Kind.TUNNEL]
+        self._tunnels = list(tunnel.tunnels_of(desired))
 
     def is_of(self, desired: DesiredState) -> bool:
         """Whether it is still that state."""
@@ -90,10 +83,9 @@ class Expectation:
         return found
 
     def _different_tunnels(self, machine: NodeHost) -> Iterator[str]:
-        found = dict(observe_tunnels(self._desired, machine))
-        for key in self._tunnels:
-            if namespaces.exists(key.where) and found.get(key) != self._desired.items[key]:
-                yield key.name
+        for key, wanted in self._tunnels:
+            if namespaces.exists(key.where) and tunnel.read(key, wanted, machine) != wanted:
+                yield key.device
 
 
 class UnheardWatch:

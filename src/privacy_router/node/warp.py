@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from privacy_router.chain.stations import WARP_NAMESPACE, WARP_TUNNEL
 from privacy_router.errors import ConflictError
+from privacy_router.hops.warp.hop import WARP_NAMESPACE, WARP_TUNNEL
 from privacy_router.node import warp_endpoint
 from privacy_router.node.made import is_there
 from privacy_router.values.wireguard import WarpTunnel

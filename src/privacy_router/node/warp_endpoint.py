@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from privacy_router.chain.stations import WARP_NAMESPACE, WARP_TUNNEL
 from privacy_router.errors import RemoteServiceError, StorageError
 from privacy_router.hops.warp import endpoints
 from privacy_router.hops.warp.endpoints import KnownEndpoints
+from privacy_router.hops.warp.hop import WARP_NAMESPACE, WARP_TUNNEL
 from privacy_router.host.files import read_bounded, write_private
 from privacy_router.host.reach import has_way_to
 from privacy_router.host.wireguard_uapi import format_endpoint

@@ -64,7 +64,7 @@ from privacy_router.openflow.errors import (
     OpenFlowError,
     RequestTimeoutError,
 )
-from privacy_router.openflow.flows import FlowContent, FlowKey, FlowMod, FlowRemoved
+from privacy_router.openflow.flows import FlowContent, FlowKey, FlowMod, FlowOptions, FlowRemoved
 from privacy_router.openflow.groups import Bucket, GroupMod, delete_group
 from privacy_router.openflow.instructions import (
     ApplyActions,
@@ -192,6 +192,7 @@ __all__ = [
     "FlowMod",
     "FlowModCommand",
     "FlowModFlag",
+    "FlowOptions",
     "FlowRemoved",
     "FlowRemovedReason",
     "FlowStats",

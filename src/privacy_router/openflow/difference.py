@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from privacy_router.openflow.constants import FlowModCommand
 from privacy_router.openflow.errors import DecodeError
-from privacy_router.openflow.flows import FlowMod
+from privacy_router.openflow.flows import FlowMod, FlowOptions
 from privacy_router.openflow.instructions import (
     canonical_instructions,
     decode_instructions_untrusted,
@@ -95,12 +95,13 @@ def difference_untrusted(desired: Iterable[FlowMod], observed: Iterable[bytes]) 
 
 
 def _image(flow: FlowMod) -> _PlainImage:
+    told = flow.options
     return (
         flow.table_id,
         flow.priority,
-        flow.idle_timeout_s,
-        flow.hard_timeout_s,
-        flow.flags,
+        told.idle_timeout_s,
+        told.hard_timeout_s,
+        told.flags,
         flow.cookie,
         flow.match.wire + encode_instructions(canonical_instructions(flow.instructions)),
     )
@@ -139,9 +140,11 @@ def _decoded_untrusted(plain: _PlainImage) -> tuple[FlowKey, FlowMod]:
         image.table_id,
         image.priority,
         image.cookie,
-        idle_timeout_s=image.idle_timeout_s,
-        hard_timeout_s=image.hard_timeout_s,
-        flags=image.flags,
+        FlowOptions(
+            idle_timeout_s=image.idle_timeout_s,
+            hard_timeout_s=image.hard_timeout_s,
+            flags=image.flags,
+        ),
     )
     return flow.key(), flow
 
@@ -170,6 +173,5 @@ def removal_of(flow: FlowMod) -> FlowMod:
         table_id=flow.table_id,
         priority=flow.priority,
         cookie=flow.cookie,
-        cookie_mask=_EVERY_BIT,
-        command=FlowModCommand.DELETE_STRICT,
+        options=FlowOptions(cookie_mask=_EVERY_BIT, command=FlowModCommand.DELETE_STRICT),
     )

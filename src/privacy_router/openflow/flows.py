@@ -34,10 +34,10 @@ ANY_FLOW: Final = Match()
 _FLOW_MOD_LAYOUT = "QQBBHHHIIIH2x"
 _FLOW_MOD: Final = struct.Struct("!HHI" + _FLOW_MOD_LAYOUT)
 _FLOW_MOD_BYTES = _FLOW_MOD.size
-_pack_flow_mod: Final = _FLOW_MOD.pack
+# with the options of most: no cookie mask, an addition, no timeouts, and a tail that is the same
+_pack_plain: Final = struct.Struct("!HHIQ8xB5xH16s").pack
 _FLOW_MOD_HEAD = VERSION << 8 | MessageType.FLOW_MOD
 _FLOW_REMOVED: Final = struct.Struct("!QHBBIIHHQQ")
-_ANY_PORT, _ANY_GROUP = int(PortNumber.ANY), int(GroupId.ANY)
 
 
 class FlowKey(NamedTuple):
@@ -59,12 +59,30 @@ class FlowContent(NamedTuple):
 
 
 @value_class
-class FlowMod(Message):
-    """Add, change or delete flows.
+class FlowOptions:
+    """What a flow-mod says besides what a flow is: by default it adds a flow that stays.
 
-    `flags` are of `FlowModFlag`. A delete takes `table_id` 0xff for every table, and counts
-    `out_port`, `out_group` and `cookie_mask` (0 for any cookie).
+    `flags` are of `FlowModFlag`. A delete counts `out_port`, `out_group` and `cookie_mask` (0 for
+    any cookie). A timeout of 0 is none.
     """
+
+    command: int = FlowModCommand.ADD
+    cookie_mask: int = 0
+    idle_timeout_s: int = 0
+    hard_timeout_s: int = 0
+    flags: int = 0
+    buffer_id: int = NO_BUFFER
+    out_port: int = int(PortNumber.ANY)
+    out_group: int = int(GroupId.ANY)
+
+
+PLAIN_ADD: Final = FlowOptions()
+_PLAIN_TAIL: Final = struct.pack("!IIIH2x", NO_BUFFER, PortNumber.ANY, GroupId.ANY, 0)
+
+
+@value_class
+class FlowMod(Message):
+    """Add, change or delete flows. A delete takes `table_id` 0xff for every table."""
 
     TYPE: ClassVar[int] = MessageType.FLOW_MOD
     match: Match = ANY_FLOW
@@ -72,40 +90,30 @@ class FlowMod(Message):
     table_id: int = 0
     priority: int = DEFAULT_PRIORITY
     cookie: int = 0
-    command: int = FlowModCommand.ADD
-    cookie_mask: int = 0
-    idle_timeout_s: int = 0
-    hard_timeout_s: int = 0
-    flags: int = 0
-    buffer_id: int = NO_BUFFER
-    out_port: int = _ANY_PORT
-    out_group: int = _ANY_GROUP
+    options: FlowOptions = PLAIN_ADD
 
     def on_wire(self, xid: int) -> bytes:
-        # In one step: flows come by the hundred thousand.
+        # In one step: flows come by the hundred thousand, nearly all with the same options.
         parts = self.instructions
         does = parts[0].encode() if len(parts) == 1 else encode_instructions(parts)
         tail = self.match.wire + does
         length = _FLOW_MOD_BYTES + len(tail)
         if length > MAX_MESSAGE_BYTES:
             raise too_long(self, length)
-        head = _pack_flow_mod(
-            _FLOW_MOD_HEAD,
-            length,
-            xid,
-            self.cookie,
-            self.cookie_mask,
-            self.table_id,
-            self.command,
-            self.idle_timeout_s,
-            self.hard_timeout_s,
-            self.priority,
-            self.buffer_id,
-            self.out_port,
-            self.out_group,
-            self.flags,
+        if self.options is not PLAIN_ADD:
+            return self._head(length, xid) + tail
+        head = _pack_plain(
+            _FLOW_MOD_HEAD, length, xid, self.cookie, self.table_id, self.priority, _PLAIN_TAIL
         )
         return head + tail
+
+    def _head(self, length: int, xid: int) -> bytes:
+        told = self.options
+        return _FLOW_MOD.pack(
+            *(_FLOW_MOD_HEAD, length, xid, self.cookie, told.cookie_mask, self.table_id),
+            *(told.command, told.idle_timeout_s, told.hard_timeout_s, self.priority),
+            *(told.buffer_id, told.out_port, told.out_group, told.flags),
+        )
 
     def body(self) -> bytes:
         return self.on_wire(0)[HEADER.size :]
@@ -116,9 +124,10 @@ class FlowMod(Message):
 
     def content(self) -> FlowContent:
         """What the flow does, as a switch that has it reads it back."""
-        timeouts = (self.idle_timeout_s, self.hard_timeout_s)
+        told = self.options
+        timeouts = (told.idle_timeout_s, told.hard_timeout_s)
         instructions = canonical_instructions(self.instructions)
-        return FlowContent(self.cookie, instructions, *timeouts, self.flags)
+        return FlowContent(self.cookie, instructions, *timeouts, told.flags)
 
 
 def _decode_flow_mod_untrusted(reader: Reader) -> Message:
@@ -126,20 +135,14 @@ def _decode_flow_mod_untrusted(reader: Reader) -> Message:
         _FLOW_MOD_LAYOUT
     )
     buffer_id, out_port, out_group = ids
+    options = FlowOptions(command, cookie_mask, idle, hard, flags, buffer_id, out_port, out_group)
     return FlowMod(
         match=decode_match_untrusted(reader),
         instructions=decode_instructions_untrusted(reader),
         table_id=table_id,
         priority=priority,
         cookie=cookie,
-        command=command,
-        cookie_mask=cookie_mask,
-        idle_timeout_s=idle,
-        hard_timeout_s=hard,
-        flags=flags,
-        buffer_id=buffer_id,
-        out_port=out_port,
-        out_group=out_group,
+        options=options,
     )
 
 

@@ -220,11 +220,12 @@ def format_flow(
     """
     names = Names(port=port_name, table=table_name)
     head = [f"cookie={flow.cookie:#x}", f"table={names.of_table(flow.table_id)}"]
-    if flow.idle_timeout_s:
-        head.append(f"idle_timeout={flow.idle_timeout_s}")
-    if flow.hard_timeout_s:
-        head.append(f"hard_timeout={flow.hard_timeout_s}")
-    head += [_FLAG_WORDS[flag] for flag in _FLAG_WORDS if flow.flags & flag]
+    content = flow.content()
+    if content.idle_timeout_s:
+        head.append(f"idle_timeout={content.idle_timeout_s}")
+    if content.hard_timeout_s:
+        head.append(f"hard_timeout={content.hard_timeout_s}")
+    head += [_FLAG_WORDS[flag] for flag in _FLAG_WORDS if content.flags & flag]
     words = [f"priority={flow.priority}", *_match_words(flow.match, names)]
     actions = _instruction_words(flow.instructions, names)
     return f"{', '.join(head)}, {','.join(words)} actions={actions}"

@@ -22,7 +22,7 @@ from privacy_router.values.bridges import (
     BridgeRow,
     BridgeSpec,
     PortRow,
-    label,
+    SwitchSetting,
     mac_of,
 )
 
@@ -116,25 +116,29 @@ class OvsDatabase:
             ports=found,
             bridge_settings=dict(self._bridge_settings(row)),
             port_settings=dict(self._port_settings(row, ours)),
-            root_settings=dict(self._labelled(ROOT, "", self._root())),
+            root_settings=dict(self._settings_in(ROOT, "", self._root())),
         )
 
-    def _bridge_settings(self, row: Any) -> Iterator[tuple[str, Value]]:
-        yield from self._labelled("Bridge", row.name, row)
+    def _bridge_settings(self, row: Any) -> Iterator[tuple[SwitchSetting, Value]]:
+        yield from self._settings_in("Bridge", row.name, row)
         sets = len(self._sample_sets(row))
         if sets:
-            yield label(SAMPLE_SETS, "Bridge", row.name), f"{sets} set"
+            yield SwitchSetting(SAMPLE_SETS, "Bridge", row.name), f"{sets} set"
 
-    def _port_settings(self, row: Any, names: Collection[str]) -> Iterator[tuple[str, Value]]:
+    def _port_settings(
+        self, row: Any, names: Collection[str]
+    ) -> Iterator[tuple[SwitchSetting, Value]]:
         for port in row.ports:
             if port.name in names:
-                yield from self._labelled("Port", port.name, port)
+                yield from self._settings_in("Port", port.name, port)
                 for interface in port.interfaces:
-                    yield from self._labelled("Interface", interface.name, interface)
+                    yield from self._settings_in("Interface", interface.name, interface)
 
-    def _labelled(self, table: str, name: str, row: Any) -> Iterator[tuple[str, Value]]:
+    def _settings_in(
+        self, table: str, name: str, row: Any
+    ) -> Iterator[tuple[SwitchSetting, Value]]:
         for column, value in settings_of(row, self._settings.get(table, [])).items():
-            yield label(column, table, name), value
+            yield SwitchSetting(column, table, name), value
 
     def _sample_sets(self, bridge: Any) -> list[Any]:
         """Where the switch is told to send samples that flows take (action `sample`)."""

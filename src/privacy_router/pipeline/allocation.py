@@ -7,8 +7,15 @@ stretch between two hops, and every port has a meter for each kind of rate.
 from __future__ import annotations
 
 from enum import IntEnum
+from itertools import combinations
+from typing import TYPE_CHECKING
 
-from privacy_router.chain.stations import FIRST_HOP_PORT, Station
+from privacy_router.chain.stations import FIRST_HOP_PORT, ROLES_MOST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from privacy_router.chain.stations import Role, Station
 
 OWNER = 0x5052 << 48  # "PR"
 OWNER_MASK = 0xFFFF << 48
@@ -67,25 +74,19 @@ _FIRST_TRACKING_ZONE = 0x5052
 MESH_TRACKING_ZONE = _FIRST_TRACKING_ZONE
 
 
-# Each pair of neighbours has a number of its own for good: a connection that one chain remembers
-# is never taken for one of another chain.
-_STRETCHES = (
-    frozenset({"gateway", "warp"}),
-    frozenset({"warp", "xray"}),
-    frozenset({"gateway", "xray"}),
-    frozenset({"xray", "exit"}),
-)
+_SWAPPED = {(1, 4): (3, 4), (3, 4): (1, 4)}
+"""XRay and the host's exit had the fourth zone before zones followed from the roles' numbers."""
 
 
-def tracking_zone(hop: str, neighbour: str) -> int:
-    """The connection tracking zone of the stretch between two hops, in either order.
+def tracking_zone(one: Role, other: Role) -> int:
+    """The connection tracking zone of the stretch between hops of two roles, in either order.
 
-    Raises ValueError for hops that are never neighbours.
+    Each pair of roles has a zone of its own for good: a connection that one chain remembers is
+    never taken for one of another chain. Pairs are counted by the higher number, then by the lower.
     """
-    try:
-        return tracking_zones()[frozenset({hop, neighbour})]
-    except KeyError:
-        raise ValueError(f"{hop} and {neighbour} are never neighbours") from None
+    pair = (min(one.number, other.number), max(one.number, other.number))
+    lower, higher = _SWAPPED.get(pair, pair)
+    return MESH_TRACKING_ZONE + (higher - 1) * (higher - 2) // 2 + lower
 
 
 def tracking_zone_between(one: Station, other: Station) -> int:
@@ -94,15 +95,15 @@ def tracking_zone_between(one: Station, other: Station) -> int:
     A client's packet crosses the bridge once on each stretch; in one zone for all, the second
     crossing would look like a repetition of the first.
     """
-    return tracking_zone(one.hop, other.hop)
+    return tracking_zone(one.role, other.role)
 
 
-def tracking_zones() -> dict[frozenset[str], int]:
-    """The connection tracking zones of all stretches that there can be, by the two hops."""
-    return {hops: MESH_TRACKING_ZONE + 1 + n for n, hops in enumerate(_STRETCHES)}
+def tracking_zones(roles: Iterable[Role]) -> set[int]:
+    """The connection tracking zones of all stretches that there can be between such hops."""
+    return {tracking_zone(*pair) for pair in combinations(roles, 2)}
 
 
-_HOP_PORTS_MOST = 8
+_HOP_PORTS_MOST = ROLES_MOST + 1
 
 
 class Rate(IntEnum):

@@ -15,7 +15,8 @@ from privacy_router.pipeline.terms import DROP, VERSIONS, enter, goto, icmp, ip
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from privacy_router.chain.stations import Chain, Station
+    from privacy_router.chain.order import Segment
+    from privacy_router.chain.stations import Station
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.openflow.instructions import Instruction
     from privacy_router.pipeline.mesh import MeshPort
@@ -38,12 +39,12 @@ def misses() -> Iterator[Flow]:
         yield Flow(table.name, 0, Match(), onward, Layer.BASE, "pipeline", f"{what} on a miss")
 
 
-def closed(chain: Chain) -> Iterator[Flow]:
+def closed(segment: Segment) -> Iterator[Flow]:
     """Drop what any hop sends, before every other flow: in force while the chain changes.
 
     They name the numbers of all roles, so that they hold for the old chain and for the new one.
     """
-    for number in chain.reserved_numbers:
+    for number in segment.reserved_numbers:
         yield Flow(
             "classify",
             _CLOSED,

@@ -1,4 +1,4 @@
-"""(configuration, chain, discovered ports) → flows and meters: pure, every flow with its reason."""
+"""(configuration, segment, ports found) → flows and meters: pure, every flow with its reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from privacy_router.pipeline.tables import table_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from privacy_router.chain.stations import Chain
+    from privacy_router.chain.order import Segment
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.pipeline.flow import Flow
     from privacy_router.pipeline.mesh import MeshPort
@@ -46,7 +46,7 @@ class Pipeline:
     """
 
     config: PrivacyRouterConfig
-    chain: Chain
+    segment: Segment
 
     @cached_property
     def base(self) -> Program:
@@ -63,7 +63,7 @@ class Pipeline:
         """The same with the tunnel closed: no packet of a hop passes, those of the mesh do."""
         if not self.config.openflow.enabled:
             return Program()
-        return Program(tuple(classify.closed(self.chain))) + self.base
+        return Program(tuple(classify.closed(self.segment))) + self.base
 
     def of_port(self, port: MeshPort, others: Mapping[str, MeshPort]) -> Program:
         """What comes with one port; `others` are all ports of the mesh by name, itself included.
@@ -128,7 +128,7 @@ class Pipeline:
 
     @cached_property
     def _zones(self) -> dict[int, str]:
-        return {port.ofport: "privacy" for port in self.chain.ports}
+        return {port.ofport: "privacy" for port in self.segment.stations}
 
     def _tables(self) -> Program:
         flows = [
@@ -146,13 +146,13 @@ class Pipeline:
         secure = self.config.openflow.enable_security_flows
         flows: list[Flow] = []
         limits = Program()
-        for port in self.chain.ports:
+        for port in self.segment.stations:
             flows += classify.hop_port(port, secure=secure)
             if secure:
-                flows += sources.hop_port(self.chain, port)
+                flows += sources.hop_port(self.segment, port)
                 limits += security.rates(self.config, port.port, port.ofport, neighbours=False)
         if secure:
-            flows += tracking.privacy_lookups(self.chain)
-            flows += tracking.privacy_begins(self.chain)
-        flows += hops.hop_flows(self.config, self.chain)
+            flows += tracking.privacy_lookups(self.segment)
+            flows += tracking.privacy_begins(self.segment)
+        flows += hops.hop_flows(self.config, self.segment)
         return Program(tuple(flows)) + limits

@@ -102,11 +102,11 @@ def pipeline_document(pipeline: Pipeline) -> str:
     config = pipeline.config
     mesh = expected_ports(config)
     networks: dict[str, Iterable[object]] = {
-        "CLIENTS": pipeline.chain.clients,
+        "CLIENTS": pipeline.segment.clients,
         "SEGMENT": (config.transit_subnet, config.transit_subnet6),
         "MESH": (config.mesh_subnet, config.mesh_subnet6),
     }
-    naming = naming_of(pipeline.chain, mesh, networks)
+    naming = naming_of(pipeline.segment, mesh, networks)
     rows = rows_of(pipeline.compile(mesh).flows, naming)
     groups = _port_groups(pipeline, mesh)
     parts = (
@@ -174,7 +174,7 @@ def _code(text: str) -> str:
 
 
 def _port_groups(pipeline: Pipeline, mesh: Mapping[str, MeshPort]) -> dict[frozenset[str], str]:
-    hops = frozenset(port.port for port in pipeline.chain.ports)
+    hops = frozenset(port.port for port in pipeline.segment.stations)
     containers = frozenset(p.name for p in mesh.values() if p.container_id is not None)
     return {
         containers: "each container's port",
@@ -216,9 +216,9 @@ def _tracking_zones(pipeline: Pipeline) -> Iterator[str]:
         " has a zone of its own, since in one zone for all the second crossing would look like a"
         " repetition of the first.\n"
     )
-    chain = pipeline.chain
+    segment = pipeline.segment
     zones = {MESH_TRACKING_ZONE: "the mesh"}
-    for source, target in chain.edges:
+    for source, target in segment.edges:
         stretch = f"between `{source.port}` and `{target.port}`"
         zones.setdefault(tracking_zone_between(source, target), stretch)
     yield from _grid(("zone", "connections"), sorted(zones.items()))
@@ -227,7 +227,7 @@ def _tracking_zones(pipeline: Pipeline) -> Iterator[str]:
 
 def _meters(pipeline: Pipeline) -> Iterator[str]:
     limits = pipeline.config.openflow.rates.model_dump()
-    example = pipeline.chain.ports[0]
+    example = pipeline.segment.stations[0]
     numbers = [meter_id(rate, example.ofport) for rate in Rate]
     yield "## Meters\n"
     yield (

@@ -9,6 +9,7 @@ from privacy_router.openflow.instructions import Meter
 from privacy_router.openflow.text import format_match
 from privacy_router.pipeline.allocation import Layer, cookie
 from privacy_router.pipeline.tables import number_of
+from privacy_router.values.items import ItemValue, Key, Kind, Plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Flow:
+class Flow(ItemValue):
     """What a packet must have, and what then becomes of it.
 
     `origin` is the key of the configuration that the flow comes from (or "chain", "pipeline"), and
@@ -93,3 +94,48 @@ def join(programs: Iterable[Program]) -> Program:
     parts = list(programs)
     flows = tuple(flow for part in parts for flow in part.flows)
     return Program(flows, tuple(rate for part in parts for rate in part.rates))
+
+
+# --- as items -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MeterKey(Key, kind=Kind.METER):
+    """A meter of the bridge `where` by its number. Value: `MeterState`."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        """With its number."""
+        return f"meter {self.number}"
+
+
+@dataclass(frozen=True)
+class MeterState(ItemValue):
+    """A meter: what it lets pass, None where only is known that it is another rate; `is_used`: a
+    flow that is wanted leads through it."""
+
+    packets_per_s: int | None
+    is_used: bool = True
+
+    def plain(self) -> Plain:
+        """As it prints."""
+        return str(self)
+
+    def __str__(self) -> str:
+        if not self.is_used:
+            return "without use"
+        return "another rate" if self.packets_per_s is None else f"{self.packets_per_s} packets/s"
+
+
+@dataclass(frozen=True)
+class FlowKey(Key, kind=Kind.FLOW):
+    """A flow of the bridge `where` by `Flow.key`. Value: `Flow`."""
+
+    flow: str
+
+    @property
+    def name(self) -> str:
+        """Table, priority and match."""
+        return self.flow

@@ -16,7 +16,8 @@ from privacy_router.pipeline.tables import name_of, number_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from privacy_router.chain.stations import Chain, Station
+    from privacy_router.chain.order import Segment
+    from privacy_router.chain.stations import Station
     from privacy_router.pipeline.flow import Flow
     from privacy_router.pipeline.mesh import MeshPort
 
@@ -79,11 +80,11 @@ class Naming:
 
 
 def naming_of(
-    chain: Chain, mesh: Mapping[str, MeshPort], networks: Mapping[str, Iterable[object]]
+    segment: Segment, mesh: Mapping[str, MeshPort], networks: Mapping[str, Iterable[object]]
 ) -> Naming:
     """The names for everything that belongs to a port, and for `networks` by their words."""
     literals = {str(one): (words, "") for words, those in networks.items() for one in those}
-    ports: dict[str, Station | MeshPort] = {hop.port: hop for hop in chain.ports}
+    ports: dict[str, Station | MeshPort] = {hop.port: hop for hop in segment.stations}
     ports |= mesh
     for name, port in ports.items():
         literals |= {name: ("PORT", name), port.mac: ("MAC", name)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from privacy_router.chain.stations import Task
 from privacy_router.openflow.match import Match
 from privacy_router.pipeline.allocation import Layer
 from privacy_router.pipeline.classify import SECURITY_KEY
@@ -13,46 +14,40 @@ from privacy_router.pipeline.terms import DROP, VERSIONS, goto, ip
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from privacy_router.chain.stations import Chain, Station
+    from privacy_router.chain.order import Place, Segment
+    from privacy_router.chain.stations import Station
     from privacy_router.config.models import PrivacyRouterConfig
     from privacy_router.openflow.instructions import Instruction
     from privacy_router.pipeline.mesh import MeshPort
-    from privacy_router.pipeline.terms import Place
 
 _OWN, _OTHERS, _REST = 100, 90, 50
 
 
-def hop_port(chain: Chain, port: Station) -> Iterator[Flow]:
-    """The gateway sends from the clients' addresses only; behind the others lies the Internet, so
+def hop_port(segment: Segment, port: Station) -> Iterator[Flow]:
+    """The entrance sends from the clients' addresses only; behind the others lies the Internet, so
     that they may send from any address but those of their neighbours."""
-    if port.hop == "gateway":
-        for network in chain.clients:
+    if port.role.task is Task.ENTRANCE:
+        for network in segment.clients:
             match = ip(network.version, in_port=port.ofport, source=network)
             yield _flow(port, _OWN, match, goto("rates"), "from a client")
         yield _flow(port, _REST, Match(in_port=port.ofport), DROP, "not from a client: spoofed")
         return
-    for address, owner in _not_of(chain, port):
+    for address, owner in _not_of(segment, port):
         match = ip(address.version, in_port=port.ofport, source=address)
         yield _flow(port, _OTHERS, match, DROP, f"the address of {owner}: spoofed")
     yield _flow(port, _REST, Match(in_port=port.ofport), goto("rates"), "from elsewhere")
 
 
-def _not_of(chain: Chain, port: Station) -> Iterator[tuple[Place, str]]:
-    for other in chain.ports:
-        if other != port:
-            for version in VERSIONS:
-                yield other.address(version), other.hop
-    if not _hands_on_clients(chain, port):
-        for network in chain.clients:
-            yield network, "a client"
-
-
-def _hands_on_clients(chain: Chain, port: Station) -> bool:
-    """Whether clients' packets come out of this port: of the WARP hop's, on their way to XRay."""
-    return port.hop == "warp" and None not in (
-        chain.gateway,
-        chain.xray,
-    )
+def _not_of(segment: Segment, port: Station) -> Iterator[tuple[Place, str]]:
+    """The addresses of others, and whose each is, without those whose packets the hop hands on."""
+    others: list[tuple[Place, str]] = [
+        (other.address(version), other.hop)
+        for other in segment.peers_of(port)
+        for version in VERSIONS
+    ]
+    others += [(network, "a client") for network in segment.clients]
+    handed_on = segment.hands_on(port)
+    yield from (other for other in others if other[0] not in handed_on)
 
 
 def mesh_port(config: PrivacyRouterConfig, port: MeshPort) -> Iterator[Flow]:

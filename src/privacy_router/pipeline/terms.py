@@ -12,13 +12,10 @@ from privacy_router.pipeline.allocation import ZONE_REGISTER, Zone
 from privacy_router.pipeline.tables import number_of
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-
+    from privacy_router.chain.order import Place, Traffic
     from privacy_router.openflow.action import Action
     from privacy_router.openflow.instructions import Instruction
     from privacy_router.openflow.notation import FieldValue
-
-    Place = IPv4Address | IPv6Address | IPv4Network | IPv6Network
 
 VERSIONS = (4, 6)
 DROP: tuple[Instruction, ...] = ()
@@ -37,6 +34,11 @@ def ip(
     places = {f"ipv{version}_src": source, f"ipv{version}_dst": destination}
     given = {name: place for name, place in places.items() if place is not None}
     return Match(eth_type=_ETHERTYPE[version], **given, **fields)
+
+
+def packets(traffic: Traffic, **fields: FieldValue) -> Match:
+    """Packets of that traffic, with these fields."""
+    return ip(traffic.version, source=traffic.source, destination=traffic.destination, **fields)
 
 
 def icmp(version: int, **fields: Any) -> Match:

@@ -16,36 +16,35 @@ from privacy_router.pipeline.allocation import (
 from privacy_router.pipeline.classify import SECURITY_KEY
 from privacy_router.pipeline.flow import Flow
 from privacy_router.pipeline.tables import number_of
-from privacy_router.pipeline.terms import DROP, VERSIONS, do, goto, in_zone, ip
+from privacy_router.pipeline.terms import DROP, VERSIONS, do, goto, in_zone, ip, packets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from privacy_router.chain.stations import Chain, Station
+    from privacy_router.chain.order import Edge, Segment
+    from privacy_router.chain.stations import Station
     from privacy_router.openflow.instructions import Instruction
-    from privacy_router.pipeline.terms import Place
 
-_INVALID, _KNOWN, _NEW, _RESUMED_TO_CLIENTS, _RESUMED, _LATE = 400, 300, 200, 151, 150, 140
-_TO_CLIENTS, _ELSEWHERE = 100, 50
+_INVALID, _KNOWN, _NEW, _RESUMED_PARTING, _RESUMED, _LATE = 400, 300, 200, 151, 150, 140
+_PARTING, _ELSEWHERE = 100, 50
 _NEW_STATE = "+new+trk"
 
 
-def privacy_lookups(chain: Chain) -> Iterator[Flow]:
+def privacy_lookups(segment: Segment) -> Iterator[Flow]:
     """Each stretch of the chain has a tracking zone of its own."""
     privacy = in_zone(Zone.PRIVACY)
-    for source, target in chain.edges:
+    for edge in segment.edges:
+        source, target = edge
         zone = tracking_zone_between(source, target)
         look = do(Ct(zone=zone, table_id=number_of("state")))
         way = f"{source.hop} → {target.hop}"
-        if (source, target) == chain.return_edge:
-            for network in chain.clients:
-                from_port: dict[str, Any] = {"in_port": source.ofport, **privacy}
-                match = ip(network.version, destination=network, **from_port)
-                yield _lookup(_TO_CLIENTS, match, look, way, source.ofport)
-        else:
-            for version in VERSIONS:
-                match = ip(version, in_port=source.ofport, **privacy)
-                yield _lookup(_ELSEWHERE, match, look, way, source.ofport)
+        parting = segment.parting(edge)
+        for traffic in parting:
+            match = packets(traffic, in_port=source.ofport, **privacy)
+            yield _lookup(_PARTING, match, look, way, source.ofport)
+        for version in () if parting else VERSIONS:
+            match = ip(version, in_port=source.ofport, **privacy)
+            yield _lookup(_ELSEWHERE, match, look, way, source.ofport)
 
 
 def mesh_lookups() -> Iterator[Flow]:
@@ -75,81 +74,60 @@ def mesh_begins() -> Flow:
     return _state(_NEW, match, goto("ttl"), "the mesh: functions decide")
 
 
-def privacy_begins(chain: Chain) -> Iterator[Flow]:
-    """Connections begin with a client, or with XRay on its way to the VPS; nowhere else.
+def privacy_begins(segment: Segment) -> Iterator[Flow]:
+    """Connections begin with a client, or with a proxy on its way out; nowhere else.
 
-    XRay answers clients from the addresses of the sites that they asked, so that what has its own
-    address is its own.
+    A proxy answers clients from the addresses of the sites that they asked, so that what has its
+    own address is its own.
     """
-    for source, target in chain.edges:
+    for edge in segment.edges:
+        source, target = edge
         zone = tracking_zone_between(source, target)
         way = f"{source.hop} → {target.hop}"
-        for match in _beginnings(chain, source, target):
+        for match in _beginnings(segment, edge):
             yield _state(_NEW, match, _commit(zone), f"new: {way}", source.ofport)
-        # What goes to a client belongs to the stretch that leads to it, however it looks.
-        resumed = _RESUMED_TO_CLIENTS if (source, target) == chain.return_edge else _RESUMED
-        for match in _resumed(chain, source, target):
+        # What parts from the rest belongs to the stretch that leads there, however it looks.
+        resumed = _RESUMED_PARTING if segment.parting(edge) else _RESUMED
+        for match in _resumed(segment, edge):
             reason = f"{way}, begun before the switch: its own memory is gone, the hops' is not"
             yield _state(resumed, match, _commit(zone), reason, source.ofport)
-        for match in _late_answers(chain, source, target):
+        for match in _late_answers(segment, edge):
             reason = f"{way}, an answer after a silence: the switch forgets UDP before the hops do"
             yield _state(_LATE, match, _commit(zone), reason, source.ofport)
 
 
-def _beginnings(chain: Chain, source: Station, target: Station) -> Iterator[Match]:
-    if (source, target) == chain.return_edge:
-        return
-    new: dict[str, Any] = {
-        "in_port": source.ofport,
-        "ct_state": _NEW_STATE,
-        **in_zone(Zone.PRIVACY),
-    }
-    for version in VERSIONS:
-        if source.hop == "gateway":
-            yield ip(version, **new)
-        if source.hop == "xray":
-            yield ip(version, source=source.address(version), **new)
-        if source.hop == "warp" and chain.gateway is not None:
-            yield ip(version, source=_clients(chain, version), **new)
+def _new(source: Station) -> dict[str, Any]:
+    return {"in_port": source.ofport, "ct_state": _NEW_STATE, **in_zone(Zone.PRIVACY)}
 
 
-def _resumed(chain: Chain, source: Station, target: Station) -> Iterator[Match]:
+def _beginnings(segment: Segment, edge: Edge) -> Iterator[Match]:
+    """Of what the entrance sends the table `sources` has seen that it is a client's."""
+    source = edge[0]
+    for leg in segment.legs:
+        if edge not in leg.links:
+            continue
+        for sender in leg.senders:
+            entered = leg.of_clients and source == leg.first
+            yield ip(sender.version, source=None if entered else sender, **_new(source))
+
+
+def _resumed(segment: Segment, edge: Edge) -> Iterator[Match]:
     """TCP in the middle of a connection; only the hops know whether they have it."""
-    back = (source, target) == chain.return_edge
-    for version in VERSIONS:
-        yield ip(
-            version,
-            destination=_clients(chain, version) if back else None,
-            in_port=source.ofport,
-            ip_proto=IpProtocol.TCP,
-            tcp_flags="-syn",
-            ct_state=_NEW_STATE,
-            **in_zone(Zone.PRIVACY),
-        )
+    middle = {"ip_proto": IpProtocol.TCP, "tcp_flags": "-syn", **_new(edge[0])}
+    parting = segment.parting(edge)
+    for traffic in parting:
+        yield packets(traffic, **middle)
+    for version in () if parting else VERSIONS:
+        yield ip(version, **middle)
 
 
-def _late_answers(chain: Chain, source: Station, target: Station) -> Iterator[Match]:
+def _late_answers(segment: Segment, edge: Edge) -> Iterator[Match]:
     """UDP to a client; only the hops know whether it asked.
 
     Open vSwitch forgets UDP that was answered after 30 s of silence; RFC 4787, REQ-5, wants 120 s.
     """
-    back = chain.return_edge
-    leads_to_clients = back is not None and (
-        (source, target) == back or (source.hop == "xray" and target == back[0])
-    )
-    for version in VERSIONS if leads_to_clients else ():
-        yield ip(
-            version,
-            destination=_clients(chain, version),
-            in_port=source.ofport,
-            ip_proto=IpProtocol.UDP,
-            ct_state=_NEW_STATE,
-            **in_zone(Zone.PRIVACY),
-        )
-
-
-def _clients(chain: Chain, version: int) -> Place:
-    return next(network for network in chain.clients if network.version == version)
+    for traffic in segment.answers_clients(edge):
+        yield packets(traffic, ip_proto=IpProtocol.UDP, **_new(edge[0]))
 
 
 def _commit(zone: int) -> tuple[Instruction, ...]:

@@ -8,14 +8,14 @@ a change, so nothing can be applied that is not also read back.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from privacy_router.pipeline.compile import Pipeline
     from privacy_router.values.bridges import BridgeSpec
-    from privacy_router.values.items import Key
+    from privacy_router.values.items import ItemValue, Key
     from privacy_router.values.processes import ProcessSpec
     from privacy_router.values.wireguard import WireGuardConfig
 
@@ -28,7 +28,7 @@ class NodeState:
     come and go: `pipeline` compiles them.
     """
 
-    items: Mapping[Key, Any]
+    items: Mapping[Key, ItemValue]
     bridge: BridgeSpec
     pipeline: Pipeline
     processes: Mapping[str, ProcessSpec]

@@ -18,77 +18,97 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from privacy_router.chain.stations import EXIT_PORT, GATEWAY_TUNNEL, WARP_SOCKET_MARK, WARP_TUNNEL
-from privacy_router.plan import firewall
+from privacy_router.hops import firewall
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from privacy_router.chain.stations import Chain
+    from privacy_router.chain.order import Segment
     from privacy_router.config.models import PrivacyRouterConfig
-    from privacy_router.plan.firewall import Expression
-    from privacy_router.values.network import Address
+    from privacy_router.hops.catalogue import Catalogue
+    from privacy_router.hops.firewall import Expression
     from privacy_router.values.rulesets import Ruleset
-    from privacy_router.values.wireguard import Endpoint
+    from privacy_router.values.wireguard import Endpoint, WireGuardConfig
 
 GUARD_PREFIX = f"{firewall.TABLE}_guard_"
-WARP_GUARD = f"{GUARD_PREFIX}warp"
 _BEFORE_OTHERS = -300
 _DIGEST_DIGITS = 8
 
 
 def host_guards(
-    config: PrivacyRouterConfig, chain: Chain, warp_endpoint: Endpoint | None
+    config: PrivacyRouterConfig,
+    segment: Segment,
+    hops: Catalogue,
+    devices: Mapping[str, WireGuardConfig],
 ) -> dict[str, Ruleset]:
-    """The chains and rules of each table of the guard, by the table's name.
+    """The chains and rules of each table of the guard, by the table's name; `devices` are the
+    WireGuard devices of the node's hops, by hop.
 
     * What comes in by a device of a hop is neither taken nor forwarded: such a device is in the
       host's namespace only before it was moved, or after something went wrong.
     * What has an address of the clients or of the segment as its source does not leave, unless
       towards the exit port. What comes from the exit port leaves with a translated source only,
       an address of the device by which it leaves.
-    * The sockets of WARP's device, which carry a mark, speak to WARP's endpoint only: a peer that
-      was swapped, or an endpoint that roamed, is sent nothing.
+    * The sockets of a device that carries a mark (WARP's) speak to the endpoint of its peer only: a
+      peer that was swapped, or an endpoint that roamed, is sent nothing.
     """
-    objects = [*_rules(config, chain)]
+    objects = [*_rules(config, segment, hops)]
     digest = hashlib.sha256(json.dumps(objects, sort_keys=True).encode()).hexdigest()
     name = f"{GUARD_PREFIX}{digest[:_DIGEST_DIGITS]}"
     guards = {name: firewall.in_table(name, objects)}
-    if warp_endpoint is not None:
-        guards[WARP_GUARD] = firewall.in_table(WARP_GUARD, [*_output(*warp_endpoint)])
+    for hop, device in devices.items():
+        if device.firewall_mark:
+            name = socket_guard(hop)
+            guards[name] = firewall.in_table(name, [*_output(device)])
     return guards
 
 
-def _rules(config: PrivacyRouterConfig, chain: Chain) -> Iterator[dict[str, object]]:
+def socket_guard(hop: str) -> str:
+    """The table that guards the sockets of that hop's device."""
+    return f"{GUARD_PREFIX}{hop}"
+
+
+def _rules(
+    config: PrivacyRouterConfig, segment: Segment, hops: Catalogue
+) -> Iterator[dict[str, object]]:
     for hook in ("input", "forward"):
         yield firewall.chain(hook, "filter", hook, _BEFORE_OTHERS, "accept")
     yield firewall.chain(
         "postrouting", "filter", "postrouting", firewall.AFTER_SOURCE_NAT_PRIORITY, "accept"
     )
-    hop_ports = [station.port for station in chain.stations if station.port != EXIT_PORT]
-    for device in (config.bridge_name, *hop_ports, GATEWAY_TUNNEL, WARP_TUNNEL):
+    hop_ports = [station.port for station in segment.stations if not station.role.in_host]
+    for device in (config.bridge_name, *hop_ports, *hops.tunnels):
         for hook in ("input", "forward"):
             yield firewall.rule(hook, firewall.came_in_by(device), firewall.DROP)
-    yield from _postrouting(config, chain)
+    yield from _postrouting(config, segment, hops.host_ports(config))
 
 
-def _output(address: Address, port: int) -> Iterator[dict[str, object]]:
+def _output(device: WireGuardConfig) -> Iterator[dict[str, object]]:
     yield firewall.chain("output", "filter", "output", _BEFORE_OTHERS, "accept")
-    of_warp = firewall.is_marked(WARP_SOCKET_MARK)
-    to_endpoint = (firewall.is_for(address), firewall.destination_port("udp", port))
-    yield firewall.rule("output", of_warp, *to_endpoint, firewall.ACCEPT)
-    yield firewall.rule("output", of_warp, firewall.DROP)
+    marked = firewall.is_marked(device.firewall_mark)
+    for address, port in _endpoints(device):
+        to_endpoint = (firewall.is_for(address), firewall.destination_port("udp", port))
+        yield firewall.rule("output", marked, *to_endpoint, firewall.ACCEPT)
+    yield firewall.rule("output", marked, firewall.DROP)
 
 
-def _postrouting(config: PrivacyRouterConfig, chain: Chain) -> Iterator[dict[str, object]]:
+def _endpoints(device: WireGuardConfig) -> Iterator[Endpoint]:
+    return (peer.endpoint for peer in device.peers if peer.endpoint is not None)
+
+
+def _postrouting(
+    config: PrivacyRouterConfig, segment: Segment, host_ports: tuple[str, ...]
+) -> Iterator[dict[str, object]]:
     def rule(*expressions: Expression) -> dict[str, object]:
         return firewall.rule("postrouting", *expressions)
 
     yield rule(firewall.goes_out_by("lo"), firewall.ACCEPT)
-    yield rule(firewall.goes_out_by(EXIT_PORT), firewall.ACCEPT)
-    for network in (*chain.clients, config.transit_subnet, config.transit_subnet6):
+    for port in host_ports:
+        yield rule(firewall.goes_out_by(port), firewall.ACCEPT)
+    for network in (*segment.clients, config.transit_subnet, config.transit_subnet6):
         yield rule(firewall.from_(network), firewall.DROP)
-    from_exit = firewall.came_in_by(EXIT_PORT)
-    yield rule(from_exit, firewall.has_anothers_source(), firewall.DROP)
-    yield rule(from_exit, firewall.is_source_translated(), firewall.ACCEPT)
-    yield rule(from_exit, firewall.DROP)
+    for port in host_ports:
+        from_exit = firewall.came_in_by(port)
+        yield rule(from_exit, firewall.has_anothers_source(), firewall.DROP)
+        yield rule(from_exit, firewall.is_source_translated(), firewall.ACCEPT)
+        yield rule(from_exit, firewall.DROP)

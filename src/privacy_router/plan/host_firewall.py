@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from privacy_router.chain.stations import EXIT_PORT
-from privacy_router.plan import firewall
+from privacy_router.hops import firewall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,9 +41,9 @@ def keeps_out_clients(rulesets: Iterable[Ruleset], listen_port: int) -> list[Clo
     return list(_closed(rulesets, "input", listen_port))
 
 
-def keeps_in_xray(rulesets: Iterable[Ruleset]) -> list[ClosedChain]:
-    """The chains that may drop what the host forwards for XRay, in a chain without WARP."""
-    return list(_closed(rulesets, "forward", EXIT_PORT))
+def keeps_in_chain(rulesets: Iterable[Ruleset], port: str) -> list[ClosedChain]:
+    """The chains that may drop what the host forwards for a chain whose way out is that port."""
+    return list(_closed(rulesets, "forward", port))
 
 
 def _closed(rulesets: Iterable[Ruleset], hook: str, wanted: int | str) -> Iterator[ClosedChain]:

@@ -17,14 +17,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from privacy_router.plan.compile import OVS_PROCESSES, XRAY_PROCESS
-from privacy_router.plan.guard import GUARD_PREFIX
+from privacy_router.hops.catalogue import CATALOGUE
+from privacy_router.plan.compile import OVS_PROCESSES
 from privacy_router.values.items import Change, Kind
+from privacy_router.values.network import AddressKey, Device, DeviceKey, Route
+from privacy_router.values.processes import ProcessKey
+from privacy_router.values.rulesets import FirewallKey, TableRole
+from privacy_router.values.sysctls import DeviceSettingKey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-_OF_A_NEW_NAMESPACE = frozenset({Kind.SETTING, Kind.FIREWALL, Kind.RULE})
+    from privacy_router.hops.catalogue import Catalogue
+    from privacy_router.values.items import ItemValue
+
+_OF_A_NEW_NAMESPACE = frozenset({Kind.NAMESPACE, Kind.SETTING, Kind.FIREWALL, Kind.RULE})
 
 
 @dataclass(frozen=True)
@@ -38,13 +45,14 @@ class Stages:
     after: tuple[Change, ...] = ()
 
 
-def in_stages(changes: Sequence[Change]) -> Stages:
-    """Divide the changes that turn the observed node into the desired one."""
+def in_stages(changes: Sequence[Change], hops: Catalogue = CATALOGUE) -> Stages:
+    """Divide the changes that turn the observed node into the desired one. `hops` are those that
+    there are."""
     new = {c.key.where for c in changes if c.key.kind is Kind.NAMESPACE and c.before is None}
-    tunnels = {c.key.name for c in changes if _is_new_tunnel(c, new)}
+    tunnels = {device for c in changes for device in _new_tunnel(c, new)}
     found: dict[str, list[Change]] = {"before": [], "during": [], "after": []}
     for change in changes:
-        found[_stage(change, new, tunnels)].append(change)
+        found[_stage(change, new, tunnels, hops)].append(change)
     ending = [Change(c.key, c.before, None) for c in found["during"] if _is_program_of_a_hop(c)]
     return Stages(
         tuple(found["before"]), tuple(ending), tuple(found["during"]), tuple(found["after"])
@@ -52,7 +60,7 @@ def in_stages(changes: Sequence[Change]) -> Stages:
 
 
 def _is_program_of_a_hop(change: Change) -> bool:
-    return change.key.kind is Kind.PROCESS and change.key.name not in OVS_PROCESSES
+    return isinstance(change.key, ProcessKey) and change.key.process not in OVS_PROCESSES
 
 
 def places_to_forget(changes: Sequence[Change]) -> set[str]:
@@ -63,13 +71,13 @@ def places_to_forget(changes: Sequence[Change]) -> set[str]:
 
 def is_guard(change: Change) -> bool:
     """Whether it is about the host's guard, which comes first and goes last."""
-    return change.key.kind is Kind.FIREWALL and change.key.name.startswith(GUARD_PREFIX)
+    return isinstance(change.key, FirewallKey) and change.key.role is TableRole.GUARD
 
 
-def _stage(change: Change, new: set[str], tunnels: set[str]) -> str:
+def _stage(change: Change, new: set[str], tunnels: set[str], hops: Catalogue) -> str:
     kind = change.key.kind
     if change.after is None:
-        waits = kind is Kind.PROCESS and not _has_connections(change)
+        waits = kind is Kind.PROCESS and not _has_connections(change, hops)
         return "after" if waits or kind is Kind.NAMESPACE or is_guard(change) else "during"
     if kind is Kind.TUNNEL or is_guard(change):
         return "before"  # a tunnel's keys and peers do not decide where packets go
@@ -79,29 +87,32 @@ def _stage(change: Change, new: set[str], tunnels: set[str]) -> str:
     return "before" if beside else "during"
 
 
-def _has_connections(change: Change) -> bool:
-    """Whether it is about an XRay, whose peers are to hear that its connections end."""
-    return change.key.name.partition(" ")[0] == XRAY_PROCESS
+def _has_connections(change: Change, hops: Catalogue) -> bool:
+    """Whether it is about an XRay or the like, whose peers are to hear that its connections end."""
+    hop = hops.of_program(change.key.process) if isinstance(change.key, ProcessKey) else None
+    return hop is not None and hop.resets_connections
 
 
 def _needs_no_port(change: Change, tunnels: set[str]) -> bool:
     """Whether an item of a new namespace can be made before the bridge's port is in it."""
-    kind = change.key.kind
-    if kind is Kind.NAMESPACE or kind in _OF_A_NEW_NAMESPACE:
+    key, after = change.key, change.after
+    if key.kind in _OF_A_NEW_NAMESPACE:
         return True
-    if kind is Kind.DEVICE:
-        return change.after.mac is None
-    if kind is Kind.DEVICE_SETTING:  # as ipv4/conf/wgcf/forwarding
-        return change.key.name.split("/")[2] in tunnels
-    if kind is Kind.ADDRESS:
-        return change.after[0] in tunnels
-    return kind is Kind.ROUTE and change.after.device in {None, *tunnels}
+    if isinstance(key, DeviceKey):
+        return _has_no_mac(after)
+    if isinstance(key, DeviceSettingKey):
+        return key.sysctl.device in tunnels
+    if isinstance(key, AddressKey):
+        return key.device in tunnels
+    return isinstance(after, Route) and after.device in {None, *tunnels}
 
 
-def _is_new_tunnel(change: Change, new: set[str]) -> bool:
-    return (
-        change.key.kind is Kind.DEVICE
-        and change.key.where in new
-        and change.after is not None
-        and change.after.mac is None
-    )
+def _new_tunnel(change: Change, new: set[str]) -> Iterator[str]:
+    """The name of the device that is added, if that needs no port and is in a new namespace."""
+    key, after = change.key, change.after
+    if isinstance(key, DeviceKey) and key.where in new and _has_no_mac(after):
+        yield key.device
+
+
+def _has_no_mac(device: ItemValue | None) -> bool:
+    return isinstance(device, Device) and device.mac is None

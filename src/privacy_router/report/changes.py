@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.pipeline.flow import Flow
+from privacy_router.pipeline.tables import TABLES
 from privacy_router.report.flows import text_of
 from privacy_router.values.text import printable
 
@@ -49,6 +51,40 @@ def as_dict(change: Change, names: Names) -> dict[str, str | None]:
         "before": None if change.before is None else describe(change.before),
         "after": None if change.after is None else describe(change.after),
     }
+
+
+@dataclass(frozen=True)
+class FlowDifference:
+    """A flow or a meter that is not as it should be: what is to be done, the flow in text (a
+    meter's name), who asks for it, and for scripts; `place` is the table and the priority of a
+    flow."""
+
+    verb: str
+    name: str
+    because: str
+    place: tuple[str, int] | None
+    as_dict: dict[str, str | None]
+
+
+def flow_differences(changes: Iterable[Change], names: Names) -> list[FlowDifference]:
+    """Changes of flows and meters."""
+    return [_flow_difference(change, names) for change in changes]
+
+
+def _flow_difference(change: Change, names: Names) -> FlowDifference:
+    item = change.after or change.before
+    told = as_dict(change, names)
+    if not isinstance(item, Flow):
+        return FlowDifference(change.verb, change.key.name, "", None, told)
+    text = text_of(item, names)
+    because = text.because if text.origin else ""
+    return FlowDifference(change.verb, text.line, because, (text.table, text.priority), told)
+
+
+def all_are_missing(found: Iterable[FlowDifference]) -> bool:
+    """Whether not even the last flow of each table, which is always there, is on the switch."""
+    missing = {one.place for one in found if one.verb == "add"}
+    return missing >= {(table.name, 0) for table in TABLES}
 
 
 def describe(value: object) -> str:

@@ -234,6 +234,11 @@ def explained_lines(flows: Iterable[Flow], names: Names, wanted: str) -> list[st
 # --- tables and ports ----------------------------------------------------------------------------
 
 
+def table_names() -> list[str]:
+    """The tables, in the order in which a packet may pass them."""
+    return [table.name for table in TABLES]
+
+
 def table_rows() -> list[tuple[int, str, str]]:
     """Number, name and purpose of each table."""
     return [(number_of(table.name), table.name, table.purpose) for table in TABLES]

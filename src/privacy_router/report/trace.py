@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     Names = Mapping[int, str]
 
 
+def is_sent(walked: Walk) -> bool:
+    """Whether the packet leaves the bridge."""
+    return isinstance(walked.verdict, Sent)
+
+
 def verdict_words(verdict: Dropped | Sent, names: Names) -> str:
     """How the packet ends, in a line."""
     if isinstance(verdict, Sent):

@@ -1,4 +1,4 @@
-"""What the database says of a bridge, as plain values."""
+"""What the database says of a bridge, as plain values and as items."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
+
+from privacy_router.values.items import NODE, ItemValue, Key, Kind, Plain, plain
 
 ROOT: Final = "Open_vSwitch"
 USERSPACE_DATAPATH: Final = "netdev"
@@ -18,9 +20,19 @@ OWNER_KEY = "privacy-router"
 MARK: Mapping[str, str] = {OWNER_KEY: "1"}
 
 
-def label(column: str, table: str, name: str) -> str:
-    """A setting in words: `sflow of bridge ovsbr0`, `manager_options of Open_vSwitch`."""
-    return f"{column} of {table}" if table == ROOT else f"{column} of {table.lower()} {name}"
+@dataclass(frozen=True)
+class SwitchSetting:
+    """What can be set at a switch, and where: a column of a row of the database (`row` is the name
+    of the bridge, port or interface, "" in the table ROOT), or a flag over OpenFlow."""
+
+    setting: str
+    table: str
+    row: str
+
+    def __str__(self) -> str:
+        """As `sflow of bridge ovsbr0`, `manager_options of Open_vSwitch`."""
+        where = self.table if self.table == ROOT else f"{self.table.lower()} {self.row}"
+        return f"{self.setting} of {where}"
 
 
 def mac_of(bridge: str, port: str) -> str:
@@ -31,7 +43,7 @@ def mac_of(bridge: str, port: str) -> str:
 
 
 @dataclass(frozen=True)
-class PortSpec:
+class PortSpec(ItemValue):
     """An internal port as it should be. MAC and number are pinned: a port that Open vSwitch makes
     anew would otherwise come back with another MAC, and its peers would not find it."""
 
@@ -82,18 +94,18 @@ class BridgeSpec:
         return {**rows, (ROOT, ""): own} if self.whole else rows
 
     @property
-    def bridge_settings(self) -> dict[str, Value]:
-        """The settings of the bridge itself, by label."""
+    def bridge_settings(self) -> dict[SwitchSetting, Value]:
+        """The settings of the bridge itself."""
         return self._settings(("Bridge", ROOT))
 
     @property
-    def port_settings(self) -> dict[str, Value]:
-        """The settings of its ports and their interfaces, by label."""
+    def port_settings(self) -> dict[SwitchSetting, Value]:
+        """The settings of its ports and their interfaces."""
         return self._settings(("Port", "Interface"))
 
-    def _settings(self, tables: tuple[str, ...]) -> dict[str, Value]:
+    def _settings(self, tables: tuple[str, ...]) -> dict[SwitchSetting, Value]:
         return {
-            label(column, table, name): value
+            SwitchSetting(column, table, name): value
             for (table, name), columns in self.rows.items()
             if table in tables
             for column, value in columns.items()
@@ -133,13 +145,89 @@ class PortRow:
 class BridgeRow:
     """A bridge as the database has it; `ours` when this program made it.
 
-    The settings are those that are not Open vSwitch's defaults, by label: of the bridge, of our
-    ports and of the root row.
+    The settings are those that are not Open vSwitch's defaults: of the bridge, of our ports and
+    of the root row.
     """
 
     name: str
     ours: bool
     ports: Mapping[str, PortRow] = field(default_factory=dict)
-    bridge_settings: Mapping[str, Value] = field(default_factory=dict)
-    port_settings: Mapping[str, Value] = field(default_factory=dict)
-    root_settings: Mapping[str, Value] = field(default_factory=dict)
+    bridge_settings: Mapping[SwitchSetting, Value] = field(default_factory=dict)
+    port_settings: Mapping[SwitchSetting, Value] = field(default_factory=dict)
+    root_settings: Mapping[SwitchSetting, Value] = field(default_factory=dict)
+
+
+# --- as items -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BridgeItemKey(Key, kind=Kind.BRIDGE):
+    """A bridge, or a setting of one."""
+
+
+@dataclass(frozen=True)
+class BridgeKey(BridgeItemKey, kind=Kind.BRIDGE):
+    """A bridge by its name. Value: `Present`."""
+
+    where: str = field(default=NODE, init=False)
+    bridge: str
+
+    @property
+    def name(self) -> str:
+        """The bridge's."""
+        return self.bridge
+
+
+@dataclass(frozen=True)
+class BridgeSettingKey(BridgeItemKey, kind=Kind.BRIDGE):
+    """A setting of the bridge `where`, or of all of Open vSwitch. Value: `SwitchValue`."""
+
+    setting: SwitchSetting
+
+    @property
+    def name(self) -> str:
+        """What is set, and of what."""
+        return str(self.setting)
+
+
+@dataclass(frozen=True)
+class PortItemKey(Key, kind=Kind.PORT):
+    """A port of the bridge `where`, or a setting of one."""
+
+
+@dataclass(frozen=True)
+class PortKey(PortItemKey, kind=Kind.PORT):
+    """A port by its name. Value: `PortSpec`."""
+
+    port: str
+
+    @property
+    def name(self) -> str:
+        """The port's."""
+        return self.port
+
+
+@dataclass(frozen=True)
+class PortSettingKey(PortItemKey, kind=Kind.PORT):
+    """A setting of a port or of an interface of it. Value: `SwitchValue`."""
+
+    setting: SwitchSetting
+
+    @property
+    def name(self) -> str:
+        """What is set, and of what."""
+        return str(self.setting)
+
+
+@dataclass(frozen=True)
+class SwitchValue(ItemValue):
+    """What a setting of a bridge or a port is set to: a column's value, or an OpenFlow flag's."""
+
+    value: Value
+
+    def plain(self) -> Plain:
+        """The value alone."""
+        return plain(self.value)
+
+    def __str__(self) -> str:
+        return str(self.value)

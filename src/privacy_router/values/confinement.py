@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
+
+TUN_DEVICE: Final = "/dev/net/tun"
 
 
 class Capability(IntEnum):

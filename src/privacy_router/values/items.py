@@ -3,20 +3,24 @@
 A desired and an observed state are both mappings from `Key` to a value; where the values differ,
 there is a `Change`. Everything that `plan` shows, `up` applies and the controller repairs is such
 a change, so nothing can be applied that is not also read back.
+
+The key and the value of each kind are in the module of its subject, here in `values`, and those of
+meters and flows in `pipeline.flow`; how each is read, made and taken away is in `node.kinds`.
+CONTRIBUTING.md lists what a new kind needs.
 """
 
 from __future__ import annotations
 
-import hashlib
-import secrets
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from privacy_router.values.wireguard import Endpoint
+Plain = None | bool | int | str | list["Plain"] | dict[str, "Plain"]
+"""What JSON can say."""
 
 
 class Kind(IntEnum):
@@ -44,23 +48,86 @@ class Kind(IntEnum):
     FLOW = 15
 
 
-_TAG_KEY: Final = secrets.token_bytes(16)
-
-
-_TAG_BYTES: Final = 16
-
-
-HOST = "host"
+HOST: Final = "host"
 """Where items are that live in the host's own namespace; only a chain without WARP has any."""
+NODE: Final = "node"
+"""Where items are that live in no namespace and on no bridge: processes, and the bridge."""
 
 
-@dataclass(frozen=True, order=True)
-class Key:
-    """What an item is about: its kind, the namespace (or bridge) it is in, and its name there."""
+@dataclass(frozen=True)
+class Key(ABC):
+    """What an item is about: the namespace (or bridge) that it is in, and what it is there.
 
-    kind: Kind
+    Each kind has a class, and sometimes two, with what identifies the item as typed parts.
+    """
+
+    kind: ClassVar[Kind]
     where: str
-    name: str
+
+    def __init_subclass__(cls, *, kind: Kind) -> None:
+        super().__init_subclass__()
+        cls.kind = kind
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The parts as one text, for people; no program reads it back."""
+
+    @property
+    def order(self) -> tuple[Kind, str, str]:
+        """What keys are sorted by: those that come into being first, first."""
+        return self.kind, self.where, self.name
+
+    def __lt__(self, other: Key) -> bool:
+        return self.order < other.order
+
+
+class ItemValue:
+    """What an item is like: a frozen dataclass, compared by `==`, without a secret."""
+
+    __slots__ = ()
+
+    def plain(self) -> Plain:
+        """It as JSON: an object with its fields, where a kind does not say it shorter."""
+        return _members(self)
+
+
+def plain(value: object) -> Plain:
+    """A value as JSON; what has no other form is written as it prints, and sets are sorted."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, ItemValue):
+        return value.plain()
+    if is_dataclass(value):
+        return _members(value)
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, frozenset | set):
+        return [*sorted(str(item) for item in value)]
+    return str(value)
+
+
+def _members(value: object) -> Plain:
+    if not is_dataclass(value) or isinstance(value, type):
+        raise TypeError(f"{value!r} is no dataclass")
+    return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+
+
+@dataclass(frozen=True)
+class Present(ItemValue):
+    """Of an item that is there or not, and nothing else: a namespace, the bridge itself."""
+
+    def plain(self) -> Plain:
+        """True."""
+        return True
+
+    def __str__(self) -> str:
+        return "there"
+
+
+Items = dict[Key, ItemValue]
 
 
 @dataclass(frozen=True)
@@ -68,8 +135,8 @@ class Change:
     """One difference: `before` None means to add, `after` None means to remove."""
 
     key: Key
-    before: Any = field(repr=False)
-    after: Any = field(repr=False)
+    before: ItemValue | None = field(repr=False)
+    after: ItemValue | None = field(repr=False)
 
     @property
     def verb(self) -> str:
@@ -79,79 +146,7 @@ class Change:
         return "remove" if self.after is None else "change"
 
 
-@dataclass(frozen=True)
-class Device:
-    """A device as it should be in its namespace; `mac` None where it has none (WireGuard).
-
-    `offloads_checksums`: whether the kernel leaves the checksums of what is sent to the device's
-    driver; None where either is right.
-    """
-
-    mac: str | None
-    mtu_bytes: int
-    up: bool = True
-    carrier: bool = True
-    offloads_checksums: bool | None = None
-
-    def __str__(self) -> str:
-        state = "up" if self.up and self.carrier else "down"
-        mac = f", {self.mac}" if self.mac else ""
-        return f"{state}, mtu {self.mtu_bytes}{mac}{self._checksums}"
-
-    @property
-    def _checksums(self) -> str:
-        if self.offloads_checksums is None:
-            return ""
-        return f", checksums by the {'driver' if self.offloads_checksums else 'kernel'}"
-
-
-@dataclass(frozen=True)
-class SecretTag:
-    """Tells two secrets apart and reveals neither; means nothing in another process."""
-
-    tag: str
-
-    @classmethod
-    def of(cls, secret: str | None) -> SecretTag:
-        """The tag of a secret; None is one too, that of none at all."""
-        if secret is None:
-            return cls("none")
-        return cls(
-            hashlib.blake2s(secret.encode(), key=_TAG_KEY, digest_size=_TAG_BYTES).hexdigest()
-        )
-
-
-@dataclass(frozen=True)
-class PeerState:
-    """What of a WireGuard peer is compared: not the counters.
-
-    `endpoint` None: the peer may be anywhere, and move (WireGuard's "roaming").
-    """
-
-    allowed_ips: frozenset[Any]
-    keepalive_s: int
-    preshared_key: SecretTag
-    endpoint: Endpoint | None = None
-
-
-@dataclass(frozen=True)
-class TunnelState:
-    """What of a WireGuard device is compared; the private key by its public half.
-
-    `listen_port` None: the kernel chooses. `firewall_mark` is on what the device's sockets send.
-    """
-
-    public_key: str
-    listen_port: int | None
-    peers: Mapping[str, PeerState]
-    firewall_mark: int = 0
-
-    def __str__(self) -> str:
-        port = f"port {self.listen_port}, " if self.listen_port else ""
-        return f"{port}{len(self.peers)} peer(s)"
-
-
-_NAMED_MOST = 3
+_NAMED_MOST: Final = 3
 
 
 def summary(changes: Sequence[Change]) -> str:
@@ -166,15 +161,10 @@ def summary(changes: Sequence[Change]) -> str:
     return "; ".join(parts)
 
 
-def diff(desired: Mapping[Key, Any], observed: Mapping[Key, Any]) -> list[Change]:
+def diff(desired: Mapping[Key, ItemValue], observed: Mapping[Key, ItemValue]) -> list[Change]:
     """The changes that turn `observed` into `desired`, in the order in which to make them."""
-    removals = [
-        Change(key, observed[key], None)
-        for key in sorted(observed.keys() - desired.keys(), reverse=True)
-    ]
-    additions = [
-        Change(key, observed.get(key), value)
-        for key, value in sorted(desired.items(), key=lambda item: item[0])
-        if observed.get(key) != value
-    ]
-    return removals + additions
+    surplus = sorted(observed.keys() - desired.keys(), key=lambda key: key.order, reverse=True)
+    different = (key for key, value in desired.items() if observed.get(key) != value)
+    wanted = sorted(different, key=lambda key: key.order)
+    removals = [Change(key, observed[key], None) for key in surplus]
+    return removals + [Change(key, observed.get(key), desired[key]) for key in wanted]

@@ -1,8 +1,10 @@
-"""WireGuard: what a device is told, and its keys (base64)."""
+"""WireGuard: what a device is told, its keys (base64), and both as items."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
+import secrets
 from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
@@ -13,11 +15,20 @@ from ipaddress import (
     IPv6Network,
 )
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from privacy_router.values import programs
+from privacy_router.values.items import ItemValue, Key, Kind, Plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from privacy_router.values.network import Network
+
+_TAG_KEY: Final = secrets.token_bytes(16)
+_TAG_BYTES: Final = 16
 
 PROGRAM: Final = "wireguard-go"
 UAPI_DIR = Path("/var/run/wireguard")
@@ -91,3 +102,85 @@ def public_key_of(private_key: str) -> str:
     """The public half of a base64 private key."""
     key = X25519PrivateKey.from_private_bytes(base64.b64decode(private_key))
     return base64.b64encode(key.public_key().public_bytes_raw()).decode()
+
+
+# --- as items -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TunnelKey(Key, kind=Kind.TUNNEL):
+    """A WireGuard device by its name, for its keys and peers. Value: `TunnelState`; of one that
+    does not answer `SilentTunnel`."""
+
+    device: str
+
+    @property
+    def name(self) -> str:
+        """The device's."""
+        return self.device
+
+
+@dataclass(frozen=True)
+class SecretTag:
+    """Tells two secrets apart and reveals neither; means nothing in another process."""
+
+    tag: str
+
+    @classmethod
+    def of(cls, secret: str | None) -> SecretTag:
+        """The tag of a secret; None is one too, that of none at all."""
+        if secret is None:
+            return cls("none")
+        return cls(
+            hashlib.blake2s(secret.encode(), key=_TAG_KEY, digest_size=_TAG_BYTES).hexdigest()
+        )
+
+
+@dataclass(frozen=True)
+class PeerState:
+    """What of a WireGuard peer is compared: not the counters.
+
+    `endpoint` None: the peer may be anywhere, and move (WireGuard's "roaming").
+    """
+
+    allowed_ips: frozenset[Network]
+    keepalive_s: int
+    preshared_key: SecretTag
+    endpoint: Endpoint | None = None
+
+
+class TunnelValue(ItemValue):
+    """What is known of a WireGuard device."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class TunnelState(TunnelValue):
+    """What of a WireGuard device is compared; the private key by its public half.
+
+    `listen_port` None: the kernel chooses. `firewall_mark` is on what the device's sockets send.
+    """
+
+    public_key: str
+    listen_port: int | None
+    peers: Mapping[str, PeerState]
+    firewall_mark: int = 0
+
+    def __str__(self) -> str:
+        port = f"port {self.listen_port}, " if self.listen_port else ""
+        return f"{port}{len(self.peers)} peer(s)"
+
+
+@dataclass(frozen=True)
+class SilentTunnel(TunnelValue):
+    """A device that does not say what it is told; `reason` is for people."""
+
+    reason: str
+
+    def plain(self) -> Plain:
+        """The reason."""
+        return self.reason
+
+    def __str__(self) -> str:
+        return self.reason

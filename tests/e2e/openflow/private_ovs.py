@@ -23,6 +23,7 @@ from privacy_router.openflow import (
     FlowMod,
     FlowModCommand,
     FlowModFlag,
+    FlowOptions,
     GotoTable,
     Group,
     Learn,
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
-DELETE_ALL = FlowMod(command=FlowModCommand.DELETE, table_id=TableId.ALL)
+DELETE_ALL = FlowMod(table_id=TableId.ALL, options=FlowOptions(command=FlowModCommand.DELETE))
 IPV4, IPV6 = {"eth_type": 0x0800}, {"eth_type": 0x86DD}
 TCP, UDP, ICMPV6 = {**IPV4, "ip_proto": 6}, {**IPV4, "ip_proto": 17}, {**IPV6, "ip_proto": 58}
 ADDRESS = ipaddress.ip_address("10.0.0.1")

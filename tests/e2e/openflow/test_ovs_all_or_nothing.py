@@ -18,6 +18,7 @@ from privacy_router.openflow import (
     DscpRemarkBand,
     FlowMod,
     FlowModFlag,
+    FlowOptions,
     GotoTable,
     Group,
     Match,
@@ -55,7 +56,9 @@ BAD = {
     "BAD_ACTION.BAD_OUT_GROUP": FlowMod(Match(), (ApplyActions((Group(77),)),)),
     "METER_MOD_FAILED.INVALID_METER": FlowMod(Match(), (Meter(77),)),
     "BAD_INSTRUCTION.BAD_TABLE_ID": FlowMod(Match(), (GotoTable(1),), table_id=2),
-    "FLOW_MOD_FAILED.OVERLAP": FlowMod(Match(), (), 0, 5, flags=FlowModFlag.CHECK_OVERLAP),
+    "FLOW_MOD_FAILED.OVERLAP": FlowMod(
+        Match(), (), 0, 5, options=FlowOptions(flags=FlowModFlag.CHECK_OVERLAP)
+    ),
     "BUNDLE_FAILED.MSG_UNSUP": MeterMod(0, 1),
 }
 

@@ -16,6 +16,7 @@ from privacy_router.openflow import (
     DecMplsTtl,
     FlowMod,
     FlowModFlag,
+    FlowOptions,
     GotoTable,
     Group,
     GroupMod,
@@ -156,7 +157,12 @@ async def test_what_a_flow_does_reads_back_as_it_was_meant(
     await channel.apply([MeterMod(0, 9, bands=(Band(100, 10),))])
     group = GroupMod(0, 5, GroupType.ALL, (Bucket((Output(1),)),))
     flow = FlowMod(
-        Match(**TCP), instructions, 0, 100, 0x5052 << 48, flags=FlowModFlag.SEND_FLOW_REM
+        Match(**TCP),
+        instructions,
+        0,
+        100,
+        0x5052 << 48,
+        options=FlowOptions(flags=FlowModFlag.SEND_FLOW_REM),
     )
     await channel.apply_bundle([group, flow])
     (observed,) = await channel.dump_flows()
@@ -168,7 +174,9 @@ async def test_flows_are_worded_as_ovs_ofctl_words_them(ovs: Ovs, channel: Chann
     flows = [
         FlowMod(Match(in_port=1, **IPV4), (ApplyActions((SetNwTtl(64), Output(2))),), 0, 100),
         FlowMod(Match(**IPV4, ipv4_dst="10.0.0.0/24"), (GotoTable(3),), 0, 101, 0x5052),
-        FlowMod(Match(), (), 3, 0, idle_timeout_s=5, hard_timeout_s=6, flags=1),
+        FlowMod(
+            Match(), (), 3, 0, options=FlowOptions(idle_timeout_s=5, hard_timeout_s=6, flags=1)
+        ),
         FlowMod(Match(**TCP), (ApplyActions((set_field("ipv4_dst", "10.0.0.1"), Group(1))),), 4),
         FlowMod(Match(**UDP), (Meter(1), GotoTable(9)), 4),
         FlowMod(Match(**TCP), (ApplyActions((Ct(1, 5, 6, (Nat(1, ADDRESS),)),)),), 5),

@@ -14,6 +14,7 @@ from privacy_router.openflow import (
     FieldsProperty,
     FlowMod,
     FlowModFlag,
+    FlowOptions,
     FlowRemoved,
     GetAsyncReply,
     GotoTable,
@@ -160,7 +161,9 @@ async def test_events_that_nobody_wants_do_not_come(ovs: Ovs, channel: Channel) 
     await channel.apply([SetAsync(wanted, Told(1, 2, 3))])
     assert await channel.told() == GetAsyncReply(wanted, Told(1, 2, 3))
     flags = FlowModFlag.SEND_FLOW_REM
-    await channel.apply_bundle([FlowMod(Match(in_port=1), (), cookie=5, flags=flags)])
+    await channel.apply_bundle(
+        [FlowMod(Match(in_port=1), (), cookie=5, options=FlowOptions(flags=flags))]
+    )
     with channel.subscribe() as events:
         ovs.ofctl("del-flows")
         with pytest.raises(RequestTimeoutError):
@@ -169,7 +172,9 @@ async def test_events_that_nobody_wants_do_not_come(ovs: Ovs, channel: Channel) 
 
 async def test_events_come_once_they_are_asked_for(ovs: Ovs, channel: Channel) -> None:
     await channel.enable_events()
-    flow = FlowMod(Match(in_port=1), (), cookie=5, flags=FlowModFlag.SEND_FLOW_REM)
+    flow = FlowMod(
+        Match(in_port=1), (), cookie=5, options=FlowOptions(flags=FlowModFlag.SEND_FLOW_REM)
+    )
     await channel.apply_bundle([flow])
     with channel.subscribe() as events:
         ovs.ofctl("del-flows")
@@ -187,7 +192,9 @@ async def test_what_was_installed_is_no_difference(
 ) -> None:
     await channel.apply([MeterMod(0, 9, bands=(Band(100, 10),))])
     group = GroupMod(0, 5, GroupType.ALL, (Bucket((Output(1),)),))
-    flow = FlowMod(Match(**TCP), instructions, 0, 100, 0x5052 << 48, idle_timeout_s=600)
+    flow = FlowMod(
+        Match(**TCP), instructions, 0, 100, 0x5052 << 48, options=FlowOptions(idle_timeout_s=600)
+    )
     await channel.apply_bundle([group, flow])
     found = await channel.compare_flows([flow])
     assert (found.messages(), found.unchanged) == ([], 1)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from privacy_router.chain import stations as chains
 from privacy_router.config import load_document
+from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.host import unixctl
 from privacy_router.host.unixctl import UnixctlRefusedError
 from privacy_router.node.tracing import complete, differences
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.e2e
 
 EXAMPLE = Path(__file__).parents[3] / "examples/seed.json"
 CONFIG = load_document(EXAMPLE).config
-CHAIN = chains.build(CONFIG)
+CHAIN = CATALOGUE.segment(CONFIG)
 MESH = expected_ports(CONFIG)
 PORT_NAMES = {
     **{station.ofport: station.port for station in CHAIN.stations},

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from privacy_router.errors import ExitCode, RemoteServiceError
 from privacy_router.hops.warp.account import (
+    Account,
     credentials_of,
     decode_account_untrusted,
     decode_device_untrusted,
@@ -103,6 +104,9 @@ NAME = ("engage.cloudflareclient.com", 2408)
         ({"v4": "162.159.192.6", "v6": ""}, (("162.159.192.6", 2408),)),
         ({"v4": "162.159.192.6:0", "ports": [500]}, (("162.159.192.6", 500),)),
         ({"v6": "2606:4700:d0::1"}, (("2606:4700:d0::1", 2408),)),
+        ({"host": "[2606:4700:d0::1]:500"}, (("2606:4700:d0::1", 500),)),
+        ({"host": "[2606:4700:d0::1]"}, (("2606:4700:d0::1", 2408),)),
+        ({"v6": "[2606:4700:d0::1]:0]"}, (("2606:4700:d0::1", 2408),)),
         ({"host": "162.159.192.6:2408", "v4": "162.159.192.6:0"}, (("162.159.192.6", 2408),)),
     ],
 )
@@ -192,6 +196,30 @@ def test_nothing_secret_is_shown() -> None:
 )
 def test_codes_of_an_error_answer(body: bytes, codes: tuple[int, ...]) -> None:
     assert decode_problems_untrusted(body) == codes
+
+
+def test_an_account_and_what_is_said_of_it() -> None:
+    whole = {"id": "an-account", "account_type": "unlimited", "warp_plus": True, "license": LICENSE}
+    assert decode_account_untrusted(encode(whole)) == Account(
+        "an-account", "unlimited", True, LICENSE
+    )
+    assert decode_account_untrusted(encode({})) == Account(None, None, False, None)
+
+
+def test_a_registration_says_what_the_service_asks_for() -> None:
+    when = datetime(2026, 3, 4, 5, 6, 7, 8000, tzinfo=UTC)
+    assert registration_body(PEER, when, "PC") == {
+        "key": PEER,
+        "install_id": "",
+        "fcm_token": "",
+        "tos": "2026-03-04T05:06:07.008+00:00",
+        "model": "PC",
+        "serial_number": "",
+        "os_version": "16.0.0",
+        "key_type": "curve25519",
+        "tunnel_type": "wireguard",
+        "locale": "en_US",
+    }
 
 
 def test_the_terms_are_accepted_at_a_time_with_a_zone() -> None:

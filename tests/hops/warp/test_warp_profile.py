@@ -133,7 +133,11 @@ def test_all_problems_come_at_once_but_not_without_end() -> None:
     with pytest.raises(ProfileError) as caught:
         parse_profile_untrusted(WGCF.replace("1280", "no").replace(":2408", "") + "x\n" * 100)
     assert len(caught.value.problems) == 102
-    assert f"and {102 - SHOWN_PROBLEMS_MAX} more" in str(caught.value)
+    shown = "; ".join(caught.value.problems[:SHOWN_PROBLEMS_MAX])
+    assert f": {shown}; and {102 - SHOWN_PROBLEMS_MAX} more" in caught.value.message
+    with pytest.raises(ProfileError) as caught:
+        parse_profile_untrusted(WGCF.replace("1280", "no"))
+    assert caught.value.message.endswith(f": {caught.value.problems[0]}")
 
 
 def test_no_key_is_shown() -> None:

@@ -68,6 +68,16 @@ def test_a_damaged_file_is_named_but_not_quoted(change: dict[str, Any], named: s
     assert identity.reality_private_key not in str(caught.value)
 
 
+def test_a_key_with_characters_that_are_none_of_base64_is_damaged() -> None:
+    document = json.loads(XrayIdentity.generate().to_json())
+    key = document["reality_private_key"]
+    for damaged in (f"{key[:20]} {key[20:]}", f"{key}\n", f"!{key}"):
+        with pytest.raises(StorageError, match="reality_private_key"):
+            XrayIdentity.from_json_untrusted(
+                json.dumps({**document, "reality_private_key": damaged})
+            )
+
+
 @given(st.one_of(st.text(), st.builds(json.dumps, st.recursive(st.none(), st.lists))))
 def test_any_other_text_is_one_kind_of_error(text: str) -> None:
     with pytest.raises(StorageError):

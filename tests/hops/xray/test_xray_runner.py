@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy_router.errors import ExitCode
+from privacy_router.errors import ExitCode, StorageError
 from privacy_router.hops.xray import command, runner
 
 FREEDOM = {"protocol": "freedom"}
@@ -62,6 +64,69 @@ def test_a_broken_file_is_refused(
     assert message in ended.stderr
     assert "privacy-router up" in ended.stderr
     assert SECRET not in ended.stderr
+
+
+GOOD = {"inbounds": [SOCKS], "outbounds": [FREEDOM, FREEDOM]}
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        (GOOD, None),
+        ({**GOOD, "inbounds": [SOCKS, {"port": 1}]}, "an entry of inbounds has no protocol"),
+        (
+            {**GOOD, "outbounds": [FREEDOM, {"protocol": 1}]},
+            "an entry of outbounds has no protocol",
+        ),
+        ({**GOOD, "outbounds": [FREEDOM, "freedom"]}, "an entry of outbounds has no protocol"),
+        ({**GOOD, "outbounds": {}}, "outbounds is not a list with entries"),
+        ({"outbounds": [FREEDOM]}, "inbounds is not a list with entries"),
+        ([], "it is not a JSON object"),
+    ],
+)
+def test_what_xray_would_die_of_is_said(document: object, complaint: str | None) -> None:
+    if complaint is None:
+        runner.check_shape_untrusted(json.dumps(document))
+        return
+    with pytest.raises(runner.XrayConfigError) as caught:
+        runner.check_shape_untrusted(json.dumps(document))
+    assert caught.value.message == f"the configuration for XRay is broken: {complaint}"
+
+
+def test_what_is_no_json_is_said() -> None:
+    with pytest.raises(runner.XrayConfigError, match=r"broken: it is not JSON$"):
+        runner.check_shape_untrusted("{")
+
+
+def test_the_process_becomes_the_program_or_runs_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[object] = []
+    monkeypatch.setattr("os.execv", lambda *call: done.append(call))
+    monkeypatch.setattr("signal.signal", lambda *call: done.append(call))
+    monkeypatch.setitem(sys.modules, "xray", SimpleNamespace(startFromJSON=done.append))
+    path = private(tmp_path / "xray.json", json.dumps(GOOD))
+    monkeypatch.setattr("shutil.which", {"xray": None}.__getitem__)
+    assert runner.main([path]) == ExitCode.FAILURE, "XRay's library does not return"
+    assert done == [(signal.SIGINT, signal.SIG_DFL), json.dumps(GOOD)]
+    monkeypatch.setattr("shutil.which", {"xray": "/bin/xray"}.__getitem__)
+    runner.main([path])
+    assert done[2] == ("/bin/xray", ["/bin/xray", "run", "-c", path])
+
+
+def test_a_file_may_be_as_long_as_the_limit_and_no_longer(tmp_path: Path) -> None:
+    path = private(tmp_path / "xray.json", " " * runner.CONFIG_LIMIT_BYTES)
+    assert runner.read_config(path) == " " * runner.CONFIG_LIMIT_BYTES
+    private(tmp_path / "xray.json", " " * (runner.CONFIG_LIMIT_BYTES + 1))
+    with pytest.raises(StorageError, match="is over 1048576 bytes"):
+        runner.read_config(path)
+
+
+def test_why_a_file_cannot_be_read_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="No such file or directory"):
+        runner.read_config(str(tmp_path / "none"))
+    with pytest.raises(StorageError, match="it is not UTF-8"):
+        runner.read_config(private(tmp_path / "xray.json", b"\xff\xfe"))
 
 
 def test_a_missing_file_and_a_missing_argument_are_refused(tmp_path: Path) -> None:

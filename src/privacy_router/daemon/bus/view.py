@@ -27,7 +27,14 @@ from privacy_router.node import clients
 from privacy_router.node.converge import observe_all
 from privacy_router.node.inspection import port_names
 from privacy_router.node.outside import NOT_ASKED
-from privacy_router.node.status import Kept, ask_chain, glance, look_at_kept, read_status, status_of
+from privacy_router.node.status import (
+    Kept,
+    ask_chain,
+    look_at_kept,
+    quick_status,
+    read_status,
+    status_of,
+)
 from privacy_router.plugins.privacy_router.resources import item_changes
 
 if TYPE_CHECKING:
@@ -42,7 +49,7 @@ if TYPE_CHECKING:
     from privacy_router.engine.plugin import Plugin
     from privacy_router.engine.reconcile import Keeper
     from privacy_router.engine.transaction import Progress
-    from privacy_router.hops.gateway import Client
+    from privacy_router.hops.gateway.clients import Client
     from privacy_router.node.controller import Controller
     from privacy_router.node.flows.keeper import FlowKeeper
     from privacy_router.node.status import Local
@@ -330,8 +337,8 @@ class View:
 
     def _look(self, controller: Controller, changes: list[Change]) -> None:
         config, machine = controller.desired.pipeline.config, controller.machine
-        known = clients.load(config, machine.paths) if "gateway" in config.chain_hops else ()
-        hops, statuses = glance(config, machine, known, changes, controller.health.rows())
+        known = clients.load(config, machine.paths) if config.wireguard.enabled else ()
+        hops, statuses = quick_status(config, machine, known, changes, controller.health.rows())
         self.hops = {hop.name: hop for hop in hops}
         self.clients = {
             client.name: ClientNow(client, status)

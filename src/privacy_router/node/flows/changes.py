@@ -17,9 +17,9 @@ from privacy_router.openflow import (
     removal_of,
 )
 from privacy_router.pipeline.allocation import MESH_TRACKING_ZONE, Layer, layer_of, port_of
-from privacy_router.pipeline.flow import Flow
+from privacy_router.pipeline.flow import Flow, FlowKey, MeterKey, MeterState
 from privacy_router.pipeline.tables import name_of, number_of
-from privacy_router.values.items import Change, Key, Kind
+from privacy_router.values.items import Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -146,14 +146,14 @@ def _flow_items(
         for mod in mods:
             flow = flow_of(mod)
             before = None if verb == "add" else flow
-            key = Key(Kind.FLOW, bridge, flow.key)
-            yield Change(key, before, None if verb == "remove" else flow)
+            after = None if verb == "remove" else flow
+            yield Change(FlowKey(bridge, flow.key), before, after)
 
 
 def _meter_items(changes: Changes, bridge: str) -> Iterator[Change]:
     for meter in changes.meters:
-        before = None if meter.command == MeterCommand.ADD else "another rate"
-        rate = f"{meter.bands[0].rate} packets/s" if meter.bands else "no rate"
-        yield Change(Key(Kind.METER, bridge, f"meter {meter.meter_id}"), before, rate)
+        before = None if meter.command == MeterCommand.ADD else MeterState(None)
+        after = MeterState(meter.bands[0].rate if meter.bands else None)
+        yield Change(MeterKey(bridge, meter.meter_id), before, after)
     for number in changes.unused_meters:
-        yield Change(Key(Kind.METER, bridge, f"meter {number}"), "without use", None)
+        yield Change(MeterKey(bridge, number), MeterState(None, is_used=False), None)

@@ -30,7 +30,7 @@ from privacy_router.plugins.openflow.ownership import (
 )
 from privacy_router.plugins.openflow.rollback import NO_CLAIMS, Claims, what_is_ours
 from privacy_router.plugins.openflow.survey import Target, same_group, same_meter
-from privacy_router.plugins.openflow.switch import SwitchError, occupants, read
+from privacy_router.plugins.openflow.switch import BridgeSwitchError, occupants, read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,8 +132,8 @@ async def converge(
     """Make it so and read it back.
 
     Raises ConflictError, with nothing done, where another program has taken the place of a flow;
-    SwitchError, naming the key of the document, for what the switch refuses, and for what it does
-    not have afterwards.
+    BridgeSwitchError, naming the key of the document, for what the switch refuses, and for what it
+    does not have afterwards.
     """
     state = await read(channel)
     steps = steps_to(target, state, claims)
@@ -146,7 +146,7 @@ async def converge(
     except RefusedMessage as error:
         raise _refusal(bridge, target, error) from error
     if steps_to(target, await read(channel), claims):
-        raise SwitchError(
+        raise BridgeSwitchError(
             f"the switch of {bridge} does not have what it was given",
             remedy="see whether another program changes the same bridge",
             retryable=True,
@@ -163,9 +163,9 @@ async def _require_free(channel: Channel, bridge: str, target: Target, state: Sw
         )
 
 
-def _refusal(bridge: str, target: Target, error: RefusedMessage) -> SwitchError:
+def _refusal(bridge: str, target: Target, error: RefusedMessage) -> BridgeSwitchError:
     """The key of the document that the switch refuses, and in which words."""
-    message, where = error.message, bridge
+    message, where = error.refused, bridge
     if isinstance(message, FlowMod):
         where = target.origins.get(message.key(), bridge)
         what = f"the flow {format_flow(message)}"
@@ -177,7 +177,7 @@ def _refusal(bridge: str, target: Target, error: RefusedMessage) -> SwitchError:
         what = f"the meter {message.meter_id}"
     else:
         what = "a change"
-    return SwitchError(
+    return BridgeSwitchError(
         f"{where}: the switch of {bridge} refuses {what}: {error.name}",
         remedy="ovs-vswitchd's log says why; the bridge is as it was",
     )

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from privacy_router.openflow.channel import Channel
     from privacy_router.ovsdb.host_bridges import HostBridge
     from privacy_router.plugins.openflow.ownership import Mark
+    from privacy_router.plugins.openflow.program import Program
 
 
 @dataclass(frozen=True)
@@ -57,44 +58,64 @@ class Seen(Observed):
     unnamed: Sequence[Change] = ()
 
 
-def read_bridges(database: Path) -> dict[str, HostBridge]:
-    """The bridges by name; none where Open vSwitch does not run. Blocks. Raises OvsdbError."""
+class Bridges:
+    """The bridges of an Open vSwitch, by the socket of its database; each is read anew. What a
+    section compiles to is remembered for the ports that it was compiled with."""
+
+    def __init__(self, database: Path) -> None:
+        self.database = database
+        self._programs: dict[str, tuple[FlowsOfBridge, Mapping[str, int], Program]] = {}
+
+    async def there(self) -> dict[str, HostBridge]:
+        """The bridges by name; none where Open vSwitch does not run. Raises OvsdbError."""
+        return await in_thread(_read_bridges, self.database)
+
+    async def observe(self, desired: Desired) -> Seen:
+        """Read what `desired` is about, and all of the bridges that it declares."""
+        sections: Mapping[str, FlowsOfBridge] = desired.payload.bridges if desired.payload else {}
+        names = sorted({*sections, *map(bridge_of, desired.resources)})
+        there = await self.there()
+        found = [await self.survey(there, name, sections.get(name)) for name in names]
+        return await in_thread(seen, found, desired, sections)
+
+    async def survey(
+        self, there: Collection[str], name: str, section: FlowsOfBridge | None
+    ) -> Survey:
+        """One bridge beside its section. Raises BridgeSwitchError, FlowRefusedError,
+        PipelineError."""
+        if name not in there:
+            return survey_of(await self._program(name, section, {}), None, {})
+        async with connected(self.database, name) as channel:
+            return await self.survey_over(channel, name, section)
+
+    async def survey_over(
+        self, channel: Channel, name: str, section: FlowsOfBridge | None
+    ) -> Survey:
+        """The same over a connection that is there."""
+        state = await read(channel)
+        program = await self._program(name, section, state.ports)
+        missing = program.numbers.missing
+        items = (i for i in (*program.flows, *program.policy_flows) if i.ports.isdisjoint(missing))
+        absent = {item.key for item in items} - state.flows.keys()
+        return survey_of(program, state, await occupants(channel, absent))
+
+    async def _program(
+        self, name: str, section: FlowsOfBridge | None, ports: Mapping[str, int]
+    ) -> Program:
+        if section is None:
+            return nothing_on(name, ports)
+        known = self._programs.get(name)
+        if known is None or known[0] is not section or known[1] != ports:
+            program = await in_thread(compile_bridge, name, section, ports)
+            known = self._programs[name] = (section, ports, program)
+        return known[2]
+
+
+def _read_bridges(database: Path) -> dict[str, HostBridge]:
     if not database.is_socket():
         return {}
     with HostBridges(database) as session:
         return session.read()
-
-
-async def survey(
-    database: Path, there: Collection[str], name: str, section: FlowsOfBridge | None
-) -> Survey:
-    """One bridge beside its section. Raises SwitchError, FlowRefusedError, PipelineError."""
-    if name not in there:
-        program = nothing_on(name, {}) if section is None else compile_bridge(name, section, {})
-        return survey_of(program, None, {})
-    async with connected(database, name) as channel:
-        return await survey_over(channel, name, section)
-
-
-async def survey_over(channel: Channel, name: str, section: FlowsOfBridge | None) -> Survey:
-    """The same over a connection that is there."""
-    state = await read(channel)
-    if section is None:
-        return survey_of(nothing_on(name, state.ports), state, {})
-    program = compile_bridge(name, section, state.ports)
-    missing = program.numbers.missing
-    items = (i for i in (*program.flows, *program.policy_flows) if i.ports.isdisjoint(missing))
-    absent = {item.key for item in items} - state.flows.keys()
-    return survey_of(program, state, await occupants(channel, absent))
-
-
-async def observe(database: Path, desired: Desired) -> Seen:
-    """Read what `desired` is about, and all of the bridges that it declares."""
-    sections: Mapping[str, FlowsOfBridge] = desired.payload.bridges if desired.payload else {}
-    names = {*sections, *map(bridge_of, desired.resources)}
-    there = await in_thread(read_bridges, database)
-    found = [await survey(database, there, name, sections.get(name)) for name in sorted(names)]
-    return seen(found, desired, sections)
 
 
 def seen(

@@ -3,8 +3,8 @@
 A flow says by its cookie that it is op-dbus's. Groups and meters have no cookie, and a policy for
 which there is no port yet has no flow. So each of them has an *anchor*: a flow in a table of its
 own that no packet matches, and that leads to the group or through the meter. An anchor comes in
-the same bundle as what it is for. Who deletes the group or the meter deletes its anchor with it
-(OpenFlow 1.3.5, 6.5 and 5.7), so that what takes the number afterwards is not taken for ours.
+the same bundle as what it is for. The switch deletes it together with its group or meter (OpenFlow
+1.3.5, 6.5 and 5.7), so that what another program makes with that number is not taken for ours.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _leads_to(mark: Mark) -> tuple[Instruction, ...]:
 
 
 def mark_of(flow: FlowMod | FlowStats) -> Mark | None:
-    """What a flow is the anchor of, whatever it does by now; None for any other flow."""
+    """What a flow is the anchor of, also where its actions were changed; else None."""
     metadata = flow.match.value("metadata")
     if flow.table_id != ANCHOR_TABLE or not is_ours(flow.cookie) or metadata is None:
         return None

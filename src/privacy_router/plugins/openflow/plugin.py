@@ -16,8 +16,7 @@ from privacy_router.engine.model import (
     differences,
 )
 from privacy_router.engine.plugin import Plugin
-from privacy_router.errors import MissingPrerequisiteError
-from privacy_router.host.threads import in_thread
+from privacy_router.errors import ConflictError, MissingPrerequisiteError
 from privacy_router.plugins.openflow import check, rollback
 from privacy_router.plugins.openflow.apply import converge, target_for
 from privacy_router.plugins.openflow.declare import (
@@ -29,14 +28,7 @@ from privacy_router.plugins.openflow.declare import (
     key,
     policies_in,
 )
-from privacy_router.plugins.openflow.observe import (
-    Seen,
-    observe,
-    read_bridges,
-    survey,
-    survey_over,
-    values_of,
-)
+from privacy_router.plugins.openflow.observe import Bridges, Seen, values_of
 from privacy_router.plugins.openflow.switch import OVS_DATABASE, connected, others_flows
 from privacy_router.plugins.openflow.watch import watched
 
@@ -61,7 +53,7 @@ class OpenflowPlugin(Plugin):
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._database = place.path(OVS_DATABASE)
+        self._bridges = Bridges(place.path(OVS_DATABASE))
         # What is kept, and not merely to be applied: then an obstacle that comes stops nothing
         # else. Set by `watch`, which is called for what is kept only.
         self._kept: Payload | None = None
@@ -81,18 +73,18 @@ class OpenflowPlugin(Plugin):
 
     async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
         """What of all bridges, or of those that keys name, is op-dbus's."""
-        there = await in_thread(read_bridges, self._database)
+        there = await self._bridges.there()
         others = {name for name, bridge in there.items() if not bridge.node}
         names = others if keys is None else {bridge_of(one) for one in keys} & there.keys()
         found: dict[ResourceKey, Value] = {}
         for name in sorted(names):
-            one = await survey(self._database, there, name, None)
+            one = await self._bridges.survey(there, name, None)
             found |= values_of(one, policies_in(keys or (), name))
         return Observed(found if keys is None else {k: found[k] for k in keys if k in found})
 
     async def observe(self, desired: Desired) -> Observed:
         """The declared bridges with everything that is op-dbus's on them."""
-        return await observe(self._database, desired)
+        return await self._bridges.observe(desired)
 
     def diff(self, desired: Desired, observed: Observed) -> list[Change]:
         """What waits for a bridge, a port or another program is only reported: it is made once
@@ -130,10 +122,10 @@ class OpenflowPlugin(Plugin):
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
         """Refuse the privacy router's bridge, places that other programs' flows have, and to delete
         groups and meters that other programs' flows lead to."""
-        there = await in_thread(read_bridges, self._database)
+        there = await self._bridges.there()
         for name in _bridges(changes):
             check.require_not_the_nodes(name, there)
-            found = await survey(self._database, there, name, _section(desired, name))
+            found = await self._bridges.survey(there, name, _section(desired, name))
             if desired.payload is not self._kept and name in _awaited(changes):
                 check.require_no_obstacles(found)
             await self._require_unused(found, target_for(found, desired))
@@ -141,18 +133,18 @@ class OpenflowPlugin(Plugin):
     async def _require_unused(self, found: Survey, target: Target) -> None:
         if going := check.groups_and_meters_that_go(found, target):
             name = found.program.bridge
-            async with connected(self._database, name) as channel:
+            async with connected(self._bridges.database, name) as channel:
                 check.require_unused(name, going, await others_flows(channel))
 
     async def checkpoint(self, changes: Sequence[Change]) -> Value:
         """The changes, and all that is ours on the bridges that they are about."""
-        there = await in_thread(read_bridges, self._database)
+        there = await self._bridges.there()
         made = [one for one in changes if one.key.kind != OBSTACLES]
         return {
             "changes": [[one.key.kind, one.key.name, one.before] for one in made],
             "bridges": {
                 name: rollback.written_down(
-                    (await survey(self._database, there, name, None)).state, _new_meters(made, name)
+                    (await self._bridges.survey(there, name, None)).state, _new_meters(made, name)
                 )
                 for name in _bridges(changes)
             },
@@ -161,38 +153,39 @@ class OpenflowPlugin(Plugin):
     async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
         """Make each bridge that changes are about as a whole what is declared of it, in one bundle.
 
-        Raises MissingPrerequisiteError, after all that can be made was made, for a bridge or port
-        that is not there.
+        Raises, after all that can be made was made, MissingPrerequisiteError for a bridge or port
+        that is not there, and ConflictError for what another program has come to have.
         """
-        there = await in_thread(read_bridges, self._database)
+        there = await self._bridges.there()
         obstacles: list[Obstacle] = []
         for name in _bridges(changes):
             found = await self._make(name, desired, there, tell)
             obstacles += found.obstacles if name in _awaited(changes) else ()
-        for obstacle in obstacles:
-            raise MissingPrerequisiteError(obstacle.text, remedy=obstacle.remedy, retryable=True)
+        for one in obstacles:
+            kind = MissingPrerequisiteError if one.may_come else ConflictError
+            raise kind(one.text, remedy=one.remedy, retryable=one.may_come)
 
     async def _make(
         self, bridge: str, desired: Desired, there: Collection[str], tell: Tell
     ) -> Survey:
         section = _section(desired, bridge)
         if bridge not in there:
-            return await survey(self._database, there, bridge, section)
-        async with connected(self._database, bridge) as channel:
-            found = await survey_over(channel, bridge, section)
+            return await self._bridges.survey(there, bridge, section)
+        async with connected(self._bridges.database, bridge) as channel:
+            found = await self._bridges.survey_over(channel, bridge, section)
             tell(f"the flows of {bridge}")
             await converge(channel, bridge, target_for(found, desired))
             return found
 
     async def rollback(self, checkpoint: Value, tell: Tell) -> None:
         """Exactly what was ours on each bridge before, of those that are still there."""
-        there = await in_thread(read_bridges, self._database)
+        there = await self._bridges.there()
         for name, written in checkpoint["bridges"].items():
             if name not in there:
                 tell(f"the bridge {name} is gone, and its flows with it")
                 continue
             target, claims = rollback.read_written(written)
-            async with connected(self._database, name) as channel:
+            async with connected(self._bridges.database, name) as channel:
                 await converge(channel, name, target, claims)
 
     def restoring(self, checkpoint: Value) -> Desired:
@@ -205,7 +198,7 @@ class OpenflowPlugin(Plugin):
         """The announcements of Open vSwitch's database and of each declared bridge's switch."""
         self._kept = desired.payload
         sections: Mapping[str, FlowsOfBridge] = desired.payload.bridges if desired.payload else {}
-        return watched(self._database, sections)
+        return watched(self._bridges.database, sections)
 
 
 def _bridges(changes: Iterable[Change]) -> list[str]:

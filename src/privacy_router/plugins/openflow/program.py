@@ -322,10 +322,11 @@ def flow_name(bridge: str, flow: FlowMod | FlowStats, numbers: Numbers) -> str:
 
 def flow_does(flow: FlowMod | FlowStats, port_name: Callable[[int], str | None]) -> str:
     """What it does, with what no declared flow has: an end by the clock, and flags."""
+    content = flow.content()
     odd = {
-        "idle_timeout": flow.idle_timeout_s,
-        "hard_timeout": flow.hard_timeout_s,
-        "flags": flow.flags,
+        "idle_timeout": content.idle_timeout_s,
+        "hard_timeout": content.hard_timeout_s,
+        "flags": content.flags,
     }
     words = [format_instructions(flow.instructions, port_name)]
     return " ".join([*words, *(f"{name}={value}" for name, value in odd.items() if value)])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from privacy_router.errors import StorageError
 from privacy_router.openflow import (
     FlowMod,
+    FlowOptions,
     GroupCommand,
     GroupMod,
     MeterCommand,
@@ -77,9 +78,9 @@ def _addition(flow: FlowStats) -> FlowMod:
         table_id=flow.table_id,
         priority=flow.priority,
         cookie=flow.cookie,
-        idle_timeout_s=flow.idle_timeout_s,
-        hard_timeout_s=flow.hard_timeout_s,
-        flags=flow.flags,
+        options=FlowOptions(
+            idle_timeout_s=flow.idle_timeout_s, hard_timeout_s=flow.hard_timeout_s, flags=flow.flags
+        ),
     )
 
 

@@ -119,7 +119,8 @@ def _without_bridge(program: Program) -> Survey:
     name = program.bridge
     obstacle = Obstacle(
         f"there is no bridge {name}",
-        f"declare it in plugins.net.bridges, or make it: ovs-vsctl add-br {name}",
+        f"declare it in plugins.net.bridges, or make it: ovs-vsctl add-br {name}; where Open"
+        " vSwitch does not run, start it",
         may_come=True,
     )
     items = (*program.flows, *program.policy_flows)
@@ -168,7 +169,7 @@ def _groups_without_ports(program: Program) -> dict[int, Obstacle | None]:
 
 
 def _groups_of_others(program: Program, state: SwitchState) -> dict[int, Obstacle]:
-    """One that is as it should be is taken over: who deletes all flows deletes its anchor."""
+    """One that is as declared is taken over: its anchor goes when all flows are deleted."""
     others = program.groups.keys() & state.groups.keys() - state.owned(Anchored.GROUP)
     return {
         n: _of_others("group", n, program.groups[n].where)

@@ -24,7 +24,7 @@ TIMEOUT_S: Final = 5.0
 _ASKED_ONE_BY_ONE: Final = 16  # with more of them, reading all flows is quicker
 
 
-class SwitchError(PrivacyRouterError):
+class BridgeSwitchError(PrivacyRouterError):
     """The switch of a bridge could not be reached, or refused a flow, a group or a meter."""
 
 
@@ -50,7 +50,8 @@ def management_socket(database: Path, bridge: str) -> Path:
 
 @contextlib.asynccontextmanager
 async def connected(database: Path, bridge: str) -> AsyncIterator[Channel]:
-    """A connection to the switch of a bridge. Raises SwitchError for what goes wrong over it."""
+    """A connection to the switch of a bridge. Raises BridgeSwitchError for what goes wrong over
+    it."""
     with asking(bridge):
         async with await connect_unix(management_socket(database, bridge), TIMEOUT_S) as channel:
             yield channel
@@ -58,11 +59,11 @@ async def connected(database: Path, bridge: str) -> AsyncIterator[Channel]:
 
 @contextlib.contextmanager
 def asking(bridge: str) -> Iterator[None]:
-    """Raise SwitchError for what goes wrong over a connection."""
+    """Raise BridgeSwitchError for what goes wrong over a connection."""
     try:
         yield
     except (OpenFlowError, OSError) as error:
-        raise SwitchError(
+        raise BridgeSwitchError(
             f"the switch of {bridge} does not do what it is asked: {error}",
             remedy="see whether ovs-vswitchd runs: ovs-vsctl show; its log says more",
             retryable=True,

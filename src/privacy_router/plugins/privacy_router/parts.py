@@ -1,7 +1,8 @@
 """The domains whose resources come from `privacy_router`: containers, the chain, the mesh.
 
-They have no section of their own: what they keep is written in `plugins.privacy_router`, whose plan
-shows its changes under their names. Here they say whether the machine has what they work with.
+What they keep is made by the plugin `privacy_router` as one, whose plan shows its changes under
+their names; the section `privacy` of a document means such a node, too (`Plugins.node`). Here they
+say whether the machine has what they work with.
 """
 
 from __future__ import annotations

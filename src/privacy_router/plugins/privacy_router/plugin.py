@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from privacy_router.config import PrivacyRouterConfig
+from privacy_router.config import PrivacyRouterConfig, sections_of
 from privacy_router.engine.calls import unwaited
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Change, Desired, Observed, ResourceKey, Value
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
     from privacy_router.config import PrivacyFlow
     from privacy_router.engine.plugin import Tell
+    from privacy_router.hops.keys import NodeKeys
     from privacy_router.node.flows.keeper import FlowKeeper
     from privacy_router.node.machine import NodeHost
     from privacy_router.node.paths import NodePaths
     from privacy_router.plan.desired import DesiredState, PlannedState
-    from privacy_router.plan.keys import NodeKeys
     from privacy_router.values.items import Change as ItemChange
 
 _log = structlog.get_logger()
@@ -149,7 +149,8 @@ class PrivacyRouterPlugin(Plugin):
         opens = trust is Trust.OWNER
         keys = plan_keys(section, self._paths, kept=self._kept_keys, opens_named_files=opens)
         machine = machines.inspect(section, self._paths)
-        state = plan_node(with_flows(section, self.added_flows.all()), keys, machine.facts)
+        config = with_flows(section, self.added_flows.all())
+        state = plan_node(config, keys, machine.facts, machine.hops)
         return Desired(words.resources_of(state.items), Draft(section, machine, state))
 
     def _intent(self, config: PrivacyRouterConfig, machine: NodeHost) -> Intent:
@@ -171,7 +172,8 @@ class PrivacyRouterPlugin(Plugin):
         inputs = (config, tuple(flows), keys, machine.facts)
         known, state = self._compiled_last
         if state is None or known != inputs:
-            state = compile_node(with_flows(config, flows), keys, machine.facts)
+            with_added = with_flows(config, flows)
+            state = compile_node(with_added, keys, machine.facts, machine.hops)
             self._compiled_last = (inputs, state)
         return Intent(config, machine, keys, state)
 
@@ -277,6 +279,7 @@ class PrivacyRouterPlugin(Plugin):
             tell("taking the node down")
             await self._take_down()
         else:
+            tell(_words_of(self._kept, intent))
             await self._converge(intent)
 
     async def verify(self, desired: Desired) -> list[Change]:
@@ -462,6 +465,15 @@ class PrivacyRouterPlugin(Plugin):
         config = PrivacyRouterConfig() if kept is None else kept.config
         machine = await in_thread(machines.inspect, config, self._paths)
         await in_thread(tear_down, machine, config.bridge_name)
+
+
+def _words_of(kept: Intent | None, intent: Intent) -> str:
+    """Which domains of the node a run is about."""
+    if kept is None:
+        return "the node comes up"
+    before, after = sections_of(kept.config), sections_of(intent.config)
+    changed = [name for name, section in after.items() if section != before[name]]
+    return f"the node's {', '.join(changed)}" if changed else "the node, with other keys or clients"
 
 
 def _firm(desired: Desired) -> Intent | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from privacy_router.hops.reachability import endpoint_remark
+from privacy_router.hops.gateway.reachability import endpoint_remark
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,12 @@ What only decides how fast a connection is (buffers, congestion control) is the 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from privacy_router.hops.xray.settings import UDP_HELD_S
+
+if TYPE_CHECKING:
+    from privacy_router.values.sysctls import Sysctl
 
 _PROTOCOLS: Final = {
     "ipv4": {
@@ -129,8 +132,6 @@ def _flag(value: bool) -> str:
     return "1" if value else "0"
 
 
-def is_everywhere(name: str) -> bool:
+def is_everywhere(sysctl: Sysctl) -> bool:
     """Whether every kernel has this setting; those of connection tracking come with its module."""
-    return not name.startswith("netfilter/") and not any(
-        name.endswith(f"/{end}") for end in _NOT_EVERYWHERE
-    )
+    return sysctl.protocol != "netfilter" and sysctl.setting not in _NOT_EVERYWHERE

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from privacy_router.node.paths import NodePaths
 
 
-async def give_back(paths: NodePaths) -> int:
+async def release_all(paths: NodePaths) -> int:
     """Undo a run that was cut short, and declare nothing; how many changes that took.
 
     The caller holds the node's lock, and has taken the node itself down. Raises what applying does.

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from privacy_router.hops import firewall, settings
+from privacy_router.hops.gateway import firewall as gateway
+from privacy_router.hops.xray import firewall as xray
 from privacy_router.hops.xray.settings import DNS_HELD_S, UDP_HELD_S
-from privacy_router.plan import firewall, settings
 
 CLIENTS = (ip_network("10.101.0.0/24"), ip_network("fd70:7276:6174:1::/64"))
-GATEWAY = firewall.gateway("wg100", "pr0", CLIENTS)
+GATEWAY = gateway.ruleset("wg100", "pr0", CLIENTS)
 
 
 def counted(rule: dict[str, Any]) -> dict[str, Any] | None:
@@ -84,8 +86,8 @@ def test_dns_from_new_ports_is_bounded_and_that_of_known_ones_is_not(
 
 
 def test_what_xray_holds_of_a_clients_dns_is_bounded_as_its_connections_are() -> None:
-    later = firewall.DNS_PORTS_OF_A_CLIENT_PER_S * DNS_HELD_S
-    assert firewall.DNS_PORTS_OF_A_CLIENT_AT_ONCE + later <= firewall.CONNECTIONS_OF_A_CLIENT
+    later = gateway.DNS_PORTS_OF_A_CLIENT_PER_S * DNS_HELD_S
+    assert gateway.DNS_PORTS_OF_A_CLIENT_AT_ONCE + later <= gateway.CONNECTIONS_OF_A_CLIENT
 
 
 def test_no_hop_forgets_a_clients_udp_before_xray_does() -> None:
@@ -99,7 +101,7 @@ def test_each_door_of_xray_has_what_it_is_for() -> None:
     """By the first rule that takes a packet: where XRay listens, DNS apart from all else."""
     rules = [
         item["rule"]["expr"]
-        for item in firewall.xray("pr0", 12345, 12346, CLIENTS, 443, ())
+        for item in xray.ruleset("pr0", 12345, 12346, CLIENTS, 443, ())
         if item.get("rule", {}).get("chain") == "prerouting"
     ]
     doors = [next(one["tproxy"] for one in expr if "tproxy" in one) for expr in rules]

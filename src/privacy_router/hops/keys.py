@@ -13,7 +13,7 @@ from privacy_router.values.wireguard import WarpTunnel, generate_private_key, pu
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from privacy_router.hops.gateway import Client
+    from privacy_router.hops.gateway.clients import Client
 
 _WIREGUARD_PORT: Final = 2408
 

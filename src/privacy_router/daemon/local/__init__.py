@@ -1,0 +1,1 @@
+"""What a command answers and does in its own process, where no op-dbus on a bus does it."""

@@ -1,0 +1,1 @@
+"""The host's exit: the way out of a chain without WARP."""

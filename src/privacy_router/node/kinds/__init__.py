@@ -1,0 +1,1 @@
+"""Each kind of item: how it is read, made and taken away."""
