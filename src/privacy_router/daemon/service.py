@@ -188,7 +188,7 @@ class Daemon:
     # --- told by the engine ----------------------------------------------------------------------
 
     def progress(self, progress: RunProgress) -> None:
-        """A run goes on: somebody may be waiting for it."""
+        """A run goes on: a caller may be waiting for it."""
         self._notifier.status(f"{progress.phase} {progress.plugin} {progress.text}")
 
     def settled(self) -> None:

@@ -42,7 +42,7 @@ _log = structlog.get_logger()
 
 
 class Listener(Protocol):
-    """Whoever looks on; called in the engine's event loop, and must not raise."""
+    """Follows a run; called in the engine's event loop, and must not raise."""
 
     def progress(self, progress: RunProgress) -> None:
         """A step of a run begins."""
@@ -325,7 +325,7 @@ class Engine:
             self._settled()
 
     async def _keep_known(self) -> None:
-        """Keep what the current document of the journal declares, whatever of the machine can be
+        """Keep what the current document of the journal declares, as far as the machine can be
         read now: each plugin for itself, since all of it was applied before."""
         known = await in_thread(self.journal.source)
         self.source = known or Source()

@@ -105,7 +105,7 @@ class Plugin(ABC):
 
     @abstractmethod
     async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
-        """Read these resources, or with None whatever a person would want to see.
+        """Read these resources, or with None those that a person would want to see.
 
         A value that is asked for by key is complete: it has every key that a section can declare
         of such a resource. Changes nothing.
@@ -156,7 +156,7 @@ class Plugin(ABC):
     async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """Make the changes, all of this plugin's domain; return when they are in force.
 
-        `before` may be out of date, so each change is made from whatever is found. Raises
+        `before` may be out of date, so each change is made from what is found. Raises
         PrivacyRouterError; what was done by then stays, and is rolled back by the engine.
         """
 
@@ -165,7 +165,7 @@ class Plugin(ABC):
         return self.diff(desired, await self.observe(desired))
 
     async def rollback(self, checkpoint: Value, tell: Progress) -> None:
-        """Bring back what a checkpoint holds, whatever of the changes was made by now.
+        """Bring back what a checkpoint holds, after any part of the changes.
 
         May be called twice. Raises VerificationError when the machine does not become so.
         """

@@ -33,7 +33,7 @@ _RETRY_MOST_S: Final = 60.0
 
 
 class DriftListener(Protocol):
-    """Whoever hears of drift; called in the engine's event loop, and must not raise."""
+    """Hears of drift; called in the engine's event loop, and must not raise."""
 
     def drifted(self, plugin: str, changes: Sequence[Change], repaired: bool) -> None:
         """Something was not as declared: what it was, and what it should be."""
@@ -99,7 +99,7 @@ class RepairLoop:
                 _log.error("watching failed", plugin=self.plugin.name, reason=repr(error))
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _RETRY_MOST_S)
-            self._wake.set()  # whatever happened meanwhile was not seen
+            self._wake.set()  # what happened meanwhile was not seen
 
     async def _keep(self) -> None:
         while True:

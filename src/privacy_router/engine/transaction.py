@@ -28,7 +28,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far a run is, for whoever looks on. `done` of `total` steps are behind it."""
+    """How far a run is, for its observers. `done` of `total` steps are behind it."""
 
     phase: str
     plugin: str

@@ -131,7 +131,7 @@ def new_address(device: str, address: Interface, broadcast: str | None) -> Addre
 
 
 def address_removal(address: Interface, index: int) -> Message:
-    """The order to take an address off the device of that index, whatever else it has there: the
+    """The order to take an address off the device of that index, without what else it has: the
     other end of a link, which the kernel would compare too."""
     fixed = _FIXED.pack(FAMILY[address.version], address.network.prefixlen, 0, 0, index)
     return Message(Verb.DELADDR, fixed, ((_LOCAL, address.ip.packed),))

@@ -112,7 +112,7 @@ def default_device_in(session: Session, names: Mapping[int, str]) -> str | None:
 
 
 def route_message(verb: Verb, route: Route, index: int | None) -> Message:
-    """The order to have a route (NEWROUTE), or to take it away, whoever added it and with whatever
+    """The order to have a route (NEWROUTE), or to take it away, added by any program and with any
     scope (DELROUTE); `index` is that of its device."""
     adds = verb is Verb.NEWROUTE
     scope = _SCOPE_NOWHERE if not adds else _SCOPE_HOST if route.kind == "local" else 0

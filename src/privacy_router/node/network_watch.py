@@ -1,4 +1,4 @@
-"""Hear of what somebody else changes in the host's network and in the namespaces of the node."""
+"""Hear of what other programs change in the host's network and in the namespaces of the node."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class NetworkWatch:
     """Calls `tell` when devices, addresses, routes, rules, settings or the firewall change.
 
     It holds the namespaces that it listens in: one whose name goes must be let go before it is made
-    anew, or its devices would live on where nobody sees them.
+    anew, or its devices would live on where no pass sees them.
     """
 
     def __init__(self, tell: Callable[[], None], supervisor: Supervisor) -> None:

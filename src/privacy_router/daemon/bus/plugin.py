@@ -56,7 +56,7 @@ class Plugin(Interface):
         return "" if self.now.loop is None else self.now.loop.trouble
 
     def kept(self) -> int:
-        """How many resources are kept in this domain, whoever asked for them."""
+        """How many resources are kept in this domain, of every document."""
         kept = self.view.engine.kept.values()
         own = self.view.engine.kept.get(self._name)
         if own is not None and own.resources:

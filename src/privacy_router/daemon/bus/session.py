@@ -35,8 +35,8 @@ _OBJECT_MANAGER: Final = "org.freedesktop.DBus.ObjectManager"
 async def arrive(view: View, address: str) -> Session:
     """Connect, put the objects there, take the name.
 
-    Raises whatever keeps us from it: OSError, dbus-fast's errors, and ConflictError when somebody
-    else has the name.
+    Raises what keeps us from it: OSError, dbus-fast's errors, and ConflictError when another
+    process has the name.
     """
     bus = MessageBus(bus_address=address)
     try:

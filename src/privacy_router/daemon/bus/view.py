@@ -1,5 +1,5 @@
 """What the objects on the bus show: read from the machine at most every two seconds, and then only
-when somebody asks or something has happened."""
+when a caller asks or something has happened."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The flow engine: keeps the bridge's flows as the pipeline has them, whatever comes or drifts.
+"""Keeps the bridge's flows as the pipeline has them, while ports come and flows drift.
 
 Start, repair and a changed configuration compare the whole. A port that comes or goes, and a flow
-that somebody changed, cost what they are, however many others there are.
+that another controller changed, cost what they are, however many others there are.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ class FlowKeeper:
         await self._table.apply(changes, {c: self._plan.mods_under(c) for c in cookies})
 
     async def _pin_macs(self) -> None:
-        """Ports that somebody else made keep their MAC, whatever becomes of vswitchd."""
+        """Ports that another program made keep their MAC when vswitchd starts anew."""
         names, self._unpinned = self._unpinned, set()
         loose = self._plan.loose_macs(names)
         if loose:

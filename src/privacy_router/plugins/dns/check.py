@@ -42,7 +42,7 @@ def require_replaceable(machine: Machine, path: Path) -> None:
     for one in (path, parent):
         if _is_immutable(one):
             raise RefusedError(
-                f"{one} is immutable: somebody protects it from being changed",
+                f"{one} is immutable: it is protected from being changed",
                 remedy=f"chattr -i {one}, if that is meant to end",
             )
     if _mount_points(machine) & {str(path), str(parent.resolve() / path.name)}:

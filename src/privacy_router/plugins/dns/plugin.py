@@ -178,7 +178,7 @@ class DnsPlugin(Plugin):
 
 
 def _is_given_back(change: Change) -> bool:
-    """Without our file, what is in force is for others to say, or for nobody."""
+    """Without our file, what is in force is not ours to say."""
     after = {"drop_in": None} if change.after is None else change.after
     if change.key.kind != RESOLVER[0] or after.get("drop_in", "") is not None:
         return False

@@ -145,7 +145,7 @@ class Resolved:
             await self._asked(MANAGER, "RevertLink", "i", index)
 
     async def is_managed(self, name: str) -> bool:
-        """Whether systemd-networkd configures the link; then nobody else may."""
+        """Whether systemd-networkd configures the link; then no other program may."""
         index = index_of(name)
         if index is None or await self._bus.owner(_NETWORKD.destination) is None:
             return False

@@ -1,4 +1,4 @@
-"""Hear of changes to how names are resolved that somebody else makes."""
+"""Hear of changes to how names are resolved that others make."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class DropIn:
         write_atomic(self.path, f"{_HEADER}\n[Login]\n{body}".encode(), _MODE)
 
     def save(self) -> Value:
-        """What is there, whoever made it, for `restore`."""
+        """What is there, also when another program made it, for `restore`."""
         with self._telling():
             return {"directory": self.path.parent.is_dir(), "entry": self._entry()}
 
@@ -80,7 +80,7 @@ class DropIn:
             if entry is not None and "link" in entry:
                 self.path.symlink_to(entry["link"])
             if not saved["directory"] and self.path.parent.is_dir():
-                with suppress(OSError):  # somebody else's files are in it by now
+                with suppress(OSError):  # another program's files are in it by now
                     self.path.parent.rmdir()
         if entry is not None and "text" in entry:
             write_atomic(self.path, entry["text"].encode("latin-1"), entry["mode"])
@@ -89,7 +89,7 @@ class DropIn:
         with self._telling():
             if not self.path.parent.is_dir():
                 make_directory(self.path.parent)
-                self.path.parent.chmod(_DIRECTORY_MODE)  # whatever the umask is
+                self.path.parent.chmod(_DIRECTORY_MODE)  # against the umask
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

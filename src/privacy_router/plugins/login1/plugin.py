@@ -141,7 +141,7 @@ class Login1Plugin(Plugin):
             )
 
     async def checkpoint(self, changes: Sequence[Change]) -> Value:
-        """Besides what the changes change, our file as it is, whoever wrote it."""
+        """Besides what the changes change, our file as it is, written by any program."""
         saved = await in_thread(self._drop_in.save)
         return {"changes": await super().checkpoint(changes), "file": saved}
 
@@ -196,7 +196,7 @@ class Login1Plugin(Plugin):
         await logind.reload(self._bus)
 
     async def rollback(self, checkpoint: Value, tell: Progress) -> None:
-        """Our file first, byte for byte; then whatever is not yet as it was."""
+        """Our file first, byte for byte; then what is not yet as it was."""
         if any(kind == SETTING for kind, *_ in checkpoint["changes"]):
             tell("settings")
             await in_thread(self._drop_in.restore, checkpoint["file"])

@@ -88,5 +88,5 @@ async def _pump(bus: Bus, queue: asyncio.Queue[str | Exception]) -> None:
     try:
         async for words in logins(bus):
             queue.put_nowait(words)
-    except Exception as error:  # raised again by whoever takes it out
+    except Exception as error:  # raised again by the caller that takes it out
         queue.put_nowait(error)

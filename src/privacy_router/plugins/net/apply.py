@@ -254,7 +254,7 @@ def _needs_others(change: Change) -> bool:
 
 
 def _broadcast(address: Interface) -> str | None:
-    """The last address of an IPv4 network, which everybody uses for it."""
+    """The last address of an IPv4 network, which is the usual one for it."""
     network = address.network
     if address.version == 6 or network.prefixlen >= _SHORTEST_WITHOUT_BROADCAST:
         return None

@@ -98,7 +98,7 @@ def _check_bridge(proposal: Proposal, change: Change) -> None:
         )
     if found is not None and not found.ours:
         raise RefusedError(
-            f"the bridge {name} was made by somebody else, and its settings are theirs",
+            f"the bridge {name} was made by another program, and its settings are that program's",
             remedy=f"leave {change.key.kind} out for {name}; ports of yours may be added to it",
         )
     if found is not None and change.key.kind == names.BRIDGE:
@@ -135,7 +135,7 @@ def _check_port(proposal: Proposal, change: Change) -> None:
     found = state.port(name)
     if found is not None and not found.ours:
         raise RefusedError(
-            f"the port {name} of {found.bridge} was made by somebody else and is not as declared",
+            f"the port {name} of {found.bridge} was made by another program and is not as declared",
             remedy=f"remove it (ovs-vsctl del-port {name}), or leave it out of the document",
         )
     if found is None and wanted["type"] == INTERNAL and name in state.devices:
@@ -222,7 +222,7 @@ def _check_mtu(proposal: Proposal, change: Change) -> None:
     port = state.port(name)
     if switch is not None and not (switch.ours if port is None else port.ours):
         raise RefusedError(
-            f"the MTU of {name} is Open vSwitch's to choose, and {name} was made by somebody else",
+            f"the MTU of {name} is Open vSwitch's to choose, and another program made {name}",
             remedy=f"leave mtu out for {name}, or set it with ovs-vsctl",
         )
 
@@ -316,7 +316,7 @@ def _check_uplink_device(state: NetState, name: str) -> None:
         )
     if port is not None and not port.ours:
         raise RefusedError(
-            f"somebody else made {name} a port of {port.bridge}",
+            f"another program made {name} a port of {port.bridge}",
             remedy="leave the uplink out: it is on a bridge already",
         )
 
@@ -327,8 +327,8 @@ def _check_uplink_bridge(state: NetState, name: str, bridge: str) -> None:
         return
     if not found.ours:
         raise RefusedError(
-            f"the bridge {bridge} was made by somebody else, and cannot take {name} over: it would"
-            " get its MAC and its addresses",
+            f"another program made the bridge {bridge}: it cannot take {name} over, or it would get"
+            " its MAC and its addresses",
             remedy="name a bridge that is not there yet",
         )
     if found.fail_mode == "secure":

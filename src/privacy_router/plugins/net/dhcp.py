@@ -67,7 +67,7 @@ class Process:
 
 def processes(namespace: Path | None) -> list[Process]:
     """All DHCP clients in the network namespace (None: our own)."""
-    # Our own view of the processes, whatever the place: their numbers are what is killed by.
+    # Our own view of the processes, in every place: their numbers are what is killed by.
     return sorted(_processes((namespace or _PROC / "self/ns/net").stat()), key=_by_command)
 
 
@@ -123,7 +123,7 @@ async def networkd_runs(bus: Bus) -> bool:
     try:
         return await bus.owner("org.freedesktop.network1") is not None
     except BusGoneError:
-        return True  # nobody to ask: believe its files
+        return True  # there is no service to ask: believe its files
 
 
 def by_networkd(machine: Machine, index: int) -> Managed | None:
@@ -181,7 +181,7 @@ def _end(process: Process) -> None:
     handle = os.pidfd_open(process.pid)
     try:
         if _process(process.pid) != process:
-            return  # it has ended, and its number is somebody else's
+            return  # it has ended, and its number is another process'
         signal.pidfd_send_signal(handle, signal.SIGKILL)
         waiting = select.poll()
         waiting.register(handle, select.POLLIN)

@@ -124,7 +124,7 @@ def read_bridges(ovs_socket: Path) -> dict[str, HostBridge] | None:
         with HostBridges(ovs_socket) as database:
             return database.read()
     except OvsdbError:
-        return None  # whoever needs it asks again, and is told
+        return None  # the caller that needs it asks again, and is told
 
 
 def _shielded(namespace: Path | None, bridges: Mapping[str, HostBridge]) -> Iterator[str]:

@@ -81,7 +81,7 @@ class NetPlugin(Plugin):
 
     def diff(self, desired: Desired, observed: Observed) -> list[Change]:
         """As for every plugin; but "no others" means those that are there, an uplink is where it
-        should be when it is on that bridge, whatever its addresses are, and a DHCP client ends
+        should be when it is on that bridge, with any addresses, and a DHCP client ends
         when it has an address."""
         changes = []
         for change in differences(desired, observed):

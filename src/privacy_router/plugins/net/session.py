@@ -1,4 +1,4 @@
-"""What a run works with: the kernel's network, and Open vSwitch once somebody asks for it."""
+"""What a run works with: the kernel's network, and Open vSwitch once a step asks for it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class NetSession:
     # --- addresses and routes --------------------------------------------------------------------
 
     def somebodys_routes(self) -> list[RouteEntry]:
-        """The routes that somebody made, those that others need first."""
+        """The routes that a program or an operator made, those that others need first."""
         found = [
             route
             for route in self.network.routes()

@@ -1,11 +1,11 @@
 """Moving the uplink: the addresses and routes of a device to the bridge that it is a port of.
 
 The order keeps the machine's connections alive. The bridge has the device's MAC, and every address
-is on both before it leaves the one, so that at no time a packet for it finds nobody: the kernel
+is on both before it leaves the one, so that at no time a packet for it finds no owner: the kernel
 takes what is addressed to it from either. What can be done before the switch-over is, and the rest
 takes the kernel about a millisecond.
 
-Every step may be done twice and from whatever is found.
+Every step may be done twice and from any state.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def copy_addresses(session: NetSession, entries: Iterable[AddressEntry], target:
 
 
 def know_neighbours(session: NetSession, source: str, target: str) -> None:
-    """Their MACs, so that nobody waits for an answer which as yet comes in on the other device."""
+    """Their MACs, so that no sender waits for an answer that still comes in on the other device."""
     with doing(f"tell {target} the neighbours of {source}"):
         session.network.copy_neighbours(source, target)
 

@@ -77,7 +77,7 @@ async def _kernel(news: AsyncGenerator[str, None], heard: asyncio.Queue[str | No
 
 
 async def _switch(socket: Path, heard: asyncio.Queue[str | None]) -> None:
-    """Until its socket is made anew, which is there a moment before somebody listens to it."""
+    """Until its socket is made anew, which is there a moment before the server listens to it."""
     for pause_s in _PAUSES_S:
         try:
             async for words in ovsdb_changes.changes(socket):

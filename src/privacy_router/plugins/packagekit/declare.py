@@ -82,7 +82,7 @@ def pinned_name(file: str) -> str | None:
 def changes(desired: Desired, observed: Observed) -> list[Change]:
     """The changes from `observed` to `desired`, with the versions that packages come to.
 
-    Of what is given back (it is in no section any more) only whether it is there counts: nobody
+    Of what is given back (it is in no section any more) only whether it is there counts: no section
     wants yesterday's version because the document no longer speaks of the package.
     """
     pins = {k: r for k, r in desired.resources.items() if k.kind == PIN}

@@ -105,7 +105,7 @@ class DryRun:
 
 
 def effects_of(rows: Iterable[Package], naming: Naming) -> Effects:
-    """What a simulation says. Raises RefusedError for what nobody signed."""
+    """What a simulation says. Raises RefusedError for what has no signature."""
     rows = list(rows)
     unsigned = {naming.name_of(row) for row in rows if row.info == Info.UNTRUSTED}
     if unsigned:

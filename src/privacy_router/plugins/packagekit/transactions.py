@@ -111,7 +111,7 @@ class Transactions:
     async def remove(
         self, ids: Sequence[str], tell: Progress | None = None, *, simulate: bool = False
     ) -> list[Package]:
-        """Remove these, and what needs them: the apt backend does so whatever it is asked, so
+        """Remove these, and what needs them: the apt backend does so always, so
         simulate first."""
         flags = int(Flag.SIMULATE) if simulate else 0
         return await self.run("RemovePackages", "tasbb", flags, list(ids), True, False, tell=tell)

@@ -1,4 +1,4 @@
-"""Hear of packages that somebody else installs, removes or pins."""
+"""Hear of packages that others install, remove or pin."""
 
 from __future__ import annotations
 

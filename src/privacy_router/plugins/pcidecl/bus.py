@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from privacy_router.engine.model import Value
     from privacy_router.plugins.target import Machine
 
-_UNSET: Final = "(null)"  # how the kernel shows a driver_override that nobody set
+_UNSET: Final = "(null)"  # how the kernel shows a driver_override that is not set
 _PROBE_S: Final = 5.0  # some drivers bind in the background
 _POLL_S: Final = 0.01
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from privacy_router.config import PrivacyRouterConfig, sections_of
+from privacy_router.config import PrivacyRouterConfig
 from privacy_router.engine.calls import unwaited
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Change, Desired, Observed, ResourceKey, Value
@@ -61,7 +61,7 @@ class PrivacyRouterPlugin(Plugin):
 
     `on_node` is told of the controller whenever a node begins to be kept, and of None when that
     ends; `on_failure` of a controller that ended by a defect. `going_down`: what is undone is taken
-    down, whatever was there before.
+    down, from any state before.
     """
 
     name = "privacy_router"
@@ -257,7 +257,7 @@ class PrivacyRouterPlugin(Plugin):
             tell("taking the node down")
             await self._take_down()
         else:
-            tell(_words_of(self._kept, intent))
+            tell(words.words_of(self._kept, intent))
             await self._converge(intent)
 
     async def verify(self, desired: Desired) -> list[Change]:
@@ -268,7 +268,7 @@ class PrivacyRouterPlugin(Plugin):
     async def rollback(self, checkpoint: Value, tell: Progress) -> None:
         """Keep what was kept before, or take down what was begun."""
         section = checkpoint["section"]
-        if section is None and _is_unmanaged(checkpoint) and not self._going_down:
+        if section is None and words.is_unmanaged(checkpoint) and not self._going_down:
             _log.warning("the node was not declared by any document; it stays as it is, closed")
             return
         if section is None or self._going_down:
@@ -443,26 +443,3 @@ class PrivacyRouterPlugin(Plugin):
         config = PrivacyRouterConfig() if kept is None else kept.config
         machine = await in_thread(machines.inspect, config, self._paths)
         await in_thread(tear_down, machine, config.bridge_name)
-
-
-def _words_of(kept: Intent | None, intent: Intent) -> str:
-    """Which domains of the node a run is about."""
-    if kept is None:
-        return "the node comes up"
-    before, after = sections_of(kept.config), sections_of(intent.config)
-    changed = [name for name, section in after.items() if section != before[name]]
-    return f"the node's {', '.join(changed)}" if changed else "the node, with other keys or clients"
-
-
-def _firm(desired: Desired) -> Intent | None:
-    """What is to be kept. A draft is refused from every caller."""
-    intent = desired.payload
-    if intent is None or isinstance(intent, Intent):
-        return intent
-    raise RefusedError("this node is of a plan, and its keys may be stand-ins")
-
-
-def _is_unmanaged(checkpoint: Value) -> bool:
-    """Whether the node that was there when a run began was declared by no document. A journal of
-    version 0.1 says `stranger`, which is read for one version more."""
-    return bool(checkpoint.get("unmanaged_node", checkpoint.get("stranger")))

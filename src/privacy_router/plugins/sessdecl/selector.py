@@ -68,8 +68,8 @@ def _matches(wanted: SessionSelector, session: Session) -> bool:
 
 
 def observed_value(found: Iterable[Session]) -> Value:
-    """What there is of a declaration's sessions. Somebody who logs out leaves a closing session
-    until the last process has ended: nobody is present in it, and it is there."""
+    """What there is of a declaration's sessions. A user who logs out leaves a closing session
+    until the last process has ended: no user is present in it, and it is there."""
     sessions = list(found)
     return {
         "present": any(session.state != "closing" for session in sessions),

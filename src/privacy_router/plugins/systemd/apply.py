@@ -222,7 +222,7 @@ class Applier:
             self.stale = False
 
     async def _reload_if_outdated(self, names: Iterable[str]) -> None:
-        """Somebody else may have changed files of what is started now."""
+        """Another program may have changed files of what is started now."""
         for name in names:
             self.stale |= (await self.systemd.unit(name)).properties["NeedDaemonReload"]
         await self._reload_if_stale()

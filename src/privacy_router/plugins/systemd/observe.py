@@ -60,7 +60,7 @@ class Reader:
         return await self._property(name)
 
     async def everything(self) -> AsyncIterator[tuple[str, str, Value]]:
-        """What somebody has decided about: files and drop-ins in /etc, properties that were set,
+        """What an operator has decided about: files and drop-ins in /etc, properties that were set,
         and units that are enabled, masked, or active though nothing enables them. Not those that
         come and go when others need them."""
         for kind, name in await in_thread(lambda: sorted(self._paths.declared_here())):

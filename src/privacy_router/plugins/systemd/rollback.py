@@ -87,7 +87,7 @@ def _touched(paths: UnitPaths, family: Iterable[str], controlled: Iterable[str])
 
 
 class Rollback:
-    """One way back to a picture; whatever of the changes was made by now, and whether or not it
+    """One way back to a picture, after any part of the changes, and whether or not it
     was gone before."""
 
     def __init__(self, systemd: Systemd1, paths: UnitPaths, kept: Value, tell: Progress) -> None:

@@ -42,7 +42,7 @@ class UnitPaths:
         return self._machine.path(f"{OURS}/{name}")
 
     def declared_here(self) -> Iterator[tuple[str, str]]:
-        """Kind and name of each unit file and drop-in that somebody has put there."""
+        """Kind and name of each unit file and drop-in that an operator has put there."""
         for path in _entries(self._machine.path(OURS)):
             if path.is_file() and not path.is_symlink() and is_unit(path.name):
                 yield FILE, path.name

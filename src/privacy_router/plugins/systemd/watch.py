@@ -1,4 +1,4 @@
-"""Hear of changes to units and their files that somebody else makes."""
+"""Hear of changes to units and their files that others make."""
 
 from __future__ import annotations
 
