@@ -1,4 +1,4 @@
-"""Write docs/modules.md anew (`make docs`): every module, with the first sentence of its docstring."""
+"""Write docs/modules.md anew (`make docs`): every module, with its docstring's first sentence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ PACKAGE = HERE.parent / "src/privacy_router"
 HEAD = """\
 # Modules
 
-Every package and module of `src/privacy_router`, with what it is for. [architecture.md](architecture.md) says how they hang together. This file is written by `make docs` from the modules' docstrings.
+Every package and module of `src/privacy_router`, with what it is for.
+[architecture.md](architecture.md) says how they hang together. This file is written by `make docs`
+from the modules' docstrings.
 """
 
 
