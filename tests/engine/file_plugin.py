@@ -113,6 +113,8 @@ class FilePlugin(Plugin):
         return await super().verify(desired)
 
     async def rollback(self, checkpoint: Any, tell: Progress) -> None:
+        if self.fault == "hang in rollback":
+            await asyncio.Event().wait()
         if self.fault == "no way back":
             raise PrivacyRouterError(f"{self.name} does not go back")
         fault, self.fault = self.fault, ""

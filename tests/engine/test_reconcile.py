@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from privacy_router.engine import reconcile
 from privacy_router.engine.document import Source
+from privacy_router.engine.errors import RollbackFailedError
 from privacy_router.engine.reconcile import Reconciler, RepairLoop
 from tests.engine.file_plugin import FilePlugin, machine, make_engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
-
-    import pytest
 
     from privacy_router.engine.engine import Engine
     from privacy_router.engine.model import Change
@@ -70,6 +71,10 @@ def loop_of(reconciler: Reconciler, name: str = "one") -> RepairLoop:
     found = reconciler.loops[name]
     assert isinstance(found, RepairLoop)
     return found
+
+
+def is_there(root: Path, files: dict[str, str]) -> bool:
+    return machine(root) == files
 
 
 A = {"a": {"text": "1"}}
@@ -188,3 +193,37 @@ async def test_a_look_that_trips_over_something_is_not_the_last(
         (tmp_path / "one" / "a").write_text("by hand")
         await until(lambda: ears.drifts)
         assert machine(tmp_path) == {"one/a": "1"}
+
+
+async def test_what_another_document_asks_for_is_kept_from_then_on(tmp_path: Path) -> None:
+    async with kept(tmp_path, one=A) as (engine, _, ears):
+        for text in ("2", "3"):
+            await engine.apply(Source(json.dumps({"one": {"a": {"text": text}}})))
+            (tmp_path / "one" / "a").write_text("by hand")
+            plugin(engine).hints.put_nowait("a")
+            await until(partial(is_there, tmp_path, {"one/a": text}))
+        assert [drift[2] for drift in ears.drifts] == [True, True]
+
+
+async def test_what_does_not_go_back_is_tried_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "_RETRY_FIRST_S", 0.01)
+    async with kept(tmp_path) as (engine, _, _ears):
+        tries: list[str] = []
+        back = plugin(engine, "two").rollback
+
+        async def counted(checkpoint: Any, tell: Any) -> None:
+            tries.append(checkpoint)
+            await back(checkpoint, tell)
+
+        monkeypatch.setattr(plugin(engine, "two"), "rollback", counted)
+        plugin(engine, "two").fault = "no way back"
+        plugin(engine, "three").fault = "raise"
+        with pytest.raises(RollbackFailedError):
+            await engine.apply(Source(json.dumps({"two": A, "three": A})))
+        await until(lambda: len(tries) >= 4)
+        assert machine(tmp_path) == {"two/a": "1"}
+        plugin(engine, "two").fault = ""
+        await until(lambda: not engine.trouble)
+        assert machine(tmp_path) == {}

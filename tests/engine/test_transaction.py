@@ -28,6 +28,22 @@ if TYPE_CHECKING:
     from privacy_router.engine.transaction import RunProgress
 
 
+class Ears:
+    """Hears what an engine tells of a run."""
+
+    def __init__(self) -> None:
+        self.told: list[RunProgress] = []
+
+    def progress(self, progress: RunProgress) -> None:
+        self.told.append(progress)
+
+    def settled(self) -> None:
+        """Nothing to look at anew."""
+
+    def steps(self) -> list[tuple[str, str, int, int, str]]:
+        return [(p.phase, p.plugin, p.done, p.total, p.text) for p in self.told]
+
+
 def source(**sections: Any) -> Source:
     return Source(json.dumps(sections))
 
@@ -177,25 +193,17 @@ async def test_giving_back_waits_for_a_plugin_that_is_away(tmp_path: Path) -> No
 async def test_removals_come_first_and_in_reverse(tmp_path: Path) -> None:
     engine = make_engine(tmp_path)
     await engine.apply(source(one=files(a="1"), two=files(b="2")))
-    told: list[RunProgress] = []
-
-    class Ears:
-        def progress(self, progress: RunProgress) -> None:
-            told.append(progress)
-
-        def settled(self) -> None:
-            pass
-
-    engine.listeners.append(Ears())
+    ears = Ears()
+    engine.listeners.append(ears)
     await engine.apply(source(one=files(a=None, c="3"), two=files(b=None, d="4")))
-    steps = [(p.plugin, p.text) for p in told if p.text]
+    steps = [(p.plugin, p.text) for p in ears.told if p.text]
     assert steps == [
         ("two", "remove b"),
         ("one", "remove a"),
         ("one", "add c"),
         ("two", "add d"),
     ]
-    assert [(p.done, p.total) for p in told][-1] == (5, 6)
+    assert [(p.done, p.total) for p in ears.told][-1] == (5, 6)
 
 
 async def test_what_is_only_observed_is_reported_and_left(tmp_path: Path) -> None:
@@ -367,3 +375,39 @@ def test_the_journal_is_private(tmp_path: Path) -> None:
     make_engine(tmp_path)
     for path in (tmp_path / "state").iterdir():
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+async def test_every_step_of_a_run_and_of_its_way_back_is_told(tmp_path: Path) -> None:
+    engine, ears = make_engine(tmp_path), Ears()
+    engine.listeners.append(ears)
+    await engine.apply(source(one=files(a="1"), two=files(b="2")))
+    assert ears.steps() == [
+        ("apply", "one", 0, 4, ""),
+        ("apply", "one", 0, 4, "add a"),
+        ("apply", "two", 1, 4, ""),
+        ("apply", "two", 1, 4, "add b"),
+        ("verify", "one", 2, 4, ""),
+        ("verify", "two", 3, 4, ""),
+    ]
+    ears.told.clear()
+    plugin(engine, "three").fault = "raise"
+    with pytest.raises(PrivacyRouterError, match="three broke"):
+        await engine.apply(source(one=files(a="3"), two=files(b="2"), three=files(d="4")))
+    assert ears.steps() == [
+        ("apply", "one", 0, 4, ""),
+        ("apply", "one", 0, 4, "change a"),
+        ("apply", "three", 1, 4, ""),
+        ("apply", "three", 1, 4, "add d"),
+        ("undo", "three", 0, 2, ""),
+        ("undo", "one", 1, 2, ""),
+        ("undo", "one", 0, 0, "change a"),
+    ]
+
+
+async def test_what_does_not_go_back_in_time_is_named_so(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path)
+    plugin(engine, "one").fault = "hang in rollback"
+    plugin(engine, "one").timeout_s = 0.05  # type: ignore[misc]  # a constant of each plugin
+    plugin(engine, "three").fault = "raise"
+    with pytest.raises(RollbackFailedError, match=r"one did not go back within 0\.05 s"):
+        await engine.apply(ALL)
