@@ -127,9 +127,10 @@ storm: ## FAULTS (1000) random faults under load for SECONDS, from SEED: leaks, 
 	$(BIN)/python -m tests.storm.storm $(if $(SEED),--seed $(SEED)) --faults $(FAULTS) \
 	    --seconds $(SECONDS) $(STORM_FLAGS)
 
-docs: ## write docs/pipeline.md and its picture anew, from the declarations of the tables
+docs: ## write docs/pipeline.md, its picture and docs/modules.md anew, from what the sources say
 	@$(BOOTSTRAP) check
 	$(BIN)/python docs/write_pipeline.py
+	$(BIN)/python docs/write_modules.py
 
 goldens: ## write tests/golden/node anew: what each set of hops compiles to; then read git diff
 	@$(BOOTSTRAP) test-unit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import time
@@ -185,14 +186,22 @@ def test_the_group_may_look_but_not_change(bus_lab: Lab) -> None:
 
 @contextmanager
 def listening(lab: Lab) -> Iterator[Iterator[dict[str, Any]]]:
-    """What `busctl monitor` says of our messages, one after the other."""
+    """What `busctl monitor` says of our messages, one after the other.
+
+    With JSON, newer ones do not say that they have begun: what is asked meanwhile is told then.
+    """
     command = ("busctl", f"--address={BUS}", "--json=short", "monitor", "org.opdbus")
-    monitor = lab["node"].popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    monitor = lab["node"].popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
-        assert monitor.stderr is not None
-        assert monitor.stdout is not None
-        assert b"Monitoring" in monitor.stderr.readline()
-        yield messages(monitor.stdout)
+        output = monitor.stdout
+        assert output is not None
+
+        def has_begun() -> bool:
+            read(lab, *MANAGER, "LastRepair")
+            return bool(select.select([output], [], [], 0.2)[0])
+
+        await_true(has_begun)
+        yield messages(output)
     finally:
         monitor.kill()
         monitor.communicate()

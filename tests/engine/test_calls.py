@@ -13,9 +13,9 @@ from privacy_router.engine.errors import (
     PluginFailedError,
     PluginTimeoutError,
     PluginUnavailableError,
+    not_as_asked,
 )
 from privacy_router.engine.model import Change
-from privacy_router.engine.plugin import not_as_asked
 from privacy_router.errors import PrivacyRouterError
 from tests.engine.file_plugin import FilePlugin
 

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.engine.engine import Engine
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.transaction import RunProgress
 
 
 class Ears:
     """Hears what an engine tells of a run."""
 
     def __init__(self) -> None:
-        self.told: list[Progress] = []
+        self.told: list[RunProgress] = []
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: RunProgress) -> None:
         self.told.append(progress)
 
     def settled(self) -> None:
@@ -69,6 +69,15 @@ async def test_all_changes_are_made_and_committed(tmp_path: Path) -> None:
     (run,) = engine.journal.runs()
     assert (run.number, run.phase) == (outcome.number, Phase.COMMITTED)
     assert engine.journal.open_run() is None
+
+
+async def test_a_plugin_knows_who_called_for_a_run_and_forgets_it(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path)
+    await engine.apply(source(one=files(a="1")), caller_pid=4711)
+    assert plugin(engine, "one").callers == [4711, 4711]  # check, apply
+    assert engine.kept["one"].caller_pid is None  # by the next repair that may be another process
+    await engine.apply(source(one=files(a="2")))
+    assert plugin(engine, "one").callers[2:] == [None, None]
 
 
 async def test_the_same_again_writes_nothing(tmp_path: Path) -> None:

@@ -44,13 +44,20 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
+async def logins(bus: Bus) -> list[Session]:
+    """All sessions but those of service managers: from systemd 256 on, the manager of a user who
+    has a session has one too."""
+    found = await sessions(bus)
+    return [one for one in found if not one.session_class.startswith("manager")]
+
+
 @asynccontextmanager
 async def session(
     bus: Bus, *, user: str = USER, kind: str = "", session_class: str = "user", command: str = ""
 ) -> AsyncIterator[Session]:
     """A session with a terminal (kind tty), or without. Without a class pam_systemd takes one with
     neither terminal nor type for a job in the background."""
-    before = {one.id for one in await sessions(bus)}
+    before = {one.id for one in await logins(bus)}
     master, slave = os.openpty()
     unit = f"session-of-{user}-{os.urandom(4).hex()}"
     terminal = [f"TTYPath={os.ttyname(slave)}", "StandardInput=tty-force"] if kind == "tty" else []
@@ -75,7 +82,7 @@ async def _new(bus: Bus, before: set[str]) -> Session:
     found: list[Session] = []
 
     async def is_there() -> bool:
-        found[:] = [one for one in await sessions(bus) if one.id not in before]
+        found[:] = [one for one in await logins(bus) if one.id not in before]
         return bool(found) and found[0].state != "opening"
 
     await until(is_there)
