@@ -30,11 +30,14 @@ FLOORS := chain:98 config:97 hops:98 openflow:97 pipeline:98 plan:98 values:91
 DECIDING_TESTS := tests/chain tests/config tests/hops tests/openflow tests/peers tests/pipeline \
     tests/plan tests/plugins
 
+# How many mutants `make mutants` tries.
+MUTANTS ?= 200
+
 # Each file that says on its first line that a shell runs it.
 SHELL_SHEBANG := '^\#! ?/.*[/ ](ba|da)?sh( |$$)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install uninstall demo test test-unit coverage test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz storm docs goldens lock clean
+.PHONY: help setup install uninstall demo test test-unit coverage mutants test-pythons test-e2e test-machine test-vm check bench bench-chain bench-openflow bench-engine bench-ports fuzz storm docs goldens lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +73,13 @@ coverage: ## which lines and branches of what decides no pure test takes; fails 
 	    $(BIN)/coverage report --include="src/privacy_router/$${floor%:*}/*" --format=total \
 	        --precision=1 --fail-under="$${floor#*:}" || code=1; \
 	done; exit $$code
+
+mutants: ## which of MUTANTS (200) small faults in what decides the pure tests notice, by SEED (1)
+	@$(BOOTSTRAP) test-unit
+	$(BIN)/python -m tests.mutants --count $(MUTANTS) --seed $(or $(SEED),1)
+
+test-pythons: ## the pure tests with Python 3.11, 3.12 and 3.13, as far as they are there
+	packaging/pythons $(PURE)
 
 test-e2e: ## the tests that build the lab (root)
 	@$(BOOTSTRAP) test-e2e
@@ -117,9 +127,10 @@ storm: ## FAULTS (1000) random faults under load for SECONDS, from SEED: leaks, 
 	$(BIN)/python -m tests.storm.storm $(if $(SEED),--seed $(SEED)) --faults $(FAULTS) \
 	    --seconds $(SECONDS) $(STORM_FLAGS)
 
-docs: ## write docs/pipeline.md and its picture anew, from the declarations of the tables
+docs: ## write docs/pipeline.md, its picture and docs/modules.md anew, from what the sources say
 	@$(BOOTSTRAP) check
 	$(BIN)/python docs/write_pipeline.py
+	$(BIN)/python docs/write_modules.py
 
 goldens: ## write tests/golden/node anew: what each set of hops compiles to; then read git diff
 	@$(BOOTSTRAP) test-unit

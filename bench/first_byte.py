@@ -3,7 +3,7 @@
     python bench/first_byte.py CONFIGURATION_FILE
 
 The client's tunnel is configured anew for every try, so that each starts with a fresh handshake:
-a real client would wait 5 s after a handshake that nobody heard, and that would be measured
+a real client would wait 5 s after a handshake that was not heard, and that would be measured
 instead.
 """
 

@@ -24,7 +24,7 @@ class Switch:
 
     def start(self) -> None:
         """Start both daemons and add the bridge."""
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever is ended, ends them too
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends them, too
         self.serve_database("switch.db", self._database)
         self.vsctl("--no-wait", "init")
         self._daemon("ovs-vswitchd", f"unix:{self._database}", "--disable-system")

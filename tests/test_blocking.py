@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import sys
 import time
+from contextlib import closing
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ async def read_in_loop(path: Path) -> bytes:
 
 
 async def write_database(path: Path) -> None:
-    with sqlite3.connect(path.with_name("database")) as database:
+    with closing(sqlite3.connect(path.with_name("database"))) as database:
         database.execute("CREATE TABLE row (id INTEGER)")
 
 

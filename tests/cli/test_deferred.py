@@ -13,7 +13,7 @@ from privacy_router.cli.main import app
 
 ROOT = typer.main.get_group(app)
 DEFERRED = {name: one for name, one in ROOT.commands.items() if isinstance(one, DeferredCommand)}
-HEAVY = ("pydantic", "ovs", "pyroute2", "dbus_fast", "structlog", "privacy_router.node")
+HEAVY = ("pydantic", "ovs", "dbus_fast", "structlog", "privacy_router.node")
 
 
 def first_paragraph(text: str | None) -> str:

@@ -151,6 +151,40 @@ async def test_what_changes_is_refused_before_it_begins(name: str) -> None:
         await method.fn(interface, *arguments)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("Apply", ["{}", "", 0.0]), ("RestoreCheckpoint", ["one", 0.0]), ("Reload", [])],
+)
+async def test_a_run_knows_the_process_that_called_for_it(
+    name: str, arguments: list[object]
+) -> None:
+    known: list[object] = []
+
+    async def run(*_: object, caller_pid: int) -> SimpleNamespace:
+        known.append(caller_pid)
+        return SimpleNamespace(number=1, changes=[])
+
+    async def allowed_to(_: object) -> None:
+        pass
+
+    async def caller_pid() -> int:
+        return 4711
+
+    interface = _bare(Manager)
+    interface.view = SimpleNamespace(
+        require=allowed_to,
+        admitted=admitted,
+        caller_pid=caller_pid,
+        engine=SimpleNamespace(apply=run),
+        checkpoints=SimpleNamespace(restore=run),
+        reload=lambda pid: run(caller_pid=pid),
+        file=SimpleNamespace(overrule=lambda: None),
+    )
+    (method,) = (one for one in ServiceInterface._get_methods(interface) if one.name == name)
+    await method.fn(interface, *arguments)
+    assert known == [4711]
+
+
 def _bare(kind: type[Manager | OpenFlow]) -> Any:
     interface: Any = kind.__new__(kind)
     interface.readings = {}

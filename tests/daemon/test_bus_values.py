@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy_router.daemon.bus.values import changed, resources, variant
+from privacy_router.engine.errors import not_as_asked
 from privacy_router.engine.model import Change, Mode, Observed, ResourceKey
-from privacy_router.engine.plugin import not_as_asked
 from privacy_router.host.dbus import unwrapped
 
 KEY = ResourceKey("net", "route", "default")

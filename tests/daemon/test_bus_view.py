@@ -64,8 +64,8 @@ class Counting(View):
             raise StorageError("the register of clients is damaged")
 
 
-async def nothing() -> None:
-    pass
+async def nothing(caller_pid: int | None) -> None:
+    assert caller_pid is None
 
 
 @pytest.fixture

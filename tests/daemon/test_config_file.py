@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.engine.model import Change, ResourceKey
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
 
 
 BEFORE = 51820
@@ -57,7 +57,7 @@ class Port(Plugin):
     async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
         return Observed({} if self.value is None else {self.key("port", "x"): self.value})
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         for change in changes:
             self.value = change.after
             if self.failure is not None and change.after != BEFORE:

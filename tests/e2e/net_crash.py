@@ -24,7 +24,7 @@ from privacy_router.host.dbus import Bus
 from privacy_router.host.rtnetlink import Session
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.plugins.net import NetPlugin
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.target import Machine
 
 
 def die_at(step: int) -> None:
@@ -61,7 +61,7 @@ async def work(plugin: NetPlugin, step: int, data: Any, checkpoint: Any = None) 
 
 
 def main(root: str, network: str, database: str) -> None:
-    place = Place(Bus(None), Path(root))
+    place = Machine(Bus(None), Path(root))
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

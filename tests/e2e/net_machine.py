@@ -26,7 +26,7 @@ from privacy_router.host.netlink import Netlink
 from privacy_router.host.sysctl import write
 from privacy_router.lab.hosts import LabHost, create_hosts, end
 from privacy_router.plugins.net import NetPlugin, dhcp
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,7 +56,7 @@ class NetMachine:
         return self.host.file(DATABASE)
 
     def plugin(self, **paths: Any) -> NetPlugin:
-        place = Place(Bus(None), self.host.file("/"))
+        place = Machine(Bus(None), self.host.file("/"))
         options = {"namespace": self.host.network, "ovs_socket": self.socket, **paths}
         return NetPlugin(place, **options)
 

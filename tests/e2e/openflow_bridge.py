@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from privacy_router.config.models import Plugins
 from privacy_router.host.dbus import Bus
 from privacy_router.plugins.openflow import OpenflowPlugin
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.target import Machine
 from tests.e2e.net_machine import said, succeed
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def pings(machine: NetMachine) -> bool:
 
 
 def plugin(machine: NetMachine) -> OpenflowPlugin:
-    return OpenflowPlugin(Place(Bus(None), machine.host.file("/")))
+    return OpenflowPlugin(Machine(Bus(None), machine.host.file("/")))
 
 
 def section(bridge: str = BRIDGE, **parts: Any) -> Any:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.engine.model import Change, ResourceKey
-    from privacy_router.engine.plugin import Tell
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.plugin import Progress
+    from privacy_router.engine.transaction import RunProgress
     from tests.e2e.net_machine import NetMachine
 
 pytestmark = pytest.mark.e2e
@@ -54,7 +54,7 @@ class Failing(Plugin):
     async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
         return Observed()
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         raise PrivacyRouterError("as it was to be")
 
 
@@ -64,7 +64,7 @@ class Looking:
     def __init__(self) -> None:
         self.over = asyncio.Event()
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: RunProgress) -> None:
         del progress
 
     def settled(self) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.engine.model import Change
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.transaction import RunProgress
     from tests.e2e.net_machine import NetMachine
 
 pytestmark = pytest.mark.e2e
@@ -85,7 +85,7 @@ class Listener:
     def drifted(self, plugin: str, changes: Sequence[Change], repaired: bool) -> None:
         self.repaired += [str(one.key) for one in changes if plugin == "openflow" and repaired]
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: RunProgress) -> None:
         del progress
 
     def settled(self) -> None:
@@ -218,11 +218,11 @@ async def test_ports_and_bridges_that_come_are_taken_up(
         machine.vsctl("del-port", "internal_200")
         await until(lambda: flows(machine, "tcp,tp_dst=23") == [])
         remove_bridge(machine)
-        keeper = reconciler.keepers["openflow"]
-        await until(lambda: "there is no bridge vmbr0" in keeper.trouble)
+        loop = reconciler.loops["openflow"]
+        await until(lambda: "there is no bridge vmbr0" in loop.trouble)
         make_bridge(machine)
         await until(lambda: everything(machine) == before)
-        await until(lambda: not keeper.trouble)
+        await until(lambda: not loop.trouble)
         assert pings(machine)
     await engine.close()
 
@@ -252,8 +252,8 @@ async def test_a_place_that_another_program_takes_is_told_and_taken_up_when_free
     before = everything(machine)
     async with keeping(engine) as (_, reconciler):
         ofctl(machine, "add-flow", "cookie=0xabc,in_port=1,priority=100,actions=NORMAL")
-        keeper = reconciler.keepers["openflow"]
-        await until(lambda: "cookie=0xabc" in keeper.trouble)
+        loop = reconciler.loops["openflow"]
+        await until(lambda: "cookie=0xabc" in loop.trouble)
         ofctl(machine, "del-flows", "in_port=2")  # other drift does not wait with it
         await until(lambda: [one for one in flows(machine) if "group:7" in one])
         assert [one for one in flows(machine) if "cookie=0xabc" in one]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from privacy_router.engine.clock import Clock
     from privacy_router.engine.document import Source
     from privacy_router.engine.model import Change, ResourceKey
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
 
 
 class FilePlugin(Plugin):
@@ -45,6 +45,7 @@ class FilePlugin(Plugin):
         self.reason = ""
         self.fault = ""
         self.applied: list[str] = []
+        self.callers: list[int | None] = []
         self.gone: set[str] = set()
         self.hints: asyncio.Queue[str] = asyncio.Queue()
 
@@ -80,10 +81,12 @@ class FilePlugin(Plugin):
         return key.name in self.gone
 
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
+        self.callers.append(desired.caller_pid)
         if self.fault == "refuse":
             raise RefusedError(f"{self.name} refuses", remedy="ask for something else")
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
+        self.callers.append(desired.caller_pid)
         for number, change in enumerate(changes):
             tell(f"{change.verb} {change.key.name}")
             if self.fault == "hang" and number == len(changes) - 1:
@@ -109,7 +112,9 @@ class FilePlugin(Plugin):
             return []  # all is well, it says
         return await super().verify(desired)
 
-    async def rollback(self, checkpoint: Any, tell: Tell) -> None:
+    async def rollback(self, checkpoint: Any, tell: Progress) -> None:
+        if self.fault == "hang in rollback":
+            await asyncio.Event().wait()
         if self.fault == "no way back":
             raise PrivacyRouterError(f"{self.name} does not go back")
         fault, self.fault = self.fault, ""

@@ -299,3 +299,45 @@ def test_the_newest_rejections_are_remembered_one_a_document(
     if mark not in {one.mark for one in known}:
         assert Ledger(None, known, None).standing(mark) is Standing.NEW
     assert Ledger(mark, known, None).standing(mark) is Standing.KEPT
+
+
+async def test_whether_the_files_say_what_was_applied(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path / "machine")
+    assert await engine.is_as_applied(), "nothing was applied yet"
+    await engine.apply(A)
+    assert await engine.is_as_applied()
+    last(engine).fault = "raise"
+    with pytest.raises(PrivacyRouterError):
+        await engine.apply(B)
+    assert await engine.is_as_applied(), "what was before is there again"
+    engine.source = B
+    assert not await engine.is_as_applied()
+
+
+async def test_another_content_of_a_file_that_it_names_is_noted_without_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(tmp_path)
+    await engine.apply(A)
+
+    async def mark_of(_: Source) -> str:
+        return "another content"
+
+    monkeypatch.setattr(engine, "mark_of", mark_of)
+    assert not await engine.is_as_applied()
+    assert (await engine.apply(A)).number == 0
+    assert await engine.is_as_applied()
+    writes = engine.journal.writes
+    await engine.apply(A)
+    assert engine.journal.writes == writes
+
+
+def test_what_is_accepted_is_rejected_no_more_and_written_once(tmp_path: Path) -> None:
+    journal = make_engine(tmp_path).journal
+    journal.refuse("a mark", "it broke")
+    assert journal.ledger().rejection("a mark") is not None
+    journal.accept("a mark")
+    assert (journal.ledger().kept, journal.ledger().rejection("a mark")) == ("a mark", None)
+    writes = journal.writes
+    journal.accept("a mark")
+    assert journal.writes == writes

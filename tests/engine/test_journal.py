@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,11 +66,13 @@ def read_all(path: Path) -> Any:
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
+    before_s = time.time()
     filled(tmp_path / "journal.db")
     opened, runs, source, managed, ledger, checkpoints = read_all(tmp_path / "journal.db")
     assert opened.phase is Phase.AWAITING
     assert (opened.deadline_s, opened.undo) == (17.5, [("one", {"undo": PAYLOAD})])
     assert [run.phase for run in runs] == [Phase.AWAITING, Phase.COMMITTED]
+    assert before_s <= runs[1].started_at_s <= runs[0].started_at_s <= time.time()
     assert source == Source('{"a": 1}', "/etc", "config.json")
     assert managed == {KEY: PAYLOAD}
     assert (ledger.kept, ledger.file) == ("mark 1", "mark 1")
@@ -135,7 +139,7 @@ def test_no_garbage_in_it_is_more_than_one_error(
 def test_a_row_that_another_program_wrote_is_refused(tmp_path: Path, statement: str) -> None:
     path = tmp_path / "journal.db"
     filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute(statement)
     db.close()
     with pytest.raises(StorageError, match="is damaged") as refusal:
@@ -215,14 +219,14 @@ def test_a_journal_of_before_is_taken_over_with_all_that_is_in_it(
         before.setattr(journal_file.JournalFile, "_checked", lambda *_: [])
         before.setattr(journal_file.JournalFile, "rows", _unchecked)
         filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
         assert "digest" not in str(db.execute("SELECT sql FROM sqlite_master").fetchall())
     db.close()
     first = read_all(path)
     assert first[3] == {KEY: PAYLOAD}
     assert read_all(path) == first
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE managed SET original = '1'")
     db.close()
     with pytest.raises(StorageError, match="not as it was written"):
@@ -240,3 +244,15 @@ def _unchecked(
     asked = f"SELECT {', '.join(columns)} FROM {table} {tail}"  # noqa: S608
     found = file.db.execute(asked, parameters)
     return [dict(zip(columns, row, strict=True)) for row in found]
+
+
+def test_a_journal_that_another_program_holds_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal._file.db.execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StorageError, match="locked") as caught:
+            journal.note_file("a mark")
+    assert caught.value.remedy == "another program has the file; end that, then try again"
+    assert not caught.value.retryable

@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from structlog.testing import capture_logs
 
-from privacy_router.engine import backoff, reconcile
-from privacy_router.engine.backoff import Backoff
+from privacy_router.engine import reconcile
 from privacy_router.engine.document import Source
-from privacy_router.engine.model import ResourceKey
-from privacy_router.engine.reconcile import Reconciler
+from privacy_router.engine.errors import RollbackFailedError
+from privacy_router.engine.reconcile import Reconciler, RepairLoop
 from tests.engine.file_plugin import FilePlugin, machine, make_engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
-
-    import pytest
 
     from privacy_router.engine.engine import Engine
     from privacy_router.engine.model import Change
@@ -68,6 +67,16 @@ def plugin(engine: Engine, name: str = "one") -> FilePlugin:
     return found
 
 
+def loop_of(reconciler: Reconciler, name: str = "one") -> RepairLoop:
+    found = reconciler.loops[name]
+    assert isinstance(found, RepairLoop)
+    return found
+
+
+def is_there(root: Path, files: dict[str, str]) -> bool:
+    return machine(root) == files
+
+
 A = {"a": {"text": "1"}}
 
 
@@ -87,7 +96,7 @@ async def test_a_start_is_no_repair_and_many_repairs_are_one_line(tmp_path: Path
     """A machine that has just started has nothing of what is declared."""
     async with kept(tmp_path, one=MANY) as (engine, _, ears):
         ears.keepers = None
-        keeper = Reconciler(engine, ears).keepers["one"]  # as one that has just begun
+        keeper = loop_of(Reconciler(engine, ears))  # as one that has just begun
 
         def lose_all() -> None:
             for file in (tmp_path / "one").iterdir():
@@ -117,17 +126,17 @@ async def test_what_is_only_observed_is_told_once_and_left(tmp_path: Path) -> No
     ):
         await until(lambda: ears.drifts)
         for _ in range(3):
-            await reconciler.keepers["one"].look()
+            await loop_of(reconciler).look()
         assert ears.drifts == [("one", ["add a"], False)]
         assert machine(tmp_path) == {}
         (tmp_path / "one" / "a").write_text("1")
-        await reconciler.keepers["one"].look()
-        assert reconciler.keepers["one"].deviations == []
+        await loop_of(reconciler).look()
+        assert loop_of(reconciler).deviations == []
 
 
 async def test_what_cannot_be_put_right_is_told_and_tried_later(tmp_path: Path) -> None:
     async with kept(tmp_path, one=A) as (engine, reconciler, ears):
-        keeper = reconciler.keepers["one"]
+        keeper = loop_of(reconciler)
         plugin(engine).fault = "do nothing"
         (tmp_path / "one" / "a").unlink()
         await keeper.look()
@@ -140,7 +149,7 @@ async def test_what_cannot_be_put_right_is_told_and_tried_later(tmp_path: Path) 
 
 async def test_what_is_refused_by_now_is_not_touched(tmp_path: Path) -> None:
     async with kept(tmp_path, one=A) as (engine, reconciler, ears):
-        keeper = reconciler.keepers["one"]
+        keeper = loop_of(reconciler)
         plugin(engine).fault = "refuse"
         (tmp_path / "one" / "a").write_text("by hand")
         await keeper.look()
@@ -153,7 +162,7 @@ async def test_what_is_refused_by_now_is_not_touched(tmp_path: Path) -> None:
 
 async def test_a_plugin_that_goes_away_is_told(tmp_path: Path) -> None:
     async with kept(tmp_path, one=A) as (engine, reconciler, _):
-        keeper = reconciler.keepers["one"]
+        keeper = loop_of(reconciler)
         plugin(engine).reason = "its service stopped"
         await keeper.look()
         assert keeper.trouble == "unavailable: its service stopped"
@@ -166,50 +175,9 @@ async def test_what_is_given_back_is_not_kept(tmp_path: Path) -> None:
     async with kept(tmp_path, one=A) as (engine, reconciler, ears):
         await engine.apply(Source("{}"))
         (tmp_path / "one" / "a").write_text("mine now")
-        await reconciler.keepers["one"].look()
+        await loop_of(reconciler).look()
         assert machine(tmp_path) == {"one/a": "mine now"}
         assert ears.drifts == []
-
-
-KEY = ResourceKey("one", "file", "a")
-
-
-def test_the_first_repairs_are_immediate_then_ever_slower() -> None:
-    record = Backoff()
-    pauses = []
-    now_s = 0.0
-    for _ in range(14):
-        record.note([KEY], now_s, failed=False)
-        pause_s = record.next_s(now_s) or 0.0
-        assert record.ready(KEY, now_s + pause_s)
-        assert pause_s == 0 or not record.ready(KEY, now_s + pause_s - 0.01)
-        pauses.append(pause_s)
-        now_s += pause_s
-    assert pauses[: backoff.FREE] == [0.0] * backoff.FREE
-    assert pauses[backoff.FREE :] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
-    assert record.contended(KEY)
-
-
-def test_a_failed_repair_pauses_at_once() -> None:
-    record = Backoff()
-    record.note([KEY], 10.0, failed=True)
-    assert not record.ready(KEY, 10.5)
-    assert record.ready(KEY, 11.0)
-
-
-def test_peace_is_a_new_start() -> None:
-    record = Backoff()
-    for _ in range(5):
-        record.note([KEY], 0.0, failed=True)
-    record.note([KEY], 16.0 + backoff.CALM_S + 1, failed=False)
-    assert record.ready(KEY, 16.0 + backoff.CALM_S + 1)
-    assert not record.contended(KEY)
-
-
-def test_another_resource_does_not_wait_with_it() -> None:
-    record = Backoff()
-    record.note([KEY], 0.0, failed=True)
-    assert record.ready(ResourceKey("one", "file", "b"), 0.0)
 
 
 async def test_a_look_that_trips_over_something_is_not_the_last(
@@ -217,7 +185,7 @@ async def test_a_look_that_trips_over_something_is_not_the_last(
 ) -> None:
     monkeypatch.setattr(reconcile, "_FULL_PASS_S", 0.01)
     async with kept(tmp_path, one=A) as (engine, reconciler, ears):
-        keeper = reconciler.keepers["one"]
+        keeper = loop_of(reconciler)
         with monkeypatch.context() as odd:
             odd.setattr(plugin(engine), "diff", lambda *_: [][1])
             await until(lambda: "IndexError" in keeper.trouble)
@@ -225,3 +193,37 @@ async def test_a_look_that_trips_over_something_is_not_the_last(
         (tmp_path / "one" / "a").write_text("by hand")
         await until(lambda: ears.drifts)
         assert machine(tmp_path) == {"one/a": "1"}
+
+
+async def test_what_another_document_asks_for_is_kept_from_then_on(tmp_path: Path) -> None:
+    async with kept(tmp_path, one=A) as (engine, _, ears):
+        for text in ("2", "3"):
+            await engine.apply(Source(json.dumps({"one": {"a": {"text": text}}})))
+            (tmp_path / "one" / "a").write_text("by hand")
+            plugin(engine).hints.put_nowait("a")
+            await until(partial(is_there, tmp_path, {"one/a": text}))
+        assert [drift[2] for drift in ears.drifts] == [True, True]
+
+
+async def test_what_does_not_go_back_is_tried_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "_RETRY_FIRST_S", 0.01)
+    async with kept(tmp_path) as (engine, _, _ears):
+        tries: list[str] = []
+        back = plugin(engine, "two").rollback
+
+        async def counted(checkpoint: Any, tell: Any) -> None:
+            tries.append(checkpoint)
+            await back(checkpoint, tell)
+
+        monkeypatch.setattr(plugin(engine, "two"), "rollback", counted)
+        plugin(engine, "two").fault = "no way back"
+        plugin(engine, "three").fault = "raise"
+        with pytest.raises(RollbackFailedError):
+            await engine.apply(Source(json.dumps({"two": A, "three": A})))
+        await until(lambda: len(tries) >= 4)
+        assert machine(tmp_path) == {"two/a": "1"}
+        plugin(engine, "two").fault = ""
+        await until(lambda: not engine.trouble)
+        assert machine(tmp_path) == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +25,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.engine.engine import Engine
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.transaction import RunProgress
+
+
+class Ears:
+    """Hears what an engine tells of a run."""
+
+    def __init__(self) -> None:
+        self.told: list[RunProgress] = []
+
+    def progress(self, progress: RunProgress) -> None:
+        self.told.append(progress)
+
+    def settled(self) -> None:
+        """Nothing to look at anew."""
+
+    def steps(self) -> list[tuple[str, str, int, int, str]]:
+        return [(p.phase, p.plugin, p.done, p.total, p.text) for p in self.told]
 
 
 def source(**sections: Any) -> Source:
@@ -52,6 +69,15 @@ async def test_all_changes_are_made_and_committed(tmp_path: Path) -> None:
     (run,) = engine.journal.runs()
     assert (run.number, run.phase) == (outcome.number, Phase.COMMITTED)
     assert engine.journal.open_run() is None
+
+
+async def test_a_plugin_knows_who_called_for_a_run_and_forgets_it(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path)
+    await engine.apply(source(one=files(a="1")), caller_pid=4711)
+    assert plugin(engine, "one").callers == [4711, 4711]  # check, apply
+    assert engine.kept["one"].caller_pid is None  # by the next repair that may be another process
+    await engine.apply(source(one=files(a="2")))
+    assert plugin(engine, "one").callers[2:] == [None, None]
 
 
 async def test_the_same_again_writes_nothing(tmp_path: Path) -> None:
@@ -167,25 +193,17 @@ async def test_giving_back_waits_for_a_plugin_that_is_away(tmp_path: Path) -> No
 async def test_removals_come_first_and_in_reverse(tmp_path: Path) -> None:
     engine = make_engine(tmp_path)
     await engine.apply(source(one=files(a="1"), two=files(b="2")))
-    told: list[Progress] = []
-
-    class Ears:
-        def progress(self, progress: Progress) -> None:
-            told.append(progress)
-
-        def settled(self) -> None:
-            pass
-
-    engine.listeners.append(Ears())
+    ears = Ears()
+    engine.listeners.append(ears)
     await engine.apply(source(one=files(a=None, c="3"), two=files(b=None, d="4")))
-    steps = [(p.plugin, p.text) for p in told if p.text]
+    steps = [(p.plugin, p.text) for p in ears.told if p.text]
     assert steps == [
         ("two", "remove b"),
         ("one", "remove a"),
         ("one", "add c"),
         ("two", "add d"),
     ]
-    assert [(p.done, p.total) for p in told][-1] == (5, 6)
+    assert [(p.done, p.total) for p in ears.told][-1] == (5, 6)
 
 
 async def test_what_is_only_observed_is_reported_and_left(tmp_path: Path) -> None:
@@ -346,7 +364,7 @@ async def test_a_journal_of_another_version_is_left_alone(tmp_path: Path) -> Non
     from privacy_router.engine.journal import Journal
 
     path = tmp_path / "journal.db"
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(StorageError, match="format 99"):
@@ -357,3 +375,39 @@ def test_the_journal_is_private(tmp_path: Path) -> None:
     make_engine(tmp_path)
     for path in (tmp_path / "state").iterdir():
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+async def test_every_step_of_a_run_and_of_its_way_back_is_told(tmp_path: Path) -> None:
+    engine, ears = make_engine(tmp_path), Ears()
+    engine.listeners.append(ears)
+    await engine.apply(source(one=files(a="1"), two=files(b="2")))
+    assert ears.steps() == [
+        ("apply", "one", 0, 4, ""),
+        ("apply", "one", 0, 4, "add a"),
+        ("apply", "two", 1, 4, ""),
+        ("apply", "two", 1, 4, "add b"),
+        ("verify", "one", 2, 4, ""),
+        ("verify", "two", 3, 4, ""),
+    ]
+    ears.told.clear()
+    plugin(engine, "three").fault = "raise"
+    with pytest.raises(PrivacyRouterError, match="three broke"):
+        await engine.apply(source(one=files(a="3"), two=files(b="2"), three=files(d="4")))
+    assert ears.steps() == [
+        ("apply", "one", 0, 4, ""),
+        ("apply", "one", 0, 4, "change a"),
+        ("apply", "three", 1, 4, ""),
+        ("apply", "three", 1, 4, "add d"),
+        ("undo", "three", 0, 2, ""),
+        ("undo", "one", 1, 2, ""),
+        ("undo", "one", 0, 0, "change a"),
+    ]
+
+
+async def test_what_does_not_go_back_in_time_is_named_so(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path)
+    plugin(engine, "one").fault = "hang in rollback"
+    plugin(engine, "one").timeout_s = 0.05  # type: ignore[misc]  # a constant of each plugin
+    plugin(engine, "three").fault = "raise"
+    with pytest.raises(RollbackFailedError, match=r"one did not go back within 0\.05 s"):
+        await engine.apply(ALL)

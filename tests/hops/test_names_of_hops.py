@@ -20,7 +20,6 @@ MAY_NAME_THEM: Final = {
 OTHER_WORDS: Final = {
     ("node/probe.py", "warp"): "a field of Cloudflare's trace page",
     ("pipeline/notation.py", "exit"): "an action of Open vSwitch",
-    ("host/netlink.py", "gateway"): "a key of pyroute2's routes",
 }
 
 

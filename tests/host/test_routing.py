@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from socket import AF_INET, AF_INET6
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from privacy_router.host import routing
-from privacy_router.host.rtnetlink import Message, Verb, encode_attributes, u32
+from privacy_router.host.rtnetlink import Message, Verb, decode, encode_attributes, u32
 from privacy_router.values.network import LOCAL_TABLE, Route, RouteKey, Rule, RuleKey
 
 FIXED = struct.Struct("=BBBBBBBBI")
@@ -117,3 +119,66 @@ def test_a_rule_with_more_is_another(more: list[tuple[int, bytes]], others: dict
     found = rule(*more, **others)
     assert found != rule()
     assert RuleKey.of("", found).name != RuleKey.of("", rule()).name
+
+
+# --- orders ---------------------------------------------------------------------------------------
+
+NUMBERS = some.integers(1, 2**32 - 1)
+NETWORKS = some.builds(
+    lambda text: ip_network(text, strict=False),
+    some.ip_addresses().flatmap(
+        lambda address: some.integers(0, address.max_prefixlen).map(
+            lambda length: f"{address}/{length}"
+        )
+    ),
+)
+
+
+def of_version(version: int) -> some.SearchStrategy[IPv4Network | IPv6Network]:
+    return NETWORKS.filter(lambda network: network.version == version)
+
+
+ROUTES = NETWORKS.flatmap(
+    lambda destination: some.builds(
+        Route,
+        destination=some.just(destination),
+        gateway=some.none() | some.ip_addresses(v=destination.version),
+        device=some.just("eth0"),
+        table=NUMBERS,
+        kind=some.sampled_from(["unicast", "local"]),
+        metric=some.integers(0, 1023),
+        mtu_bytes=some.none() | some.integers(68, 65535),
+    )
+)
+RULES = some.sampled_from([(4, int(AF_INET)), (6, int(AF_INET6))]).flatmap(
+    lambda pair: some.builds(
+        Rule,
+        priority=some.integers(1, 32765),
+        table=NUMBERS,
+        family=some.just(pair[1]),
+        source=some.none() | of_version(pair[0]),
+        destination=some.none() | of_version(pair[0]),
+        input_device=some.none() | some.just("eth0"),
+        mark=some.none() | NUMBERS,
+    )
+)
+
+
+@given(ROUTES)
+def test_a_route_that_is_ordered_reads_back_as_it_is(wanted: Route) -> None:
+    sent = routing.route_message(Verb.NEWROUTE, wanted, 5).encode()
+    assert routing._route(decode(Verb.NEWROUTE, sent), NAMES) == wanted
+
+
+@given(RULES)
+def test_a_rule_that_is_ordered_reads_back_as_it_is(wanted: Rule) -> None:
+    sent = routing.rule_message(Verb.NEWRULE, wanted).encode()
+    assert routing._rule(decode(Verb.NEWRULE, sent)) == wanted
+
+
+def test_a_removal_names_neither_the_scope_nor_who_made_a_route() -> None:
+    removal = routing.route_message(Verb.DELROUTE, PLANNED, 5)
+    assert removal.fixed == FIXED.pack(AF_INET, 16, 0, 0, 254, 0, 255, 1, 0)
+    extra = route(service=16).extra
+    exact = routing.removal(Verb.DELROUTE, extra)
+    assert (exact.verb, exact.fixed[:4]) == (Verb.DELROUTE, extra[:4])

@@ -19,12 +19,12 @@ from privacy_router.engine.engine import Engine
 from privacy_router.engine.errors import PluginUnavailableError, RefusedError
 from privacy_router.engine.journal import Journal
 from privacy_router.engine.model import Desired, Resource, enforced
-from privacy_router.engine.reconcile import Keeper
+from privacy_router.engine.reconcile import RepairLoop
 from privacy_router.errors import ConflictError
 from privacy_router.host.file_state import read_entry
 from privacy_router.plugins.dns import DnsPlugin
-from privacy_router.plugins.dns.declaring import DROP_IN, KEPT_COPY
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.dns.declare import DROP_IN, KEPT_COPY
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -75,7 +75,7 @@ def machine() -> Iterator[None]:
 
 @pytest.fixture
 def plugin(bus: Bus) -> DnsPlugin:
-    return DnsPlugin(Place(bus))
+    return DnsPlugin(Machine(bus))
 
 
 def without_resolved() -> None:
@@ -199,7 +199,7 @@ async def test_going_back_from_a_run_that_was_cut_short(plugin: DnsPlugin, bus: 
     checkpoint = await plugin.checkpoint(changes)
     Path(DROP_IN).parent.mkdir(parents=True)
     Path(DROP_IN).write_text("[Resolve]\nDNS=192.0.2.53\n")  # and then there was no restart
-    await DnsPlugin(Place(bus)).rollback(checkpoint, lines)
+    await DnsPlugin(Machine(bus)).rollback(checkpoint, lines)
     assert await state(plugin) == before
 
 
@@ -428,7 +428,7 @@ async def test_either_backend_is_given_back_when_the_other_came_later(
     await engine.apply(Source(json.dumps({"version": 1, "plugins": {"dns": PLAIN}})))
     assert "nameserver 192.0.2.1" in CONF.read_text()
     run("systemctl", "enable", "--now", "systemd-resolved")
-    keeper = Keeper(engine, plugin, Nobody())
+    keeper = RepairLoop(engine, plugin, Nobody())
     await keeper.look()
     assert (keeper.trouble, Path(DROP_IN).exists()) == ("", True)
     await engine.apply(Source())

@@ -19,9 +19,8 @@ from privacy_router.errors import VerificationError
 from privacy_router.plugins.login1 import Login1Plugin
 from privacy_router.plugins.login1 import linger as lingering
 from privacy_router.plugins.login1.drop_in import FILE
-from privacy_router.plugins.login1.logind import MANAGER
-from privacy_router.plugins.login1.reload import reload
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.login1.logind import MANAGER, reload
+from privacy_router.plugins.target import Machine
 from tests.machine.login_sessions import USER, Heard, end_all, have_user, run, session, tried, until
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ LOCK = {
 @pytest.fixture
 async def plugin(bus: Bus) -> AsyncIterator[Login1Plugin]:
     await have_user()
-    one = Login1Plugin(Place(bus))
+    one = Login1Plugin(Machine(bus))
     yield one
     nothing = one.declare(Login1Config())
     held = await one.query()
@@ -236,7 +235,7 @@ async def test_a_run_that_was_cut_short_is_undone_by_another_process(plugin: Log
     changes = await differences(plugin, desired)
     checkpoint = await plugin.checkpoint(changes)
     await asyncio.to_thread(plugin._drop_in.write, desired.payload)  # and killed before reloading
-    await Login1Plugin(plugin._place).rollback(checkpoint, silent)
+    await Login1Plugin(plugin._machine).rollback(checkpoint, silent)
     assert (await plugin.query()).canonical() == before.canonical()
     assert not DROP_IN.parent.exists()
 
@@ -338,7 +337,7 @@ async def test_a_lock_outlives_the_plugins_object_and_a_restart_of_the_login_man
 ) -> None:
     desired = declared(plugin, {"inhibitors": [LOCK]})
     await applied(plugin, desired)
-    other = Login1Plugin(plugin._place)
+    other = Login1Plugin(plugin._machine)
     assert await differences(other, desired) == []
     await run("systemctl", "restart", "systemd-logind")
     assert await differences(other, desired) == []
@@ -352,10 +351,10 @@ import asyncio
 from privacy_router.config.plugins.login1 import Login1Config
 from privacy_router.host.dbus import Bus
 from privacy_router.plugins.login1 import Login1Plugin
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.target import Machine
 
 async def main():
-    plugin = Login1Plugin(Place(Bus("unix:path=/run/dbus/system_bus_socket")))
+    plugin = Login1Plugin(Machine(Bus("unix:path=/run/dbus/system_bus_socket")))
     lock = {"name": "tunnel", "what": ["sleep", "shutdown"], "lock_mode": "delay",
             "why": "the tunnel is up"}
     desired = plugin.declare(Login1Config.model_validate({"inhibitors": [lock]}))

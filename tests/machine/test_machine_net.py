@@ -13,7 +13,7 @@ import pytest
 from privacy_router.config.models import Plugins
 from privacy_router.engine.errors import RefusedError
 from privacy_router.plugins.net import NetPlugin
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def networkd() -> Iterator[None]:
 
 
 def plugin(bus: Bus) -> NetPlugin:
-    return NetPlugin(Place(bus))
+    return NetPlugin(Machine(bus))
 
 
 def said(_: str) -> None:

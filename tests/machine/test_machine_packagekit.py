@@ -17,9 +17,9 @@ from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Desired, Resource, enforced
 from privacy_router.errors import ConflictError, VerificationError
 from privacy_router.plugins.packagekit import PackagekitPlugin
-from privacy_router.plugins.packagekit.declaring import PINS
+from privacy_router.plugins.packagekit.declare import PINS
 from privacy_router.plugins.packagekit.transactions import DAEMON
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.target import Machine
 from tests.machine import package_repository as repository
 from tests.machine.package_repository import GATE, installed, run
 
@@ -50,7 +50,7 @@ def _no_packages(_repository: None) -> Iterator[None]:
 
 @pytest.fixture
 def plugin(bus: Bus) -> PackagekitPlugin:
-    return PackagekitPlugin(Place(bus))
+    return PackagekitPlugin(Machine(bus))
 
 
 def silent(_: str) -> None:
@@ -436,7 +436,7 @@ async def test_after_a_kill_everything_goes_back(plugin: PackagekitPlugin, bus: 
     killed = await asyncio.create_subprocess_exec(sys.executable, "-c", _KILLED, str(bus.address))
     assert await killed.wait() == -9
     GATE.touch()
-    await PackagekitPlugin(Place(bus)).rollback(checkpoint, silent)
+    await PackagekitPlugin(Machine(bus)).rollback(checkpoint, silent)
     assert await state(plugin) == before
 
 

@@ -19,8 +19,8 @@ from privacy_router.config.models import Plugins
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Desired
 from privacy_router.plugins.pcidecl import PcideclPlugin
-from privacy_router.plugins.pcidecl.in_use import use_of
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.pcidecl.check import use_of
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def plugin(bus: Bus, root: Path) -> PcideclPlugin:
-    return PcideclPlugin(Place(bus, root))
+    return PcideclPlugin(Machine(bus, root))
 
 
 def declared(plugin: PcideclPlugin, address: str, **keys: Any) -> Desired:
@@ -93,7 +93,7 @@ async def test_an_override_is_set_and_taken_back(plugin: PcideclPlugin, root: Pa
 
 
 async def test_where_sys_is_read_only_changes_are_refused(bus: Bus) -> None:
-    plugin = PcideclPlugin(Place(bus))
+    plugin = PcideclPlugin(Machine(bus))
     for address in ADDRESSES[:1]:
         desired = declared(plugin, address, driver_override="none")
         with pytest.raises(RefusedError, match="cannot be written here"):
@@ -115,7 +115,7 @@ async def test_a_mounted_disk_is_not_taken_away(
     plugin: PcideclPlugin, bus: Bus, root: Path
 ) -> None:
     # the project is mounted here from a disk, in whatever way the machine outside has one
-    place, devices = Place(bus, root), root / "sys/bus/pci/devices"
+    place, devices = Machine(bus, root), root / "sys/bus/pci/devices"
     before = (await plugin.query()).canonical()
     for address in ADDRESSES:
         if "is mounted" in use_of(place, (devices / address).resolve()):

@@ -10,8 +10,8 @@ import pytest
 
 from privacy_router.config.plugins.sessdecl import SessdeclConfig
 from privacy_router.engine.model import Capability, Desired, enforced
-from privacy_router.plugins.place import Place
-from privacy_router.plugins.sessdecl import SessdeclPlugin, ending
+from privacy_router.plugins.sessdecl import SessdeclPlugin, apply
+from privacy_router.plugins.target import Machine
 from tests.machine.login_sessions import (
     USER,
     Heard,
@@ -38,7 +38,7 @@ STUBBORN = "trap '' TERM HUP; touch {}; while :; do sleep 0.1; done"
 @pytest.fixture
 async def plugin(bus: Bus) -> AsyncIterator[SessdeclPlugin]:
     await have_user()
-    yield SessdeclPlugin(Place(bus))
+    yield SessdeclPlugin(Machine(bus))
     await end_all(bus)
 
 
@@ -113,7 +113,7 @@ async def test_only_what_is_selected_is_ended(
 async def test_what_does_not_end_by_itself_is_killed(
     bus: Bus, plugin: SessdeclPlugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ending, "_GRACE_S", 0.3)
+    monkeypatch.setattr(apply, "_GRACE_S", 0.3)
     said: list[str] = []
     ready = tmp_path / "ready"
 
@@ -194,11 +194,11 @@ import asyncio, sys
 from privacy_router.config.plugins.sessdecl import SessdeclConfig
 from privacy_router.engine.errors import RefusedError
 from privacy_router.host.dbus import Bus
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.target import Machine
 from privacy_router.plugins.sessdecl import SessdeclPlugin
 
 async def main():
-    plugin = SessdeclPlugin(Place(Bus("unix:path=/run/dbus/system_bus_socket")))
+    plugin = SessdeclPlugin(Machine(Bus("unix:path=/run/dbus/system_bus_socket")))
     one = {"name": "one", "selector": {"user": "root"}, "state": "absent",
            "force": sys.argv[1] == "force"}
     desired = plugin.declare(SessdeclConfig.model_validate({"sessions": [one]}))

@@ -14,9 +14,9 @@ from privacy_router.engine.document import Source
 from privacy_router.engine.engine import Engine
 from privacy_router.engine.errors import PluginFailedError
 from privacy_router.engine.journal import Journal
-from privacy_router.plugins.place import Place
 from privacy_router.plugins.systemd import SystemdPlugin
-from privacy_router.plugins.systemd.going_back import GoingBack
+from privacy_router.plugins.systemd.rollback import Rollback
+from privacy_router.plugins.target import Machine
 from tests.machine.systemd_units import (
     DEMO,
     ETC,
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.machine
 
 @pytest.fixture
 def plugin(bus: Bus) -> SystemdPlugin:
-    return SystemdPlugin(Place(bus))
+    return SystemdPlugin(Machine(bus))
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ async def test_a_run_that_is_killed_anywhere_is_undone(plugin: SystemdPlugin, bu
         run = Run(plugin, section)
         await run.prepare()
         killed = await stop_after(run, count)
-        run.plugin = SystemdPlugin(Place(bus))
+        run.plugin = SystemdPlugin(Machine(bus))
         await run.undo()
         assert shown(DEMO, "ActiveState") == "active"
         assert shown(DEMO, "Description") == "slept before"
@@ -122,7 +122,7 @@ async def test_going_back_is_finished_by_the_next_one(plugin: SystemdPlugin) -> 
     systemctl("start", DEMO)
     run = Run(plugin, service(active=True, properties={"TasksMax": 5}))
     await run.apply()
-    back = GoingBack(plugin._systemd, plugin._places, run.checkpoint, silent)
+    back = Rollback(plugin._systemd, plugin._paths, run.checkpoint, silent)
     await asyncio.to_thread(back._put_entries)  # and killed then
     await run.undo()
     assert (shown(DEMO, "Nice"), shown(DEMO, "TasksMax") == "5") == ("3", False)

@@ -10,8 +10,8 @@ import pytest
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Mode, enforced
 from privacy_router.host.dbus import Bus
-from privacy_router.plugins.place import Place
 from privacy_router.plugins.systemd import SystemdPlugin
+from privacy_router.plugins.target import Machine
 from tests.machine.systemd_units import (
     CONTROL,
     DEMO,
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.machine
 
 @pytest.fixture
 def plugin(bus: Bus) -> SystemdPlugin:
-    return SystemdPlugin(Place(bus))
+    return SystemdPlugin(Machine(bus))
 
 
 @pytest.fixture(autouse=True)
@@ -116,14 +116,14 @@ async def test_it_is_unavailable_where_systemd_is_not_on_the_bus() -> None:
     )
     assert daemon.stdout is not None
     bus = Bus((await daemon.stdout.readline()).decode().strip())
-    found = await SystemdPlugin(Place(bus)).availability()
+    found = await SystemdPlugin(Machine(bus)).availability()
     assert not found
     assert "org.freedesktop.systemd1 is not on the bus" in found.reason
     assert found.remedy
     await bus.close()
     daemon.terminate()
     await daemon.wait()
-    assert not await SystemdPlugin(Place(Bus(None))).availability()
+    assert not await SystemdPlugin(Machine(Bus(None))).availability()
 
 
 # --- watching -------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from privacy_router.plugins.place import Place
 from privacy_router.plugins.systemd import SystemdPlugin
+from privacy_router.plugins.target import Machine
 from tests.machine.systemd_units import (
     CONTROL,
     DEMO,
@@ -62,7 +62,7 @@ ALL_PROPERTIES = {
 
 @pytest.fixture
 def plugin(bus: Bus) -> SystemdPlugin:
-    return SystemdPlugin(Place(bus))
+    return SystemdPlugin(Machine(bus))
 
 
 @pytest.fixture(autouse=True)

@@ -25,10 +25,10 @@ async def test_the_network_is_heard_of_after_a_failed_pass_but_not_what_the_pass
     """An uplink that comes back waits for no clock."""
     one, loop = controller(), asyncio.get_running_loop()
     one.trouble, one._failed_at = "there is no uplink", loop.time()
-    one._hear_of_network()
+    one._on_network_change()
     assert not one._wake.is_set()
     one._failed_at = loop.time() - _OWN_EVENTS_S
-    one._hear_of_network()
+    one._on_network_change()
     assert one._wake.is_set()
 
 

@@ -11,7 +11,6 @@ from privacy_router.config import parse_document
 from privacy_router.hops.catalogue import CATALOGUE
 from privacy_router.hops.gateway.hop import GATEWAY_ROLE
 from privacy_router.hops.warp.hop import WARP_ROLE
-from privacy_router.node.contention import REPEATS, WINDOW_S, Contention
 from privacy_router.node.flows.changes import between, flow_mods, items, meter_mods, zones_looked_up
 from privacy_router.node.flows.desired import FlowPlan
 from privacy_router.node.proxmox import container_mac, parse_mac
@@ -216,23 +215,6 @@ def test_changes_are_told_in_the_words_of_the_plan() -> None:
     told = items(changes, "ovsbr0", kept.flow_of)
     assert {change.verb for change in told} == {"remove"}
     assert {change.key.where for change in told} == {"ovsbr0"}
-
-
-# --- another controller -------------------------------------------------------------------------
-
-
-def test_a_flow_that_is_put_back_again_and_again_is_contested() -> None:
-    watch = Contention()
-    for second in range(REPEATS - 1):
-        assert watch.note(float(second), ["a", f"other {second}"]) == []
-    assert watch.note(REPEATS, ["a"]) == ["a"]
-    assert watch.note(REPEATS + 1, ["a"]) == [], "told once, then counted anew"
-
-
-def test_accidents_that_are_far_apart_are_no_contest() -> None:
-    watch = Contention()
-    for number in range(REPEATS * 2):
-        assert watch.note(number * WINDOW_S, ["a"]) == []
 
 
 # --- Proxmox ------------------------------------------------------------------------------------

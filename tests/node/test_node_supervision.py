@@ -13,9 +13,10 @@ import structlog
 from structlog.testing import capture_logs
 
 from privacy_router.errors import FAILURES, MachineError, PrivacyRouterError
+from privacy_router.host.devices import link_removal
 from privacy_router.host.netlink import Netlink
-from privacy_router.host.netlink_library import NetlinkError
 from privacy_router.host.nftables import NftablesError
+from privacy_router.host.rtnetlink import NetlinkError
 from privacy_router.host.units import UnitError
 from privacy_router.host.wireguard_uapi import UapiError
 from privacy_router.node.controller import Controller
@@ -209,5 +210,5 @@ def test_what_the_machine_refuses_is_under_the_root_of_all_errors(kind: type[Exc
 
 def test_a_refusal_of_the_kernel_is_translated_where_it_arrives() -> None:
     with Netlink() as netlink, pytest.raises(NetlinkError) as refusal:
-        netlink._ip.link("del", index=0x7FFFFFF0)
+        netlink._order("delete that", link_removal(0x7FFFFFF0))
     assert refusal.value.code in (errno.ENODEV, errno.EPERM)

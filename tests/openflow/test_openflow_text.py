@@ -86,6 +86,8 @@ TABLES = {0: "classify", 3: "privacy"}
         ),
         ({"metadata": (0x10, 0xF0), "reg0": 0}, "reg0=0,metadata=0x10/0xf0"),
         ({"eth_type": 0x800, "ip_dscp": 10}, "ip,nw_tos=40"),
+        ({"eth_type": 0x86DD, "ipv6_src": "::ffff:1.2.3.4"}, "ipv6,ipv6_src=::ffff:102:304"),
+        ({"eth_type": 0x86DD, "ipv6_src": "::ffff:0:0/96"}, "ipv6,ipv6_src=::ffff:0:0/96"),
     ],
 )
 def test_matches(fields: dict[str, Any], text: str) -> None:

@@ -5,6 +5,7 @@ os-ken is a controller's library, and cannot write these itself.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -326,7 +327,7 @@ REFUSED: dict[str, tuple[Message, type[Exception]]] = {
     ),
     "a multipart reply of another kind": (
         mp.MultipartReply(99, (RawEntry(b"answer"),)),
-        AttributeError,
+        TypeError if sys.version_info >= (3, 12) else AttributeError,
     ),
 }
 

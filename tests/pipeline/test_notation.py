@@ -164,6 +164,23 @@ def test_what_makes_no_sense_is_refused(fields: Fields, message: str, remedy: st
     assert caught.value.exit_code is ExitCode.INVALID_CONFIG
 
 
+@pytest.mark.parametrize(
+    ("field", "wanted"),
+    [
+        ("nw_ttl", "a number from 0 to 255"),
+        ("tcp_dst", "a number from 0 to 65535, /mask after it"),
+        ("nw_tos", "a multiple of 4 up to 252 (the other two bits are nw_ecn)"),
+        ("dl_vlan", "dl_vlan with a number from 0 to 4095, or 0xffff for packets without a tag"),
+        ("nw_src", "an address or a network without host bits, such as 10.0.0.0/24"),
+        ("dl_src", "a MAC such as 02:00:00:00:00:01"),
+    ],
+)
+def test_what_a_field_takes_is_said(field: str, wanted: str) -> None:
+    with pytest.raises(FlowRefusedError) as caught:
+        matches(WHERE, {field: "odd", "dl_type": "0x800"}, PORTS.get)
+    assert caught.value.remedy == f"Write {wanted}."
+
+
 PIPELINES_OWN = {
     *(f"reg{n}" for n in range(16)),
     *(f"xreg{n}" for n in range(8)),

@@ -182,7 +182,7 @@ REWRITES = [
     (Move("ipv4_src", "reg0", 8, 24, 0), "reg0", 0x0A),
     (SetNwTtl(64), "nw_ttl", 64),
     (DecNwTtl(), "nw_ttl", 8),
-    (Note(b"x"), "nw_ttl", 9),
+    (Note(b"letter"), "nw_ttl", 9),  # of whole words: padding would be odd in the name
 ]
 
 

@@ -18,11 +18,11 @@ from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Desired, Mode, Observed, Resource
 from privacy_router.host.dbus import Bus
 from privacy_router.plugins.dns import DnsPlugin
-from privacy_router.plugins.dns.obstacles import require_last_word, require_replaceable
+from privacy_router.plugins.dns.check import require_last_word, require_replaceable
 from privacy_router.plugins.dns.resolved import wire_domains, wire_servers
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.target import Machine
 
-PLUGIN = DnsPlugin(Place(Bus(None), Path("/nowhere")))
+PLUGIN = DnsPlugin(Machine(Bus(None), Path("/nowhere")))
 RESOLVER = PLUGIN.key("resolver", "systemd-resolved")
 FILE = PLUGIN.key("file", "/etc/resolv.conf")
 
@@ -246,7 +246,7 @@ def test_servers_on_the_bus() -> None:
 
 
 def test_a_file_that_is_read_later_has_the_last_word(tmp_path: Path) -> None:
-    place = Place(Bus(None), tmp_path)
+    place = Machine(Bus(None), tmp_path)
     ours = place.path("/etc/systemd/resolved.conf.d/50-privacy-router.conf")
     for directory, name, text in (
         ("etc", "10-before.conf", "DNS=192.0.2.9"),
@@ -267,7 +267,7 @@ def test_a_file_that_is_read_later_has_the_last_word(tmp_path: Path) -> None:
 
 
 def test_a_mount_and_a_missing_directory_are_refused(tmp_path: Path) -> None:
-    place = Place(Bus(None), tmp_path)
+    place = Machine(Bus(None), tmp_path)
     path = tmp_path / "etc/resolv.conf"
     with pytest.raises(RefusedError, match="is not there"):
         require_replaceable(place, path)

@@ -17,8 +17,7 @@ import pytest
 from privacy_router.config.models import Plugins
 from privacy_router.engine.model import Change, Observed, enforced
 from privacy_router.host.dbus import Bus
-from privacy_router.plugins.place import Place
-from privacy_router.plugins.registry import MACHINE_PLUGINS, make
+from privacy_router.plugins.target import MACHINE_PLUGINS, Machine, make
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +33,7 @@ def read(case: Path, name: str) -> Any:
 
 
 def plugin_of(case: Path) -> Plugin:
-    return make(case.parent.name, Place(Bus(None), case))
+    return make(case.parent.name, Machine(Bus(None), case))
 
 
 def observed(plugin: Plugin, case: Path) -> Observed:

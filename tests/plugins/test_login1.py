@@ -16,27 +16,27 @@ from privacy_router.errors import StorageError
 from privacy_router.host.dbus import Bus, Signal
 from privacy_router.plugins.login1 import Login1Plugin
 from privacy_router.plugins.login1.drop_in import FILE, DropIn, overriding
-from privacy_router.plugins.login1.events import describe
 from privacy_router.plugins.login1.linger import existing
 from privacy_router.plugins.login1.settings import SETTINGS, in_force, text
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.login1.watch import describe
+from privacy_router.plugins.target import Machine
 
 MANAGER_PATH = "/org/freedesktop/login1"
 MANAGER = "org.freedesktop.login1.Manager"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(Bus(None), tmp_path)
+def place(tmp_path: Path) -> Machine:
+    return Machine(Bus(None), tmp_path)
 
 
 @pytest.fixture
-def plugin(place: Place) -> Login1Plugin:
+def plugin(place: Machine) -> Login1Plugin:
     return Login1Plugin(place)
 
 
 @pytest.fixture
-def drop_in(place: Place) -> DropIn:
+def drop_in(place: Machine) -> DropIn:
     return DropIn(place.path(FILE))
 
 
@@ -243,14 +243,16 @@ def test_what_is_no_file_is_an_error(drop_in: DropIn) -> None:
         ("etc/systemd/logind.conf", "[Login]\nIdleAction=lock\n", False),
     ],
 )
-def test_a_file_that_is_read_later_wins(place: Place, path: str, content: str, wins: bool) -> None:
+def test_a_file_that_is_read_later_wins(
+    place: Machine, path: str, content: str, wins: bool
+) -> None:
     other = place.root / path
     other.parent.mkdir(parents=True)
     other.write_text(content)
     assert overriding(place, {"IdleAction"}) == ({"IdleAction": other} if wins else {})
 
 
-def test_a_file_that_is_hidden_by_another_does_not_win(place: Place) -> None:
+def test_a_file_that_is_hidden_by_another_does_not_win(place: Machine) -> None:
     vendor = place.path("/usr/lib/systemd/logind.conf.d/60-x.conf")
     vendor.parent.mkdir(parents=True)
     vendor.write_text("[Login]\nIdleAction=lock\n")
@@ -285,7 +287,7 @@ async def test_a_user_who_was_deleted_does_not_linger_and_is_given_up(plugin: Lo
 
 
 async def test_what_is_given_back_is_not_refused_for_a_later_file(
-    plugin: Login1Plugin, place: Place
+    plugin: Login1Plugin, place: Machine
 ) -> None:
     other = place.path("/etc/systemd/logind.conf.d/60-x.conf")
     other.parent.mkdir(parents=True)

@@ -11,7 +11,7 @@ from privacy_router.config import ConfigError, parse_document
 from privacy_router.config.models import Plugins
 from privacy_router.engine.model import Desired, canonical_json
 from privacy_router.plugins.net import names
-from privacy_router.plugins.net.declaring import declare
+from privacy_router.plugins.net.declare import declare
 
 
 def declared(data: Any) -> Desired:

@@ -8,7 +8,7 @@ import pytest
 
 from privacy_router.host.dbus import Bus
 from privacy_router.plugins.net import dhcp
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def test_dhcpcd_says_in_its_title_whom_it_serves() -> None:
 
 
 def networkd(tmp_path: Path, link: str, network: str) -> dhcp.Managed | None:
-    place = Place(Bus(None), tmp_path)
+    place = Machine(Bus(None), tmp_path)
     for name, text in (
         ("run/systemd/netif/links/2", link),
         ("etc/systemd/network/10-eth0.network", network),

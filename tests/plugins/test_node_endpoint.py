@@ -12,7 +12,8 @@ from privacy_router.config import parse_document
 from privacy_router.hops.keys import NodeKeys
 from privacy_router.node.paths import NodePaths
 from privacy_router.node.warp import read_tunnel
-from privacy_router.plugins.privacy_router.plugin import Intent, PrivacyRouterPlugin
+from privacy_router.plugins.privacy_router.intent import Intent
+from privacy_router.plugins.privacy_router.plugin import PrivacyRouterPlugin
 from privacy_router.values.wireguard import generate_private_key, public_key_of
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from privacy_router.engine.model import Change, Desired, Resource, ResourceKey
 from privacy_router.host.dbus import Bus
 from privacy_router.node.kinds.registry import KINDS
 from privacy_router.node.paths import NodePaths
-from privacy_router.plugins.place import Place
 from privacy_router.plugins.privacy_router import PARTS, PartPlugin, PrivacyRouterPlugin
-from privacy_router.plugins.privacy_router.plugin import NodeObserved
+from privacy_router.plugins.privacy_router.intent import NodeObserved
 from privacy_router.plugins.privacy_router.resources import key_of
+from privacy_router.plugins.target import Machine
 from privacy_router.values.items import HOST, Kind, plain
 from privacy_router.values.sysctls import DeviceSettingKey, Sysctl
 from privacy_router.values.wireguard import TunnelKey
@@ -74,7 +74,7 @@ async def test_without_a_node_there_is_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 async def test_a_part_keeps_nothing_by_itself(part: object, tmp_path: Path) -> None:
-    made = PartPlugin(part, Place(Bus(None), tmp_path))  # type: ignore[arg-type]
+    made = PartPlugin(part, Machine(Bus(None), tmp_path))  # type: ignore[arg-type]
     assert made.declare(None) == Desired()
     with pytest.raises(RefusedError, match="no section of its own"):
         made.declare({})
@@ -86,10 +86,28 @@ async def test_a_part_keeps_nothing_by_itself(part: object, tmp_path: Path) -> N
 
 async def test_a_part_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    parts = {part.name: PartPlugin(part, Place(Bus(None), tmp_path)) for part in PARTS}
+    parts = {part.name: PartPlugin(part, Machine(Bus(None), tmp_path)) for part in PARTS}
     missing = {name: await part.availability() for name, part in parts.items()}
     assert {name for name, found in missing.items() if not found} == {"netmaker"}
     assert "install netclient" in missing["netmaker"].remedy
     (tmp_path / "usr/sbin").mkdir(parents=True)
     (tmp_path / "usr/sbin/netclient").touch(mode=0o755)
     assert await parts["netmaker"].availability()
+
+
+@pytest.mark.parametrize(
+    ("key", "found"), [("unmanaged_node", True), ("unmanaged_node", False), ("stranger", True)]
+)
+async def test_a_node_that_no_document_declared_stays_when_a_run_is_undone(
+    key: str, found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a checkpoint that the version before wrote, which called it a stranger."""
+    taken_down: list[bool] = []
+
+    async def take_down(_: PrivacyRouterPlugin) -> None:
+        taken_down.append(True)
+
+    monkeypatch.setattr(PrivacyRouterPlugin, "_take_down", take_down)
+    plugin = PrivacyRouterPlugin(NodePaths(tmp_path, tmp_path))
+    await plugin.rollback({"section": None, key: found}, lambda _: None)
+    assert taken_down == ([] if found else [True])

@@ -49,7 +49,7 @@ from privacy_router.plugins.openflow.program import compile_bridge, nothing_on
 from privacy_router.plugins.openflow.rollback import Claims, read_written, written_down
 from privacy_router.plugins.openflow.survey import Survey, survey_of
 from privacy_router.plugins.openflow.switch import SwitchState
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.target import Machine
 
 PORTS = {"vmbr0": 0xFFFFFFFE, "eth1": 1, "eth2": 2, "internal_200": 3}
 DROP = {"priority": 200, "match_fields": {"tcp_dst": 25}, "actions": ["drop"]}
@@ -303,7 +303,7 @@ def test_what_is_made_leaves_nothing_to_do() -> None:
     assert not steps_to(survey(state, **WHOLE).target, state)
     desired = declare(section(**WHOLE))
     found = seen([survey(state, **WHOLE)], desired, desired.payload.bridges)
-    assert OpenflowPlugin(Place(Bus(None))).diff(desired, found) == []
+    assert OpenflowPlugin(Machine(Bus(None))).diff(desired, found) == []
 
 
 def test_meters_come_before_the_bundle_and_go_after_it() -> None:
@@ -327,7 +327,7 @@ def test_what_waits_is_reported_and_not_made() -> None:
     assert "did you mean eth2?" in found.obstacles[0].remedy
     desired = declare(section(**parts))
     looked = seen([found], desired, desired.payload.bridges)
-    changes = OpenflowPlugin(Place(Bus(None))).diff(desired, looked)
+    changes = OpenflowPlugin(Machine(Bus(None))).diff(desired, looked)
     waiting = [one.key.name for one in changes if one.note == "waits for the port eth9"]
     assert {one.mode for one in changes if one.note} == {Mode.OBSERVE_ONLY}
     assert waiting == ["vmbr0/000 00050 udp,tp_dst=9", "vmbr0/000 00050 udp6,tp_dst=9"]
@@ -338,7 +338,7 @@ def test_what_is_taken_over_is_what_waits_too() -> None:
     desired = declare(section(**WHOLE))
     found = survey_of(compile_bridge("vmbr0", bridge(**WHOLE), {}), None, {})
     looked = seen([found], desired, desired.payload.bridges)
-    plugin = OpenflowPlugin(Place(Bus(None)))
+    plugin = OpenflowPlugin(Machine(Bus(None)))
     changes = [one for one in plugin.diff(desired, looked) if one.mode is Mode.ENFORCE]
     assert [one.key for one in changes] == [key("obstacles", "vmbr0")]
     taken = plugin.takes(desired, looked, changes)
@@ -357,7 +357,7 @@ def test_flows_of_ours_that_nothing_declares_are_taken_away() -> None:
     state = made(**WHOLE)
     desired = declare(section(flows=[DROP]))
     found = seen([survey(state, flows=[DROP])], desired, desired.payload.bridges)
-    changes = OpenflowPlugin(Place(Bus(None))).diff(desired, found)
+    changes = OpenflowPlugin(Machine(Bus(None))).diff(desired, found)
     assert {one.verb for one in changes} == {"remove"}
     assert len(changes) == 1 + 2 + 3  # the first flow, the policy's, three anchors
 
@@ -418,7 +418,7 @@ def test_what_is_damaged_is_one_error(written: Any) -> None:
 
 async def test_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    plugin = OpenflowPlugin(Place(Bus(None), tmp_path))
+    plugin = OpenflowPlugin(Machine(Bus(None), tmp_path))
     missing = await plugin.availability()
     assert not missing
     assert "apt-get install openvswitch-switch" in missing.remedy
@@ -428,7 +428,7 @@ async def test_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 async def test_without_open_vswitch_there_are_no_bridges(tmp_path: Path) -> None:
-    plugin = OpenflowPlugin(Place(Bus(None), tmp_path))
+    plugin = OpenflowPlugin(Machine(Bus(None), tmp_path))
     assert await plugin.query() == Observed()
     desired = plugin.declare(section(flows=[DROP]))
     found = await plugin.observe(desired)

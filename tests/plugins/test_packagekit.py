@@ -23,8 +23,15 @@ from privacy_router.errors import (
 )
 from privacy_router.host.dbus import Bus
 from privacy_router.plugins.packagekit import PackagekitPlugin
-from privacy_router.plugins.packagekit.apt import parse_rehearsal
-from privacy_router.plugins.packagekit.declaring import pin_file, pin_value, pinned_name
+from privacy_router.plugins.packagekit.apt import parse_dry_run
+from privacy_router.plugins.packagekit.declare import pin_file, pin_value, pinned_name
+from privacy_router.plugins.packagekit.dry_run import (
+    PackageChanges,
+    effects_of,
+    may_go,
+    require_allowed,
+    require_versions,
+)
 from privacy_router.plugins.packagekit.failures import Code, failure
 from privacy_router.plugins.packagekit.packages import (
     Info,
@@ -33,16 +40,9 @@ from privacy_router.plugins.packagekit.packages import (
     State,
     parse_package,
 )
-from privacy_router.plugins.packagekit.rehearsal import (
-    Work,
-    effects_of,
-    may_go,
-    require_allowed,
-    require_versions,
-)
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.target import Machine
 
-PLUGIN = PackagekitPlugin(Place(Bus(None), Path("/nowhere")))
+PLUGIN = PackagekitPlugin(Machine(Bus(None), Path("/nowhere")))
 DEBIAN = Naming.of_distro("debian;12;x86_64")
 
 
@@ -220,14 +220,18 @@ def test_what_nobody_signed_is_refused() -> None:
 
 def test_others_may_go_when_named_or_allowed() -> None:
     section = {"old": {"state": "removed"}, "new": {}}
-    work = Work(removals=["old"])
-    require_allowed({"old": None, "new": "1"}, may_go(declared(section), work))
+    packages = PackageChanges(removals=["old"])
+    require_allowed({"old": None, "new": "1"}, may_go(declared(section), packages))
     with pytest.raises(RefusedError, match="lib, new would be removed along"):
-        require_allowed({"old": None, "new": None, "lib": None}, may_go(declared(section), work))
-    require_allowed({"lib": None}, may_go(declared(section, allow_remove_dependents=True), work))
+        require_allowed(
+            {"old": None, "new": None, "lib": None}, may_go(declared(section), packages)
+        )
+    require_allowed(
+        {"lib": None}, may_go(declared(section, allow_remove_dependents=True), packages)
+    )
     seen = {"lib": {"state": "removed", "mode": "observe-only"}}
     with pytest.raises(RefusedError, match="lib would be removed along"):
-        require_allowed({"old": None, "lib": None}, may_go(declared(section | seen), work))
+        require_allowed({"old": None, "lib": None}, may_go(declared(section | seen), packages))
 
 
 def test_another_version_than_asked_for_is_refused() -> None:
@@ -247,12 +251,12 @@ Inst lib [1.0] (2.0 Debian:12/stable [all]) []
 Inst new:i386 (1:2.0-1 Debian:12/stable, Debian-Security:12/stable [i386])
 Conf lib (2.0 Debian:12/stable [all])
 """
-    assert parse_rehearsal(output) == {"foe": None, "lib": "2.0", "new:i386": "1:2.0-1"}
+    assert parse_dry_run(output) == {"foe": None, "lib": "2.0", "new:i386": "1:2.0-1"}
 
 
 @given(st.text())
 def test_whatever_apt_says_is_read(output: str) -> None:
-    assert all(name for name in parse_rehearsal(output))
+    assert all(name for name in parse_dry_run(output))
 
 
 def test_work_that_is_left() -> None:
@@ -263,7 +267,7 @@ def test_work_that_is_left() -> None:
         "offered": State(offered=Package(2, "offered", "1", "all")),
     }
     wishes = {name: {"version": "1" if name == "same" else "2"} for name in ("same", "older")}
-    left = Work({**wishes, "offered": {"version": "1"}}, ["there", "offered", "unknown"])
-    assert left.left(states) == Work(
+    left = PackageChanges({**wishes, "offered": {"version": "1"}}, ["there", "offered", "unknown"])
+    assert left.left(states) == PackageChanges(
         {"older": {"version": "2"}, "offered": {"version": "1"}}, ["there"]
     )

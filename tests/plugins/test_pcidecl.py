@@ -18,7 +18,7 @@ from privacy_router.errors import PrivacyRouterError
 from privacy_router.host import uevents
 from privacy_router.host.dbus import Bus
 from privacy_router.plugins.pcidecl import PcideclPlugin, bus
-from privacy_router.plugins.place import Place
+from privacy_router.plugins.target import Machine
 from tests.plugins.pci_kernel import PciKernel
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def device(kernel: PciKernel) -> Path:
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> PcideclPlugin:
-    return PcideclPlugin(Place(Bus(None), tmp_path))
+    return PcideclPlugin(Machine(Bus(None), tmp_path))
 
 
 def declared(plugin: PcideclPlugin, **keys: Any) -> Desired:

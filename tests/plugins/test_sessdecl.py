@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -13,18 +14,20 @@ from privacy_router.config.plugins.sessdecl import (
     SessionSelector,
 )
 from privacy_router.config.validation import validate
+from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Capability, Desired, Mode, Observed, Resource
-from privacy_router.host.dbus import Bus
-from privacy_router.plugins.login1.logind import Session
-from privacy_router.plugins.place import Place
+from privacy_router.host.dbus import Bus, DBusCallError, Remote
+from privacy_router.plugins.login1.logind import NAME, Session
 from privacy_router.plugins.sessdecl import SessdeclPlugin
-from privacy_router.plugins.sessdecl.selecting import (
+from privacy_router.plugins.sessdecl.check import own_sessions, refuse_own
+from privacy_router.plugins.sessdecl.selector import (
     declared_name,
     matching,
     observed_value,
     resource_name,
     selector_of,
 )
+from privacy_router.plugins.target import Machine
 
 ALICE = Session(
     id="3",
@@ -58,7 +61,7 @@ SESSIONS = [ALICE, ROOT, GREETER, JOB]
 
 @pytest.fixture
 def plugin() -> SessdeclPlugin:
-    return SessdeclPlugin(Place(Bus(None)))
+    return SessdeclPlugin(Machine(Bus(None)))
 
 
 def one(**words: Any) -> dict[str, Any]:
@@ -195,3 +198,34 @@ def test_a_declaration_that_is_given_back_changes_nothing(plugin: SessdeclPlugin
 
 def test_what_is_ended_cannot_be_undone(plugin: SessdeclPlugin) -> None:
     assert plugin.capabilities == set(Capability) - {Capability.ROLLBACK}
+
+
+# --- the sessions that are spared -----------------------------------------------------------------
+
+
+class LoginManager:
+    """Knows one process of each session; no user has a graphical one."""
+
+    def __init__(self, processes: dict[int, str]) -> None:
+        self.processes = processes
+
+    async def call(self, remote: Remote, member: str, signature: str, *body: Any) -> tuple[str]:
+        if member == "GetSessionByPID" and body[0] in self.processes:
+            return (self.processes[body[0]],)
+        raise DBusCallError(f"{NAME}.NoSessionForPID", "none")
+
+    async def get(self, remote: Remote, name: str) -> str:
+        return remote.path
+
+
+async def test_the_session_of_the_caller_is_spared(plugin: SessdeclPlugin) -> None:
+    caller = 2**22 + 1  # no such process: more than a kernel gives out
+    bus: Any = LoginManager({caller: ALICE.id, os.getpid(): "7"})
+    assert await own_sessions(bus, caller) >= {ALICE.id, "7"}
+    assert ALICE.id not in await own_sessions(bus, None)
+    (change,) = plugin.diff(
+        desired := declared(plugin, one()),
+        Observed({plugin.key("session", "one user=alice"): observed_value([ALICE])}),
+    )
+    with pytest.raises(RefusedError, match="means session 3 alice tty2"):
+        refuse_own(desired, change, [ALICE], await own_sessions(bus, caller))

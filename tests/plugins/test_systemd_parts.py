@@ -20,15 +20,15 @@ from privacy_router.host.file_state import (
     redacted,
     remove_if_empty,
 )
-from privacy_router.plugins.place import Place
-from privacy_router.plugins.systemd.comparing import is_lost
-from privacy_router.plugins.systemd.going_back import picture
+from privacy_router.host.systemd1 import MANAGER, OBJECT
+from privacy_router.plugins.systemd.diff import is_lost
 from privacy_router.plugins.systemd.names import concerns, is_own, names_with_drop_ins
-from privacy_router.plugins.systemd.places import UnitPlaces
 from privacy_router.plugins.systemd.properties import PROPERTIES
-from privacy_router.plugins.systemd.systemd1 import OBJECT, SERVICE_MANAGER
+from privacy_router.plugins.systemd.rollback import picture
+from privacy_router.plugins.systemd.unit_paths import UnitPaths
 from privacy_router.plugins.systemd.unit_text import also, can_be_enabled, runs_once, settings
-from privacy_router.plugins.systemd.watching import path_of, words_of
+from privacy_router.plugins.systemd.watch import path_of, words_of
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -253,7 +253,7 @@ def test_a_picture_has_all_links_that_enabling_may_touch_and_no_others(tmp_path:
     )
     text = file_value("[Install]\nAlso=b.timer\n")
     drop_in = Change(ResourceKey("systemd", "drop-in", "a.service/x.conf"), None, text)
-    kept = picture(UnitPlaces(Place(Bus(None), tmp_path)), [unit, drop_in])
+    kept = picture(UnitPaths(Machine(Bus(None), tmp_path)), [unit, drop_in])
     assert kept["family"] == ["a.service", "a.socket", "b.timer"]
     assert set(kept["entries"]) == {str(path) for path in links if path.name != "c.service"}
     assert str(etc / "sockets.target.wants") in kept["directories"]
@@ -280,7 +280,7 @@ def test_only_what_matters_is_told() -> None:
     def told(path: str, interface: str, member: str, *body: Any) -> str:
         return words_of(Signal(path, interface, member, body), {"a.service"})
 
-    manager, changed = SERVICE_MANAGER.interface, "org.freedesktop.DBus.Properties"
+    manager, changed = MANAGER.interface, "org.freedesktop.DBus.Properties"
     unit = f"{OBJECT}/unit/a_2eservice"
     state: tuple[Any, ...] = ("org.freedesktop.systemd1.Unit", {"ActiveState": "failed"}, [])
     assert told(unit, changed, "PropertiesChanged", *state) == "a.service is failed"

@@ -15,9 +15,9 @@ from privacy_router.config.plugins.systemd_properties import UnitProperties, as_
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Mode
 from privacy_router.host.dbus import Bus
-from privacy_router.plugins.place import Place
 from privacy_router.plugins.systemd import SystemdPlugin
 from privacy_router.plugins.systemd.properties import PROPERTIES
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from privacy_router.config.plugins.systemd import SystemdConfig
@@ -39,7 +39,7 @@ def messages(data: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def declare(data: dict[str, Any]) -> Any:
-    return SystemdPlugin(Place(Bus(None))).declare(section(data))
+    return SystemdPlugin(Machine(Bus(None))).declare(section(data))
 
 
 def properties(**given: Any) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def test_ranges_can_be_read_again(numbers: set[int]) -> None:
 
 
 def test_no_section_asks_for_nothing() -> None:
-    assert SystemdPlugin(Place(Bus(None))).declare(None).resources == {}
+    assert SystemdPlugin(Machine(Bus(None))).declare(None).resources == {}
 
 
 def test_resources_carry_their_mode_and_name_who_is_spared() -> None:

@@ -94,7 +94,9 @@ class ConfigFile:
             await self._engine.apply(source)
             await self._settle(mark, Standing.KEPT)
 
-    async def follow(self, wanted: Callable[[], bool] | None = None) -> Standing:
+    async def follow(
+        self, wanted: Callable[[], bool] | None = None, *, caller_pid: int | None = None
+    ) -> Standing:
         """Apply it if it has changed; what it was before. Raises what reading and applying it do,
         and then says in `note` what becomes of it.
 
@@ -105,17 +107,25 @@ class ConfigFile:
             mark = await self._engine.mark_of(source)
             standing = self._standing(source, mark, await self._ledger())
             if standing is Standing.NEW:
-                await self._apply(source, mark, wanted)
+                await self._apply(source, mark, wanted, caller_pid)
             else:
                 await self._settle(mark, standing)
             if standing is not Standing.NEW and self.note is not None:
                 _log.warning("the file is not applied", what=self.note.words, do=self.note.advice)
             return standing
 
-    async def _apply(self, source: Source, mark: str, wanted: Callable[[], bool] | None) -> None:
+    async def _apply(
+        self,
+        source: Source,
+        mark: str,
+        wanted: Callable[[], bool] | None,
+        caller_pid: int | None,
+    ) -> None:
         is_patient = self._known(mark).runs + 1 < RUN_TRIES
         try:
-            await self._engine.apply(source, wanted=wanted, is_patient=is_patient)
+            await self._engine.apply(
+                source, wanted=wanted, is_patient=is_patient, caller_pid=caller_pid
+            )
         except PrivacyRouterError as error:
             await self._note_failure(mark, error)
             raise

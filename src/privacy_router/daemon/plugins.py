@@ -10,28 +10,28 @@ from privacy_router.engine.model import Availability, Capability, Desired, Obser
 from privacy_router.engine.plugin import Plugin
 from privacy_router.errors import MissingPrerequisiteError
 from privacy_router.plugins.privacy_router import PARTS, PartPlugin
-from privacy_router.plugins.registry import MACHINE_PLUGINS, make
+from privacy_router.plugins.target import MACHINE_PLUGINS, make
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from typing import Any
 
     from privacy_router.engine.model import Change, ResourceKey
-    from privacy_router.engine.plugin import Tell
-    from privacy_router.plugins.place import Place
+    from privacy_router.engine.plugin import Progress
+    from privacy_router.plugins.target import Machine
 
 _log = structlog.get_logger()
 
 
-def all_plugins(place: Place, node: Plugin) -> list[Plugin]:
+def all_plugins(machine: Machine, node: Plugin) -> list[Plugin]:
     """Every plugin of the seed; `node` is the one of the whole node."""
-    machine = [_made(name, place) for name in MACHINE_PLUGINS]
-    return [*machine, *(PartPlugin(part, place) for part in PARTS), node]
+    made = [_made(name, machine) for name in MACHINE_PLUGINS]
+    return [*made, *(PartPlugin(part, machine) for part in PARTS), node]
 
 
-def _made(name: str, place: Place) -> Plugin:
+def _made(name: str, machine: Machine) -> Plugin:
     try:
-        return make(name, place)
+        return make(name, machine)
     except ImportError as error:
         _log.error("plugin not loaded", plugin=name, reason=str(error))
         return BrokenPlugin(name, str(error))
@@ -61,7 +61,7 @@ class BrokenPlugin(Plugin):
         del keys
         return Observed()
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """Nothing can be changed. Raises MissingPrerequisiteError."""
         del desired, changes, tell
         raise MissingPrerequisiteError(f"{self.name} cannot be loaded: {self._reason}")

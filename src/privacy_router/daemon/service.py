@@ -28,14 +28,14 @@ from privacy_router.host.notify import Notifier
 from privacy_router.node.lock import READ_CLIENTS, NodeLock
 from privacy_router.node.machine import require_root
 from privacy_router.node.supervision import Supervisor, words
-from privacy_router.plugins.place import Place
 from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.transaction import RunProgress
     from privacy_router.node.paths import NodePaths
 
 _log = structlog.get_logger()
@@ -92,7 +92,7 @@ class Daemon:
         self._order = order
         self._bus = Bus(bus_address(os.environ))
         self._node = PrivacyRouterPlugin(order.paths)
-        plugins = all_plugins(Place(self._bus), self._node)
+        plugins = all_plugins(Machine(self._bus), self._node)
         self.engine = Engine(plugins, Journal(order.paths.journal))
         self.file = ConfigFile(order.config_file, self.engine, order.paths.file_note)
         self.file.on_note = self._tell_state
@@ -180,15 +180,15 @@ class Daemon:
     async def end(self) -> None:
         """Leave everything up and closed."""
         await self._supervisor.end()
-        await _or_complain(self.file.end(), "the run directory still tells of the file")
+        await _log_failure(self.file.end(), "the run directory still tells of the file")
         await self._node.leave()
         await self.engine.close()
         await self._bus.close()
 
     # --- told by the engine ----------------------------------------------------------------------
 
-    def progress(self, progress: Progress) -> None:
-        """A run goes on: somebody may be waiting for it."""
+    def progress(self, progress: RunProgress) -> None:
+        """A run goes on: a caller may be waiting for it."""
         self._notifier.status(f"{progress.phase} {progress.plugin} {progress.text}")
 
     def settled(self) -> None:
@@ -212,10 +212,10 @@ class Daemon:
         except PrivacyRouterError as error:
             _log.error("the file was not applied", reason=error.message, remedy=error.remedy)
 
-    async def _reload(self) -> None:
+    async def _reload(self, caller_pid: int | None = None) -> None:
         """Apply the file if it has changed; else read the keys and the clients again, and make the
-        machine so."""
-        if await self.file.follow() is Standing.NEW:
+        machine so. `caller_pid` is the process that asks for it over D-Bus."""
+        if await self.file.follow(caller_pid=caller_pid) is Standing.NEW:
             return
         if await self.engine.is_as_applied():
             await self._node.reload()
@@ -241,14 +241,14 @@ class Daemon:
             self._hung_up.clear()
             _log.info("asked to read the configuration again")
             self._notifier.reloading()
-            await _or_complain(self._reload(), "configuration not read again, the old one stays")
+            await _log_failure(self._reload(), "configuration not read again, the old one stays")
             self._notifier.ready(self._words())
 
     async def _read_clients_when_told(self) -> None:
         while True:
             await self._has_other_clients.wait()
             self._has_other_clients.clear()
-            await _or_complain(
+            await _log_failure(
                 self._node.reload_clients(), "clients not read again, the old ones stay"
             )
             self._tell_state()
@@ -260,7 +260,7 @@ class Daemon:
         return "; ".join(filter(None, [words, of_file, self._node.trouble]))
 
 
-async def _or_complain(work: Coroutine[Any, Any, None], what: str) -> None:
+async def _log_failure(work: Coroutine[Any, Any, None], what: str) -> None:
     """Do that; what fails is told, and the daemon goes on."""
     try:
         await work

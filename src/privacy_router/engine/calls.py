@@ -68,8 +68,8 @@ async def require_available(plugin: Plugin, what: str) -> None:
 
 
 async def unwaited(work: Callable[[], T]) -> T:
-    """Do something in a thread that nobody waits for when this is cancelled, not even the end of
-    the process: for what waits for the network and touches nothing here."""
+    """Do something in a thread that is not waited for when this is cancelled, not even by the end
+    of the process: for what waits for the network and touches nothing here."""
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()
 
@@ -81,9 +81,9 @@ async def unwaited(work: Callable[[], T]) -> T:
         settle: Callable[[], None]
         try:
             settle = functools.partial(result.set_result, work())
-        except Exception as error:  # handed to whoever waits, whatever it is
+        except Exception as error:  # handed to the caller that waits
             settle = functools.partial(result.set_exception, error)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits any more
             loop.call_soon_threadsafe(tell, settle)
 
     threading.Thread(target=run, name="unwaited", daemon=True).start()

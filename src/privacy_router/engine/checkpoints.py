@@ -6,23 +6,21 @@ import re
 import time
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.engine.calls import bounded
 from privacy_router.engine.errors import (
     NothingToUndoError,
     RefusedError,
     UnknownCheckpointError,
 )
 from privacy_router.engine.journal import Checkpoint, Phase
-from privacy_router.engine.model import Change, ResourceKey
+from privacy_router.engine.model import ResourceKey
 from privacy_router.engine.transaction import observed_rows
 from privacy_router.host.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from privacy_router.engine.document import Source
     from privacy_router.engine.engine import Engine, Outcome
-    from privacy_router.engine.model import Value
+    from privacy_router.engine.model import Change
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _AUTOMATIC: Final = "before-run-"
@@ -75,23 +73,15 @@ class Checkpoints:
         """What has changed on the machine since then: `before` is now, `after` was then."""
         one = await self.find(name)
         then = {ResourceKey(*key): value for *key, value in one.observed}
-        now: dict[ResourceKey, Value] = {}
-        for plugin_name in sorted({key.plugin for key in then}):
-            plugin = self._engine.plugins.get(plugin_name)
-            if plugin is not None:
-                keys = [key for key in then if key.plugin == plugin_name]
-                call = plugin.query(keys)
-                now.update((await bounded(plugin, "read its state", call)).values)
-        compared = [key for key in sorted(then) if key in now or then[key] is not None]
-        found = [Change(k, now.get(k), then[k]) for k in compared if now.get(k) != then[k]]
-        return [*found, *await self._of_those_that_keep_themselves(one.source)]
+        found: list[Change] = []
+        for name, plugin in sorted(self._engine.plugins.items()):
+            recorded = {key: value for key, value in then.items() if key.plugin == name}
+            found += await plugin.keeper().since(self._engine, one.source, recorded)
+        return found
 
-    async def _of_those_that_keep_themselves(self, source: Source) -> list[Change]:
-        """Of their resources a checkpoint has the document only."""
-        those = [plugin for plugin in self._engine.plugins.values() if plugin.keeps_itself]
-        return (await self._engine.preview(source, those)).changes
-
-    async def restore(self, name: str = "", confirm_within_s: float = 0.0) -> Outcome:
+    async def restore(
+        self, name: str = "", confirm_within_s: float = 0.0, *, caller_pid: int | None = None
+    ) -> Outcome:
         """Apply the document of then, by which all that was taken over since is given back.
 
         Without a name what the last run has changed is taken back. Raises NothingToUndoError where
@@ -100,7 +90,7 @@ class Checkpoints:
         if not name:
             await self._require_run_to_undo()
         one = await self.find(name)
-        return await self._engine.apply(one.source, confirm_within_s)
+        return await self._engine.apply(one.source, confirm_within_s, caller_pid=caller_pid)
 
     async def _require_run_to_undo(self) -> None:
         runs = await in_thread(self._journal.runs, 1)

@@ -1,4 +1,4 @@
-"""Commit-confirm: a run that nobody confirms in time is undone, and nobody locks himself out."""
+"""Commit-confirm: a run that is not confirmed in time is undone: no operator is locked out."""
 
 from __future__ import annotations
 

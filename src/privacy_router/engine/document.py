@@ -39,7 +39,7 @@ class Source:
         return {name: section for name, section in found.items() if section is not None}
 
     def same_as(self, other: Source | None) -> bool:
-        """Whether both say the same, whatever they are called."""
+        """Whether both say the same, under any names."""
         return other is not None and (self.text, self.base) == (other.text, other.base)
 
     def mark(self, parse: Callable[[Source], Mapping[str, Any]]) -> str:

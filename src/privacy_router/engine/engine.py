@@ -20,8 +20,8 @@ from privacy_router.engine.planning import make_plan, make_preview
 from privacy_router.engine.plugin import Trust
 from privacy_router.engine.transaction import (
     Candidate,
-    Progress,
     Reason,
+    RunProgress,
     Transaction,
     roll_back,
 )
@@ -42,9 +42,9 @@ _log = structlog.get_logger()
 
 
 class Listener(Protocol):
-    """Whoever looks on; called in the engine's event loop, and must not raise."""
+    """Follows a run; called in the engine's event loop, and must not raise."""
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: RunProgress) -> None:
         """A step of a run begins."""
 
     def settled(self) -> None:
@@ -116,10 +116,11 @@ class Engine:
         managed = await in_thread(self.journal.managed)
         return await make_preview(plugins, source, sections, managed, trust)
 
-    async def _plan(self, source: Source) -> Plan:
+    async def _plan(self, source: Source, caller_pid: int | None = None) -> Plan:
         sections = await in_thread(self._parse, source)
         managed = await in_thread(self.journal.managed)
-        return await make_plan(list(self.plugins.values()), source, sections, managed)
+        plugins = list(self.plugins.values())
+        return await make_plan(plugins, source, sections, managed, caller_pid)
 
     async def query(self, name: str = "") -> Observed:
         """What is there now: of one plugin's domain, or of all that are available.
@@ -130,7 +131,7 @@ class Engine:
             await require_available(self.plugin(name), f"plugin {name}")
         found: dict[ResourceKey, Value] = {}
         for plugin in self.plugins.values():
-            asked = not name or plugin.name == name or plugin.keeps_itself
+            asked = not name or name in plugin.domains
             if asked and await availability(plugin):
                 found |= (await bounded(plugin, "read its state", plugin.query())).values
         return Observed({key: v for key, v in found.items() if name in ("", key.plugin)})
@@ -151,15 +152,17 @@ class Engine:
         source: Source,
         confirm_within_s: float = 0.0,
         *,
+        caller_pid: int | None = None,
         wanted: Callable[[], bool] | None = None,
         is_patient: bool = False,
     ) -> Outcome:
         """Make the machine as the document says, as one transaction.
 
-        With `confirm_within_s` it is undone again unless `confirm` is called in time. Raises what
-        went wrong; then everything is as it was, and the document counts as rejected, unless the
-        error is `retryable` and nothing was touched, or the caller `is_patient`: then it tries
-        again. `wanted` is asked when nothing else goes on any more; where it says no, this raises
+        `caller_pid` is the process that calls for it over D-Bus, whose session no plugin ends. With
+        `confirm_within_s` it is undone again unless `confirm` is called in time. Raises what went
+        wrong; then everything is as it was, and the document counts as rejected, unless the error
+        is `retryable` and nothing was touched, or the caller `is_patient`: then it tries again.
+        `wanted` is asked when nothing else goes on any more; where it says no, this raises
         OverruledError.
         """
         async with self.lock:
@@ -169,7 +172,7 @@ class Engine:
             mark = await self.mark_of(source)
             self._transaction = None
             try:
-                candidate = Candidate(mark, is_patient)
+                candidate = Candidate(mark, is_patient, caller_pid)
                 return await self._apply(source, candidate, confirm_within_s)
             except PrivacyRouterError as error:
                 # who asks for a way back has it: the file is not applied behind their back
@@ -205,7 +208,7 @@ class Engine:
             plugin = self.plugins[name]
             await require_available(plugin, f"plugins.{name}")
             await bounded(plugin, "prepare", plugin.prepare(section))
-        plan = await self._plan(source)
+        plan = await self._plan(source, candidate.caller_pid)
         if not plan.changing and not self._is_news(plan):
             await in_thread(self.journal.accept, candidate.mark)
             return Outcome(0, plan.changes)
@@ -264,9 +267,8 @@ class Engine:
         self.not_kept.clear()
         self.troubles.clear()
         for share in plan.shares:
-            if share.plugin.keeps_itself:
-                call = share.plugin.keep(share.desired)
-                await bounded(share.plugin, "keep what it has", call)
+            call = share.plugin.keeper().keep(share.desired)
+            await bounded(share.plugin, "keep what it has", call)
 
     def _require_free(self) -> None:
         self.confirmation.require_none()
@@ -323,7 +325,7 @@ class Engine:
             self._settled()
 
     async def _keep_known(self) -> None:
-        """Keep what the current document of the journal declares, whatever of the machine can be
+        """Keep what the current document of the journal declares, as far as the machine can be
         read now: each plugin for itself, since all of it was applied before."""
         known = await in_thread(self.journal.source)
         self.source = known or Source()
@@ -343,8 +345,7 @@ class Engine:
             try:
                 declaring = in_thread(plugin.declare, section)
                 desired = await bounded(plugin, "declare", declaring)
-                if plugin.keeps_itself:
-                    await bounded(plugin, "keep what it has", plugin.keep(desired))
+                await bounded(plugin, "keep what it has", plugin.keeper().keep(desired))
             except PrivacyRouterError as error:
                 if self.troubles.get(name) != error.message:
                     _log.error("not kept yet", plugin=name, reason=error.message)
@@ -418,7 +419,7 @@ class Engine:
 
     # --- telling ---------------------------------------------------------------------------------
 
-    def _progress(self, progress: Progress) -> None:
+    def _progress(self, progress: RunProgress) -> None:
         for listener in self.listeners:
             listener.progress(progress)
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from privacy_router.errors import (
     ConflictError,
     InvalidError,
     MissingPrerequisiteError,
     PrivacyRouterError,
+    VerificationError,
 )
+from privacy_router.host.file_state import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from privacy_router.engine.model import Change
 
 
 class PluginUnavailableError(MissingPrerequisiteError):
@@ -52,3 +61,16 @@ class UnknownCheckpointError(ConflictError):
 
 class UnknownPluginError(ConflictError):
     """There is no plugin of that name."""
+
+
+def not_as_asked(changes: Iterable[Change], what: str) -> VerificationError:
+    """The error for resources that were read back and are not as they should be."""
+    named = [
+        f"{c.key} (is {redacted(c.before)!r}, should be {redacted(c.after)!r})" for c in changes
+    ]
+    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+    return VerificationError(
+        f"{', '.join(named[:3])}{more}: {what}",
+        remedy="see whether another program sets the same things",
+        retryable=True,
+    )

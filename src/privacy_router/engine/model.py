@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from privacy_router.values.changes import KeyedChange
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -51,10 +53,15 @@ class Resource:
 
 @dataclass(frozen=True)
 class Desired:
-    """What one plugin's section asks for; `payload` is the plugin's own business."""
+    """What one plugin's section asks for; `payload` is the plugin's own business.
+
+    `caller_pid` is the process that called for this run over D-Bus; None for a run of the daemon's
+    own (a start, a signal, a repair).
+    """
 
     resources: Mapping[ResourceKey, Resource] = field(default_factory=dict)
     payload: Any = field(default=None, repr=False)
+    caller_pid: int | None = None
 
     def without(self, keys: Collection[ResourceKey]) -> Desired:
         """The same, but for these resources."""
@@ -78,27 +85,17 @@ class Observed:
 
 
 @dataclass(frozen=True)
-class Change:
-    """One difference: `before` None means to add, `after` None means to remove.
+class Change(KeyedChange[ResourceKey, Value]):
+    """One difference of a resource.
 
     `before` says no more than `after` asks for (see `project`), so that going back touches nothing
     else. `by` names the plugin whose section asks for it, where that is another's, and `note` says
     what of it is not known in a plan.
     """
 
-    key: ResourceKey
-    before: Value
-    after: Value
     mode: Mode = Mode.ENFORCE
     by: str = ""
     note: str = ""
-
-    @property
-    def verb(self) -> str:
-        """`add`, `remove` or `change`."""
-        if self.before is None:
-            return "add"
-        return "remove" if self.after is None else "change"
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,6 @@ class Capability(StrEnum):
 
     APPLY = "apply"
     ROLLBACK = "rollback"
-    WATCH = "watch"
     OBSERVE_ONLY = "observe-only"
 
 

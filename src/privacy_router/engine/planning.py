@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from privacy_router.engine.calls import availability, bounded, require_available
@@ -11,7 +11,7 @@ from privacy_router.engine.model import Change, Desired, Mode, Observed, Resourc
 from privacy_router.host.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from privacy_router.engine.document import Source
     from privacy_router.engine.model import ResourceKey, Value
@@ -37,7 +37,7 @@ class Share:
     @property
     def kept(self) -> Desired:
         """What is to be kept so after the run."""
-        return self.desired.without(self.released)
+        return replace(self.desired.without(self.released), caller_pid=None)
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,9 @@ class Plan(Preview):
     def takes(self) -> dict[ResourceKey, Value]:
         """What was there of the resources that this takes over."""
         found: dict[ResourceKey, Value] = {}
-        for share in _borrowing(self.changing):
-            found |= share.plugin.takes(share.desired, share.observed, share.to_make)
+        for share in self.changing:
+            keeper = share.plugin.keeper()
+            found |= keeper.takes(share.desired, share.observed, share.to_make)
         return found
 
     def releases(self) -> list[ResourceKey]:
@@ -76,22 +77,24 @@ class Plan(Preview):
         return sorted(key for share in self.shares for key in share.released)
 
 
-def _borrowing(shares: Sequence[Share]) -> Iterator[Share]:
-    return (share for share in shares if not share.plugin.keeps_itself)
-
-
 async def make_plan(
     plugins: Sequence[Plugin],
     source: Source,
     sections: Mapping[str, Any],
     managed: Mapping[ResourceKey, Value],
+    caller_pid: int | None = None,
 ) -> Plan:
     """Compare what the document declares with the machine, all plugins at the same time.
 
-    Raises PluginUnavailableError for a section whose plugin cannot work here, and whatever
-    declaring and querying do.
+    `caller_pid` is the process that calls for a run of this plan, if one does. Raises
+    PluginUnavailableError for a section whose plugin cannot work here, and what declaring and
+    querying do.
     """
-    return Plan(source, await _shares(plugins, sections, managed, lambda one: one.declare))
+
+    def declare_of(plugin: Plugin) -> Callable[[Any], Desired]:
+        return lambda section: replace(plugin.declare(section), caller_pid=caller_pid)
+
+    return Plan(source, await _shares(plugins, sections, managed, declare_of))
 
 
 async def make_preview(
@@ -139,7 +142,7 @@ async def _share(
     declare: Callable[[Any], Desired],
 ) -> Share | None:
     ours = {key: value for key, value in managed.items() if key.plugin == plugin.name}
-    if section is None and not ours and not plugin.keeps_itself:
+    if not plugin.keeper().has_share(section, ours):
         return None
     if section is not None:
         await require_available(plugin, f"plugins.{plugin.name}")
@@ -155,4 +158,4 @@ async def _share(
 
 def _with_originals(declared: Desired, originals: Mapping[ResourceKey, Value]) -> Desired:
     back = {key: Resource(value, Mode.ENFORCE) for key, value in originals.items()}
-    return Desired({**declared.resources, **back}, declared.payload)
+    return replace(declared, resources={**declared.resources, **back})

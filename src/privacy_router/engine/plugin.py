@@ -4,6 +4,9 @@ A plugin knows one domain of the machine. It reads resources, says which changes
 section declares, makes them, and can go back. It keeps no state of its own between calls: the
 machine is the state, and the journal holds what is needed to go back, so every method may be
 called again after the daemon was killed in the middle of it.
+
+Its folder below `plugins/` has one module for each stage that is more than a few lines, and it has
+the stage's name: declare, observe, check, apply, rollback, watch; `plugin` has the class.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
+from privacy_router.engine.errors import not_as_asked
+from privacy_router.engine.keeper import EngineKeeper
 from privacy_router.engine.model import (
     AVAILABLE,
     Availability,
@@ -25,13 +30,13 @@ from privacy_router.engine.model import (
     Value,
     differences,
 )
-from privacy_router.errors import VerificationError
-from privacy_router.host.file_state import redacted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
-Tell: TypeAlias = Callable[[str], None]
+    from privacy_router.engine.keeper import Keeper
+
+Progress: TypeAlias = Callable[[str], None]
 """Takes a line of progress for a person; anything slow should call it now and then."""
 
 EVERYTHING: Final = frozenset(Capability)
@@ -53,8 +58,6 @@ class Plugin(ABC):
 
     `after` names the plugins whose changes come first; removals go the other way round, and so does
     rolling back. `timeout_s` is what a single call may take before the engine gives the run up.
-    One that `keeps_itself` follows what happens on the machine by its own means, gives back what a
-    document no longer declares by itself, and reads back what it applies until that is in force.
     """
 
     name: ClassVar[str]
@@ -62,7 +65,15 @@ class Plugin(ABC):
     after: ClassVar[frozenset[str]] = frozenset()
     capabilities: ClassVar[frozenset[Capability]] = EVERYTHING
     timeout_s: ClassVar[float] = 60.0
-    keeps_itself: ClassVar[bool] = False
+
+    @property
+    def domains(self) -> frozenset[str]:
+        """The names of the plugins in whose domains its resources are."""
+        return frozenset({self.name})
+
+    def keeper(self) -> Keeper:
+        """Who keeps what its section declares, between runs and in them."""
+        return EngineKeeper(self)
 
     @property
     def can_roll_back(self) -> bool:
@@ -94,7 +105,7 @@ class Plugin(ABC):
 
     @abstractmethod
     async def query(self, keys: Collection[ResourceKey] | None = None) -> Observed:
-        """Read these resources, or with None whatever a person would want to see.
+        """Read these resources, or with None those that a person would want to see.
 
         A value that is asked for by key is complete: it has every key that a section can declare
         of such a resource. Changes nothing.
@@ -142,10 +153,10 @@ class Plugin(ABC):
         return [[change.key.kind, change.key.name, change.before] for change in changes]
 
     @abstractmethod
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """Make the changes, all of this plugin's domain; return when they are in force.
 
-        `before` may be out of date, so each change is made from whatever is found. Raises
+        `before` may be out of date, so each change is made from what is found. Raises
         PrivacyRouterError; what was done by then stays, and is rolled back by the engine.
         """
 
@@ -153,8 +164,8 @@ class Plugin(ABC):
         """What is still different after `apply`, read anew; besides, the engine compares itself."""
         return self.diff(desired, await self.observe(desired))
 
-    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
-        """Bring back what a checkpoint holds, whatever of the changes was made by now.
+    async def rollback(self, checkpoint: Value, tell: Progress) -> None:
+        """Bring back what a checkpoint holds, after any part of the changes.
 
         May be called twice. Raises VerificationError when the machine does not become so.
         """
@@ -166,7 +177,7 @@ class Plugin(ABC):
             if still:
                 raise not_as_asked(still, "does not go back to what it was")
 
-    async def to_restore(self, desired: Desired, tell: Tell) -> list[Change]:
+    async def to_restore(self, desired: Desired, tell: Progress) -> list[Change]:
         """The changes that lead back to what was there, of what is not lost."""
         observed = await self.observe(desired)
         lost = self.lost_of(desired.resources, desired, observed)
@@ -183,9 +194,6 @@ class Plugin(ABC):
             }
         )
 
-    async def keep(self, desired: Desired) -> None:  # noqa: B027
-        """Of one that keeps itself: from now on that is what is to be kept."""
-
     def watch(self, desired: Desired) -> AsyncIterator[str]:  # noqa: ARG002
         """Yield whenever something of this domain that is kept as `desired` may have changed: a few
         words on what. More than that may be told.
@@ -198,19 +206,6 @@ class Plugin(ABC):
     def key(self, kind: str, name: str) -> ResourceKey:
         """A key in this plugin's domain."""
         return ResourceKey(self.name, kind, name)
-
-
-def not_as_asked(changes: Iterable[Change], what: str) -> VerificationError:
-    """The error for resources that were read back and are not as they should be."""
-    named = [
-        f"{c.key} (is {redacted(c.before)!r}, should be {redacted(c.after)!r})" for c in changes
-    ]
-    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
-    return VerificationError(
-        f"{', '.join(named[:3])}{more}: {what}",
-        remedy="see whether another program sets the same things",
-        retryable=True,
-    )
 
 
 async def _nothing() -> AsyncIterator[str]:

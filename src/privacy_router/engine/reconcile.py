@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from privacy_router.engine.backoff import Backoff
 from privacy_router.engine.calls import availability, bounded
+from privacy_router.engine.errors import not_as_asked
 from privacy_router.engine.model import Mode
-from privacy_router.engine.plugin import not_as_asked
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.file_state import redacted
+from privacy_router.values.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from privacy_router.engine.engine import Engine
-    from privacy_router.engine.model import Change, Desired
+    from privacy_router.engine.keeper import Loop
+    from privacy_router.engine.model import Change, Desired, ResourceKey
     from privacy_router.engine.plugin import Plugin
 
 _log = structlog.get_logger()
@@ -32,17 +33,17 @@ _RETRY_MOST_S: Final = 60.0
 
 
 class DriftListener(Protocol):
-    """Whoever hears of drift; called in the engine's event loop, and must not raise."""
+    """Hears of drift; called in the engine's event loop, and must not raise."""
 
     def drifted(self, plugin: str, changes: Sequence[Change], repaired: bool) -> None:
         """Something was not as declared: what it was, and what it should be."""
 
     def settled(self) -> None:
-        """What a keeper says of its plugin has changed."""
+        """What a loop says of its plugin has changed."""
 
 
-class Keeper:
-    """Keeps what one plugin's section declares.
+class RepairLoop:
+    """Watches what one plugin's section declares, and repairs it.
 
     `trouble` says what cannot be put right or watched, `drift` what was found different last, and
     `deviations` what is only observed and is different now.
@@ -52,7 +53,7 @@ class Keeper:
         self._engine = engine
         self.plugin = plugin
         self._listener = listener
-        self._backoff = Backoff()
+        self._backoff: Backoff[ResourceKey] = Backoff()
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._watched: Desired | None = None
@@ -98,7 +99,7 @@ class Keeper:
                 _log.error("watching failed", plugin=self.plugin.name, reason=repr(error))
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _RETRY_MOST_S)
-            self._wake.set()  # whatever happened meanwhile was not seen
+            self._wake.set()  # what happened meanwhile was not seen
 
     async def _keep(self) -> None:
         while True:
@@ -179,7 +180,7 @@ class Keeper:
         for change in due:
             if self._backoff.contended(change.key):
                 _log.error(
-                    "somebody keeps changing this; it is put right ever more slowly",
+                    "another program keeps changing this; it is put right ever more slowly",
                     resource=str(change.key),
                 )
         self._listener.drifted(self.plugin.name, due, True)
@@ -196,28 +197,26 @@ class Keeper:
 
 
 class Reconciler:
-    """A keeper for each plugin that does not keep itself; and what failed at a start, or could not
-    be undone, is tried again."""
+    """Runs the loop of each plugin's keeper; and what failed at a start, or could not be undone, is
+    tried again."""
 
     def __init__(self, engine: Engine, listener: DriftListener) -> None:
         self._engine = engine
-        self.keepers = {
-            plugin.name: Keeper(engine, plugin, listener)
-            for plugin in engine.plugins.values()
-            if not plugin.keeps_itself
+        self.loops: dict[str, Loop] = {
+            name: plugin.keeper().loop(engine, listener) for name, plugin in engine.plugins.items()
         }
 
     async def run(self) -> None:
         """Keep watch until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for keeper in self.keepers.values():
-                tasks.create_task(keeper.run())
+            for loop in self.loops.values():
+                tasks.create_task(loop.run())
             tasks.create_task(self._retry())
 
     def refresh(self) -> None:
         """What is kept may have changed."""
-        for keeper in self.keepers.values():
-            keeper.refresh()
+        for loop in self.loops.values():
+            loop.refresh()
 
     async def _retry(self) -> None:
         pause_s = _RETRY_FIRST_S

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from privacy_router.engine.calls import bounded
-from privacy_router.engine.errors import RollbackFailedError
+from privacy_router.engine.errors import RollbackFailedError, not_as_asked
 from privacy_router.engine.journal import RunRecord
-from privacy_router.engine.model import Change, enforced
-from privacy_router.engine.plugin import not_as_asked
 from privacy_router.errors import PrivacyRouterError, StorageError, VerificationError
 from privacy_router.host.threads import in_thread, to_the_end
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
     from privacy_router.engine.document import Source
     from privacy_router.engine.journal import Journal
-    from privacy_router.engine.model import Value
+    from privacy_router.engine.model import Change, ResourceKey, Value
     from privacy_router.engine.planning import Plan, Preview, Share
     from privacy_router.engine.plugin import Plugin
 
@@ -29,8 +27,8 @@ _log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a run is, for whoever looks on. `done` of `total` steps are behind it."""
+class RunProgress:
+    """How far a run is, for its observers. `done` of `total` steps are behind it."""
 
     phase: str
     plugin: str
@@ -42,10 +40,12 @@ class Progress:
 @dataclass(frozen=True)
 class Candidate:
     """A document that is to be applied. `is_patient`: the caller tries it again after a failure
-    that may pass (`retryable`), so that such a one decides nothing."""
+    that may pass (`retryable`), so that such a one decides nothing. `caller_pid`: the process that
+    calls for it over D-Bus."""
 
     mark: str
     is_patient: bool = False
+    caller_pid: int | None = None
 
     def is_to_blame_for(self, error: BaseException) -> bool:
         """Whether the document counts as rejected after that. Being told to end is no failure."""
@@ -74,7 +74,11 @@ class Transaction:
     """A plan that is carried out. `tell` is called for each step, and must not raise."""
 
     def __init__(
-        self, plan: Plan, candidate: Candidate, journal: Journal, tell: Callable[[Progress], None]
+        self,
+        plan: Plan,
+        candidate: Candidate,
+        journal: Journal,
+        tell: Callable[[RunProgress], None],
     ) -> None:
         self._plan = plan
         self._candidate = candidate
@@ -151,41 +155,23 @@ class Transaction:
         self._done += 1
 
     async def _verify(self, share: Share) -> None:
-        """The plugin says whether all is well, and is not simply believed, unless applying is for
-        it reading back until there is no difference."""
-        plugin = share.plugin
-        self._report("verify", plugin)
-        left = enforced(await bounded(plugin, "verify", plugin.verify(share.desired)))
-        if not left and not plugin.keeps_itself:
-            again = await bounded(plugin, "read its state", plugin.observe(share.desired))
-            left = enforced(plugin.diff(share.desired, again))
+        self._report("verify", share.plugin)
+        left = await share.plugin.keeper().left(share.desired)
         if left:
             raise not_as_asked(left, "read back otherwise than it was set")
         self._done += 1
 
     def _report(self, phase: str, plugin: Plugin, text: str = "") -> None:
         total = len(self._steps) + len(self._plan.changing)
-        self._tell(Progress(phase, plugin.name, self._done, total, text))
+        self._tell(RunProgress(phase, plugin.name, self._done, total, text))
 
 
 def _steps(shares: Sequence[Share]) -> list[_Step]:
-    """Removals first, the last plugin's first of all; then the rest, the first plugin's first.
-
-    A plugin that keeps itself has an order of its own, and gets all its changes at once.
-    """
-    pairs = [(share, *_split(share)) for share in shares]
+    """Removals first, the last plugin's first of all; then the rest, the first plugin's first."""
+    pairs = [(share, *share.plugin.keeper().steps(share.to_make)) for share in shares]
     gone = [_Step(share, removals) for share, removals, _ in reversed(pairs)]
     rest = [_Step(share, others) for share, _, others in pairs]
     return [step for step in (*gone, *rest) if step.changes]
-
-
-def _split(share: Share) -> tuple[list[Change], list[Change]]:
-    """Removals, and the rest."""
-    changes = share.to_make
-    removals = [change for change in changes if change.after is None]
-    if share.plugin.keeps_itself and len(removals) < len(changes):
-        return [], changes
-    return removals, [change for change in changes if change.after is not None]
 
 
 async def roll_back(
@@ -194,7 +180,7 @@ async def roll_back(
     undo: Sequence[tuple[str, Value]],
     plugins: Mapping[str, Plugin],
     reason: Reason,
-    tell: Callable[[Progress], None],
+    tell: Callable[[RunProgress], None],
 ) -> None:
     """Undo a run, the last plugin first, all of them even if one fails, and close it.
 
@@ -202,7 +188,7 @@ async def roll_back(
     """
     failed: list[str] = []
     for done, (name, data) in enumerate(reversed(undo)):
-        tell(Progress("undo", name, done, len(undo)))
+        tell(RunProgress("undo", name, done, len(undo)))
         try:
             await _undo_one(plugins, name, data, tell)
         except PrivacyRouterError as error:
@@ -222,7 +208,7 @@ async def roll_back(
 
 
 async def _undo_one(
-    plugins: Mapping[str, Plugin], name: str, data: Value, tell: Callable[[Progress], None]
+    plugins: Mapping[str, Plugin], name: str, data: Value, tell: Callable[[RunProgress], None]
 ) -> None:
     if name not in plugins:
         raise VerificationError(f"the plugin {name} is not in this version")
@@ -230,7 +216,7 @@ async def _undo_one(
     if not plugin.can_roll_back:
         _log.warning("cannot be undone", plugin=name)
         return
-    call = plugin.rollback(data, lambda text: tell(Progress("undo", name, 0, 0, text)))
+    call = plugin.rollback(data, lambda text: tell(RunProgress("undo", name, 0, 0, text)))
     await bounded(plugin, "go back", call)
 
 
@@ -246,14 +232,8 @@ def change_rows(changes: Sequence[Change]) -> list[list[Value]]:
 
 
 def observed_rows(plan: Preview) -> list[list[Value]]:
-    """What was read, as a checkpoint keeps it: plugin, kind, name, value (null: it was not there).
-
-    Without the hundreds of resources of a plugin that keeps itself: its document brings them back.
-    """
-    values = {
-        key: share.observed.values.get(key)
-        for share in plan.shares
-        if not share.plugin.keeps_itself
-        for key in share.desired.resources
-    }
+    """What was read, as a checkpoint keeps it: plugin, kind, name, value (null: not there)."""
+    values: dict[ResourceKey, Value] = {}
+    for share in plan.shares:
+        values |= share.plugin.keeper().recorded(share.desired, share.observed)
     return [[key.plugin, key.kind, key.name, values[key]] for key in sorted(values)]

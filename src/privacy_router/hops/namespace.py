@@ -105,7 +105,7 @@ class NamespaceItems:
         self.items[RuleKey.of(self.name, rule)] = rule
 
     def refuse_the_rest(self, table: int = MAIN_TABLE) -> None:
-        """Whatever the table has no better answer for is unreachable."""
+        """What the table has no better answer for is unreachable."""
         for anywhere in ANYWHERE.values():
             self.route(
                 Route(_network(anywhere), table=table, kind="unreachable", metric=REFUSAL_METRIC)

@@ -6,16 +6,17 @@ import struct
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address, ip_interface
-from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.host.rtnetlink import Message, Verb, decode, u32
+from privacy_router.values.network import FAMILY
 
 if TYPE_CHECKING:
     from privacy_router.values.network import Interface
 
 _FIXED: Final = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 SCOPE_GLOBAL: Final = 0
+SCOPE_HOST: Final = 254
 _SCOPES: Final = {0: "global", 200: "site", 253: "link", 254: "host"}
 _FOREVER: Final = 0xFFFFFFFF
 _ADDRESS, _LOCAL, _LABEL, _BROADCAST, _CACHEINFO, _FLAGS = 1, 2, 3, 4, 6, 8  # IFA_…
@@ -35,6 +36,13 @@ class AddressEntry:
     def address(self) -> Interface:
         """The address with its prefix length."""
         value = self.message.get(_LOCAL) or self.message.get(_ADDRESS) or b""
+        return ip_interface((value, self.message.fixed[1]))
+
+    @cached_property
+    def peer(self) -> Interface:
+        """The other end of a link, where it names one; else the address itself. The kernel makes a
+        route to the network of this."""
+        value = self.message.get(_ADDRESS) or self.message.get(_LOCAL) or b""
         return ip_interface((value, self.message.fixed[1]))
 
     @property
@@ -113,10 +121,22 @@ class AddressEntry:
 
 def new_address(device: str, address: Interface, broadcast: str | None) -> AddressEntry:
     """An address as an operator types it in."""
-    family = int(AF_INET if address.version == 4 else AF_INET6)
     local = address.ip.packed
     attributes: list[tuple[int, bytes]] = [(_LOCAL, local), (_ADDRESS, local)]
     if broadcast is not None:
         attributes.append((_BROADCAST, ip_address(broadcast).packed))
-    fixed = _FIXED.pack(family, address.network.prefixlen, 0, SCOPE_GLOBAL, 0)
+    scope = SCOPE_HOST if address.is_loopback else SCOPE_GLOBAL
+    fixed = _FIXED.pack(FAMILY[address.version], address.network.prefixlen, 0, scope, 0)
     return AddressEntry(device, Message(Verb.NEWADDR, fixed, tuple(attributes)))
+
+
+def address_removal(address: Interface, index: int) -> Message:
+    """The order to take an address off the device of that index, without what else it has: the
+    other end of a link, which the kernel would compare too."""
+    fixed = _FIXED.pack(FAMILY[address.version], address.network.prefixlen, 0, 0, index)
+    return Message(Verb.DELADDR, fixed, ((_LOCAL, address.ip.packed),))
+
+
+def device_index(message: Message) -> int:
+    """The index of the device that an address is on."""
+    return int(_FIXED.unpack(message.fixed)[4])

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from typing import TYPE_CHECKING
+import struct
+from socket import AF_UNSPEC
+from typing import TYPE_CHECKING, Final
 
-from privacy_router.host.namespaces import run_in
-from privacy_router.host.netlink_library import NFCTSocket, translated
+from privacy_router.host.rtnetlink import Flag, ask, encode_attributes, open_socket, translated
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_EVERY_BIT = 0xFFFFFFFF
+# linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h
+_NETFILTER: Final = 12  # NETLINK_NETFILTER
+_DELETE: Final = 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE
+_HEADER: Final = struct.Struct("=BBH")  # nfgenmsg: family, version, resource
+_MARK, _MARK_MASK = 8, 21  # CTA_…
+_EVERY_BIT: Final = 0xFFFFFFFF
 
 
 def forget(namespace: Path | None, mark: int | None = None) -> None:
@@ -22,9 +27,12 @@ def forget(namespace: Path | None, mark: int | None = None) -> None:
     by the rules of now: what the kernel remembers keeps the translation that it began with.
     Raises OSError, NetlinkError.
     """
-
-    def flush() -> None:
-        with translated(), closing(NFCTSocket()) as session:
-            session.flush(mark, None if mark is None else _EVERY_BIT)
-
-    run_in(namespace, flush)
+    content = _HEADER.pack(AF_UNSPEC, 0, 0)
+    if mark is not None:
+        bits = struct.Struct("!I").pack
+        content += encode_attributes(((_MARK, bits(mark)), (_MARK_MASK, bits(_EVERY_BIT))))
+    with (
+        open_socket(namespace, protocol=_NETFILTER) as line,
+        translated("forget its connections"),
+    ):
+        ask(line, _DELETE, content, Flag(0))

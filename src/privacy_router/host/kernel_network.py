@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import sys
 from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Self
 
-from privacy_router.host.addresses import AddressEntry
+from privacy_router.host.addresses import AddressEntry, device_index
 from privacy_router.host.devices import Device, index_in, link_change, name_in, read_device
 from privacy_router.host.neighbours import learned
 from privacy_router.host.routes import RouteEntry, read_route
@@ -32,7 +31,7 @@ class KernelNetwork:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._session.__exit__()
+        self._session.close()
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -52,7 +51,7 @@ class KernelNetwork:
         names = {index: name for name, index in self.indexes().items()}
         found = []
         for message in self._dump(Verb.GETADDR):
-            name = names.get(int.from_bytes(message.fixed[4:8], sys.byteorder))
+            name = names.get(device_index(message))
             if name is not None and device in (None, name):
                 found.append(AddressEntry(name, message))
         return found

@@ -7,7 +7,6 @@ takes exactly it away. linux/rtnetlink.h, linux/fib_rules.h.
 
 from __future__ import annotations
 
-import errno
 import struct
 import sys
 from ipaddress import ip_address, ip_network
@@ -17,18 +16,27 @@ from typing import TYPE_CHECKING, Final
 from privacy_router.host.routes import read_route
 from privacy_router.host.rtnetlink import (
     Message,
-    Session,
     Verb,
-    ask,
     decode,
     decode_attributes,
-    open_socket,
+    nested,
+    u32,
 )
-from privacy_router.values.network import LOCAL_TABLE, MAIN_TABLE, Network, Route, Routes, Rule
+from privacy_router.values.network import (
+    FAMILY,
+    KERNELS_RULES,
+    LOCAL_TABLE,
+    MAIN_TABLE,
+    Network,
+    Route,
+    Routes,
+    Rule,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
+    from privacy_router.host.rtnetlink import Session
     from privacy_router.values.network import Interface
 
 _FAMILIES: Final = (int(AF_INET), int(AF_INET6))
@@ -48,6 +56,10 @@ _KINDS: Final = dict(
         start=1,
     )
 )
+_NUMBERS: Final = {name: number for number, name in _KINDS.items()}
+_TABLE_IN_ATTRIBUTE: Final = 256
+_SCOPE_HOST: Final = 254
+_SCOPE_NOWHERE: Final = 255
 _DST, _OIF, _GATEWAY, _PRIORITY, _METRICS = 1, 4, 5, 6, 8  # RTA_…
 _CACHEINFO, _TABLE, _PREFERENCE = 12, 15, 20
 _KNOWN: Final = {_DST, _OIF, _GATEWAY, _PRIORITY, _METRICS, _CACHEINFO, _TABLE, _PREFERENCE}
@@ -55,6 +67,7 @@ _MTU: Final = 2  # RTAX_MTU
 _KEPT_FLAGS: Final = 0x2 | 0x4  # RTNH_F_PERVASIVE, RTNH_F_ONLINK; the others say how it is now
 _DEFAULT_METRIC_V6: Final = 1024
 _PROTOCOL_KERNEL: Final = 2
+_PROTOCOL_STATIC: Final = 4
 _LINK_LOCAL: Final = ip_network("fe80::/10")
 _MULTICAST: Final = ip_network("ff00::/8")
 
@@ -70,19 +83,63 @@ _TO_TABLE: Final = 1  # FR_ACT_TO_TBL
 _INVERT: Final = 0x2  # FIB_RULE_INVERT
 
 
-def routes_here(names: Mapping[int, str], addresses: Collection[tuple[str, Interface]]) -> Routes:
-    """Every route of the namespace that the calling thread is in; `names` are those of its devices,
-    `addresses` theirs. What says that the kernel made it, and is not what the kernel makes for
-    these, was added by another program. Raises OSError."""
+def routes_in(
+    session: Session, names: Mapping[int, str], addresses: Collection[tuple[str, Interface]]
+) -> Routes:
+    """Every route of the session's namespace; `names` are those of its devices, `addresses` where
+    theirs lead: the other end of a link, or their own network. What says that the kernel made it,
+    and is not what the kernel makes for these, was added by another program. Raises OSError."""
     found = Routes(set(), set())
-    with open_socket(None) as line:
-        for family in _FAMILIES:
-            for content in ask(line, Verb.GETROUTE, bytes([family]).ljust(_FIXED.size, b"\0")):
-                message = decode(Verb.NEWROUTE, content)
-                route = _route(message, names)
-                kernels = message.fixed[5] == _PROTOCOL_KERNEL and _is_kernels(route, addresses)
-                (found.kernels if kernels else found.added).add(route)
+    for family in _FAMILIES:
+        for message in session.dump(Verb.GETROUTE, family):
+            route = _route(message, names)
+            kernels = message.fixed[5] == _PROTOCOL_KERNEL and _is_kernels(route, addresses)
+            (found.kernels if kernels else found.added).add(route)
     return found
+
+
+def default_device_in(session: Session, names: Mapping[int, str]) -> str | None:
+    """The device of the IPv4 default route with the lowest metric, of the main table. Raises
+    OSError."""
+    found = [
+        (message.number(_PRIORITY) or 0, device)
+        for message in session.dump(Verb.GETROUTE, AF_INET)
+        if message.fixed[1] == 0
+        and (message.number(_TABLE) or message.fixed[4]) == MAIN_TABLE
+        and (device := message.number(_OIF)) is not None
+    ]
+    return names.get(min(found)[1]) if found else None
+
+
+def route_message(verb: Verb, route: Route, index: int | None) -> Message:
+    """The order to have a route (NEWROUTE), or to take it away, added by any program and with any
+    scope (DELROUTE); `index` is that of its device."""
+    adds = verb is Verb.NEWROUTE
+    scope = _SCOPE_NOWHERE if not adds else _SCOPE_HOST if route.kind == "local" else 0
+    fixed = _FIXED.pack(
+        FAMILY[route.destination.version],
+        route.destination.prefixlen,
+        *(0, 0),
+        route.table if route.table < _TABLE_IN_ATTRIBUTE else 0,
+        _PROTOCOL_STATIC if adds else 0,
+        scope,
+        _NUMBERS.get(route.kind) or int(route.kind),
+        0,
+    )
+    return Message(verb, fixed, tuple(_route_attributes(route, index)))
+
+
+def _route_attributes(route: Route, index: int | None) -> Iterator[tuple[int, bytes]]:
+    yield _DST, route.destination.network_address.packed
+    yield _TABLE, u32(route.table)
+    if index is not None:
+        yield _OIF, u32(index)
+    if route.gateway is not None:
+        yield _GATEWAY, route.gateway.packed
+    if route.metric:
+        yield _PRIORITY, u32(route.metric)
+    if route.mtu_bytes is not None:
+        yield nested(_METRICS, (_MTU, u32(route.mtu_bytes)))
 
 
 def _is_kernels(route: Route, addresses: Collection[tuple[str, Interface]]) -> bool:
@@ -130,14 +187,41 @@ def _has_more(message: Message, metrics: Mapping[int, bytes]) -> bool:
     return any(rest) or preferred or bool(expires)
 
 
-def rules_here() -> set[Rule]:
-    """The policy rules of the namespace that the calling thread is in. Raises OSError."""
-    with open_socket(None) as line:
-        return {
-            _rule(decode(Verb.NEWRULE, content))
-            for family in _FAMILIES
-            for content in ask(line, Verb.GETRULE, bytes([family]).ljust(_FIXED.size, b"\0"))
-        }
+def rules_in(session: Session) -> set[Rule]:
+    """The policy rules of the session's namespace, the kernel's own too. Raises OSError."""
+    return {
+        _rule(message) for family in _FAMILIES for message in session.dump(Verb.GETRULE, family)
+    }
+
+
+def rule_message(verb: Verb, rule: Rule) -> Message:
+    """The order to have a rule (NEWRULE) or to take it away (DELRULE)."""
+    fixed = _FIXED.pack(
+        rule.family,
+        0 if rule.destination is None else rule.destination.prefixlen,
+        0 if rule.source is None else rule.source.prefixlen,
+        0,
+        rule.table if rule.table < _TABLE_IN_ATTRIBUTE else 0,
+        *(0, 0),
+        _TO_TABLE,
+        0,
+    )
+    return Message(verb, fixed, tuple(_rule_attributes(rule)))
+
+
+def _rule_attributes(rule: Rule) -> Iterator[tuple[int, bytes]]:
+    yield _RULE_PRIORITY, u32(rule.priority)
+    yield _RULE_TABLE, u32(rule.table)
+    if rule in KERNELS_RULES:  # another's is another rule to the kernel
+        yield _RULE_PROTOCOL, bytes([_PROTOCOL_KERNEL])
+    if rule.source is not None:
+        yield _RULE_SRC, rule.source.network_address.packed
+    if rule.destination is not None:
+        yield _RULE_DST, rule.destination.network_address.packed
+    if rule.input_device is not None:
+        yield _RULE_IIF, rule.input_device.encode() + b"\0"
+    if rule.mark is not None:
+        yield _RULE_MARK, u32(rule.mark)
 
 
 def _rule(message: Message) -> Rule:
@@ -168,15 +252,7 @@ def _rule_has_more(message: Message) -> bool:
     )
 
 
-def delete_here(verb: Verb, extra: bytes) -> None:
-    """Take away the very route (DELROUTE) or rule (DELRULE) whose message that is, if it is there.
-    Raises OSError."""
+def removal(verb: Verb, extra: bytes) -> Message:
+    """The order to take away the very route (DELROUTE) or rule (DELRULE) whose message that is."""
     message = decode(verb, extra)
-    if verb is Verb.DELROUTE:
-        message = read_route(message, {}).to_delete({})
-    try:
-        with Session(None) as session:
-            session.request(message)
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ESRCH):
-            raise
+    return read_route(message, {}).to_delete({}) if verb is Verb.DELROUTE else message

@@ -12,10 +12,12 @@ import os
 import socket
 import struct
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING, Final, Self
 
+from privacy_router.errors import MachineError
 from privacy_router.host.namespaces import run_in
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _ATTRIBUTE: Final = struct.Struct("=HH")
 _ATTRIBUTE_TYPE_MASK: Final = 0x3FFF  # above it are the flags for nesting and byte order
+_NESTED: Final = 0x8000
 _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3
 _NLM_F_DUMP_INTERRUPTED: Final = 0x10
@@ -51,10 +54,33 @@ class Verb(IntEnum):
     DELROUTE = 25
     GETROUTE = 26
     NEWNEIGH = 28
+    DELNEIGH = 29
     GETNEIGH = 30
     NEWRULE = 32
     DELRULE = 33
     GETRULE = 34
+
+
+class NetlinkError(MachineError):
+    """The kernel did not do what it was asked for; `code` is its number (errno)."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message, remedy="see whether another program changes the same things")
+        self.code = code
+
+
+def refusal(error: OSError, what: str) -> NetlinkError:
+    """The error that names what the kernel does not do: `make wg0`."""
+    return NetlinkError(error.errno or 0, f"the kernel does not {what}: {error.strerror or error}")
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Raise NetlinkError in place of the OSError of a request."""
+    try:
+        yield
+    except OSError as error:
+        raise refusal(error, what) from error
 
 
 class Flag(IntFlag):
@@ -73,7 +99,7 @@ FIXED_BYTES: Final = {
     **dict.fromkeys((Verb.NEWLINK, Verb.DELLINK, Verb.GETLINK), 16),
     **dict.fromkeys((Verb.NEWADDR, Verb.DELADDR, Verb.GETADDR), 8),
     **dict.fromkeys((Verb.NEWROUTE, Verb.DELROUTE, Verb.GETROUTE), 12),
-    **dict.fromkeys((Verb.NEWNEIGH, Verb.GETNEIGH), 12),
+    **dict.fromkeys((Verb.NEWNEIGH, Verb.DELNEIGH, Verb.GETNEIGH), 12),
     **dict.fromkeys((Verb.NEWRULE, Verb.DELRULE, Verb.GETRULE), 12),
 }
 """Length of the fixed part before the attributes: ifinfomsg, ifaddrmsg, rtmsg, ndmsg,
@@ -117,6 +143,11 @@ class Message:
 def u32(value: int) -> bytes:
     """A number as the value of an attribute."""
     return value.to_bytes(4, sys.byteorder)
+
+
+def nested(kind: int, *attributes: tuple[int, bytes]) -> tuple[int, bytes]:
+    """An attribute whose value is attributes."""
+    return kind | _NESTED, encode_attributes(attributes)
 
 
 def encode_attributes(attributes: tuple[tuple[int, bytes], ...]) -> bytes:
@@ -209,6 +240,10 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
         self._socket.close()
 
     def dump(self, verb: Verb, family: int = 0) -> list[Message]:
@@ -234,6 +269,17 @@ class Session:
                 if kind == _NLMSG_ERROR:
                     raise _error(flags, content)
                 found.append(decode(Verb(kind), content))
+
+    def query(self, message: Message) -> Message:
+        """The one thing that the kernel has by that description. Raises OSError."""
+        sequence = self._send(message, Flag.REQUEST)
+        while True:
+            for kind, got, number, content in parts(self._socket.recv(_RECEIVE_BYTES)):
+                if number != sequence:
+                    continue
+                if kind == _NLMSG_ERROR:
+                    raise _error(got, content)
+                return decode(Verb(kind), content)
 
     def request(self, message: Message, flags: Flag = Flag.REQUEST) -> None:
         """Order a change and wait until the kernel has made it."""

@@ -16,27 +16,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from privacy_router.errors import MachineError
-from privacy_router.host.dbus import Bus, BusGoneError, DBusCallError, Remote
+from privacy_router.host.dbus import Bus, BusGoneError, DBusCallError
+from privacy_router.host.systemd1 import (
+    DONE,
+    MANAGER,
+    NO_SUCH_UNIT,
+    SERVICE,
+    UNIT_EXISTS,
+    jobs,
+    manager_signal,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from privacy_router.host.dbus import Signal
+    from privacy_router.host.systemd1 import Jobs
     from privacy_router.values.confinement import Confinement
     from privacy_router.values.processes import ProcessSpec
 
 SLICE: Final = "privacy-router.slice"
 _SOCKET: Final = Path("/run/dbus/system_bus_socket")
 _USUAL_OWNER: Final = "/run/privacy-router"
-_MANAGER: Final = Remote(
-    "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
-)
-_RULES: Final = tuple(
-    f"sender='{_MANAGER.destination}',interface='{_MANAGER.interface}',member='{member}'"
-    for member in ("JobRemoved", "UnitRemoved")
-)
-_UNIT_EXISTS: Final = "org.freedesktop.systemd1.UnitExists"
-_NO_SUCH_UNIT: Final = "org.freedesktop.systemd1.NoSuchUnit"
 _START_S: Final = 20.0
 _STOP_S: Final = 5.0
 # Trees that a unit has its own, empty version of: what it needs of them is brought in.
@@ -184,11 +184,9 @@ async def _start(name: str, wanted: Properties) -> int:
     pairs = [[key, Variant(kind, value)] for key, kind, value in wanted]
     bus = Bus(f"unix:path={_SOCKET}")
     try:
-        async with asyncio.timeout(_START_S), bus.subscribed(*_RULES) as signals:
-            await bus.call(_MANAGER, "Subscribe")
-            job = await _request(bus, signals, name, pairs)
-            removed = await _first(signals, "JobRemoved", 1, job)
-            return await _process_of(bus, name, removed.body[3])
+        async with asyncio.timeout(_START_S), jobs(bus, manager_signal("UnitRemoved")) as found:
+            job = await _request(bus, found, name, pairs)
+            return await _process_of(bus, name, await found.result(job))
     except TimeoutError:
         raise _failed(name, f"it was not started within {_START_S:g} s") from None
     except BusGoneError:
@@ -199,41 +197,34 @@ async def _start(name: str, wanted: Properties) -> int:
         await bus.close()
 
 
-async def _request(bus: Bus, signals: AsyncIterator[Signal], name: str, pairs: list[Any]) -> str:
+async def _request(bus: Bus, found: Jobs, name: str, pairs: list[Any]) -> str:
     """The job that starts the unit, once an earlier unit of that name is gone."""
     call, signature = "StartTransientUnit", "ssa(sv)a(sa(sv))"
     while True:
         try:
-            return str((await bus.call(_MANAGER, call, signature, name, "fail", pairs, []))[0])
+            return str((await bus.call(MANAGER, call, signature, name, "fail", pairs, []))[0])
         except DBusCallError as error:
-            if error.name != _UNIT_EXISTS:
+            if error.name != UNIT_EXISTS:
                 raise
-        await _clear(bus, signals, name)
+        await _clear(bus, found, name)
 
 
-async def _clear(bus: Bus, signals: AsyncIterator[Signal], name: str) -> None:
+async def _clear(bus: Bus, found: Jobs, name: str) -> None:
     try:
-        await bus.call(_MANAGER, "StopUnit", "ss", name, "replace")
+        await bus.call(MANAGER, "StopUnit", "ss", name, "replace")
     except DBusCallError as error:
-        if error.name == _NO_SUCH_UNIT:
+        if error.name == NO_SUCH_UNIT:
             return  # it went in this moment
         raise
-    await _first(signals, "UnitRemoved", 0, name)
-
-
-async def _first(signals: AsyncIterator[Signal], member: str, position: int, text: str) -> Signal:
-    """Wait for the signal with that text at that position."""
-    async for signal in signals:
-        if signal.member == member and signal.body[position] == text:
-            return signal
-    raise AssertionError("signals end with an error only")
+    while (signal := await found.next()).member != "UnitRemoved" or signal.body[0] != name:
+        continue
 
 
 async def _process_of(bus: Bus, name: str, result: str) -> int:
-    if result != "done":
+    if result != DONE:
         raise _failed(name, f"its start {result}")
-    path = (await bus.call(_MANAGER, "GetUnit", "s", name))[0]
-    process: int = await bus.get(_MANAGER.at(path, "org.freedesktop.systemd1.Service"), "MainPID")
+    path = (await bus.call(MANAGER, "GetUnit", "s", name))[0]
+    process: int = await bus.get(MANAGER.at(path, f"{SERVICE}.Service"), "MainPID")
     if not process:
         raise _failed(name, "it ended at once")
     return process

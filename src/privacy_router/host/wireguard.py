@@ -10,20 +10,18 @@ import errno
 import socket
 import time
 from abc import ABC, abstractmethod
-from dataclasses import replace
-from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from privacy_router.host import wireguard_uapi
+from privacy_router.host import wireguard_netlink, wireguard_uapi
+from privacy_router.host.generic_netlink import family_number, open_generic
 from privacy_router.host.namespaces import run_in
-from privacy_router.host.netlink_library import NetlinkError, wireguard_session
-from privacy_router.host.wireguard_uapi import DeviceStatus, PeerStatus, UapiError
+from privacy_router.host.rtnetlink import Flag, ask, translated
+from privacy_router.host.wireguard_netlink import FAMILY_NAME
+from privacy_router.host.wireguard_uapi import DeviceStatus, UapiError
 from privacy_router.values.wireguard import UAPI_DIR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from privacy_router.values.wireguard import WireGuardConfig, WireGuardPeer
 
 _HERE = Path("/proc/self/ns/net")  # named, so that the work gets a thread of its own
@@ -40,10 +38,11 @@ def kernel_has_wireguard() -> bool:
 
     def work() -> bool:
         try:
-            with wireguard_session():
-                return True
-        except NetlinkError:
+            with open_generic() as line:
+                family_number(line, FAMILY_NAME)
+        except FileNotFoundError:
             return False
+        return True
 
     return run_in(_HERE, work)
 
@@ -60,27 +59,27 @@ class WireGuardBackend(ABC):
     def apply(self, name: str, namespace: Path | None, config: WireGuardConfig) -> None:
         """Make the device's whole configuration be `config`; sessions begin anew.
 
-        Raises OSError, UapiError.
+        Raises OSError, NetlinkError, UapiError.
         """
 
     @abstractmethod
     def set_mark(self, name: str, namespace: Path | None, mark: int) -> None:
         """Mark what the device's sockets send (0: not); sessions go on. Raises OSError,
-        UapiError."""
+        NetlinkError, UapiError."""
 
     @abstractmethod
     def update_peer(self, name: str, namespace: Path | None, peer: WireGuardPeer) -> None:
-        """Add or change one peer. Raises OSError, UapiError."""
+        """Add or change one peer. Raises OSError, NetlinkError, UapiError."""
 
     @abstractmethod
     def remove_peer(self, name: str, namespace: Path | None, public_key: str) -> None:
-        """Take one peer away. Raises OSError, UapiError."""
+        """Take one peer away. Raises OSError, NetlinkError, UapiError."""
 
     @abstractmethod
     def read(self, name: str, namespace: Path | None) -> DeviceStatus | None:
         """The device's status, or None when there is no such device (or no process behind it).
 
-        Raises OSError, and UapiError for a process that does not answer.
+        Raises OSError, NetlinkError, and UapiError for a process that does not answer.
         """
 
 
@@ -160,101 +159,53 @@ class KernelWireGuard(WireGuardBackend):
         found = self.read(name, namespace)
         for peer in found.peers if found is not None else ():
             self.remove_peer(name, namespace, peer.public_key)
-        _set(
+        settings = wireguard_netlink.set_device(
             name,
-            namespace,
             private_key=config.private_key,
             listen_port=config.listen_port,
-            fwmark=config.firewall_mark,
+            mark=config.firewall_mark,
         )
+        _order(name, namespace, settings)
         for wanted_peer in config.peers:
             self.update_peer(name, namespace, wanted_peer)
 
     def set_mark(self, name: str, namespace: Path | None, mark: int) -> None:
         """Set the mark."""
-        _set(name, namespace, fwmark=mark)
+        _order(name, namespace, wireguard_netlink.set_device(name, mark=mark))
 
     def update_peer(self, name: str, namespace: Path | None, peer: WireGuardPeer) -> None:
         """Set one peer."""
-        _set(name, namespace, peer=_peer_request(peer))
+        _order(name, namespace, wireguard_netlink.set_peer(name, peer))
 
     def remove_peer(self, name: str, namespace: Path | None, public_key: str) -> None:
         """Remove one peer."""
-        _set(name, namespace, peer={"public_key": public_key, "remove": True})
+        _order(name, namespace, wireguard_netlink.remove_peer(name, public_key))
 
     def read(self, name: str, namespace: Path | None) -> DeviceStatus | None:
         """Dump the device."""
 
-        def work() -> Sequence[Any] | None:
+        def work() -> list[bytes] | None:
             try:
                 socket.if_nametoindex(name)
             except OSError:
                 return None
-            with wireguard_session() as link:
-                return list(link.info(name))
+            with translated(f"show {name}"):
+                return _ask(wireguard_netlink.get_device(name), Flag.DUMP)
 
-        messages = run_in(namespace, work)
-        return _device_status(messages) if messages else None
+        answers = run_in(namespace, work)
+        return wireguard_netlink.device_status(answers) if answers else None
 
 
-def _set(name: str, namespace: Path | None, **request: Any) -> None:
+def _order(name: str, namespace: Path | None, content: bytes) -> None:
+    """Raises NetlinkError for what the kernel refuses."""
+
     def work() -> None:
-        with wireguard_session() as link:
-            link.set(name, **request)
+        with translated(f"configure {name}"):
+            _ask(content, Flag(0))
 
     run_in(namespace, work)
 
 
-def _peer_request(peer: WireGuardPeer) -> dict[str, Any]:
-    request: dict[str, Any] = {
-        "public_key": peer.public_key,
-        "persistent_keepalive": peer.keepalive_s,
-        "replace_allowed_ips": True,
-        "allowed_ips": [str(network) for network in peer.allowed_ips],
-        "preshared_key": peer.preshared_key or wireguard_uapi.NO_KEY,
-    }
-    if peer.endpoint is not None:
-        address, port = peer.endpoint
-        request |= {"endpoint_addr": str(address), "endpoint_port": port}
-    return request
-
-
-def _device_status(messages: Sequence[Any]) -> DeviceStatus:
-    """What a dump says. A long one comes in several messages, cut even within a peer's networks;
-    the next message then begins with the same peer's key and the rest of them."""
-    peers: dict[str, PeerStatus] = {}
-    for message in messages:
-        for part in message.get_attr("WGDEVICE_A_PEERS") or ():
-            peer = _peer_status(part)
-            known = peers.get(peer.public_key)
-            peers[peer.public_key] = (
-                replace(known, allowed_ips=known.allowed_ips | peer.allowed_ips) if known else peer
-            )
-    first = messages[0]
-    return DeviceStatus(
-        private_key=_text(first.get_attr("WGDEVICE_A_PRIVATE_KEY")),
-        listen_port=int(first.get_attr("WGDEVICE_A_LISTEN_PORT") or 0),
-        peers=tuple(peers.values()),
-        firewall_mark=int(first.get_attr("WGDEVICE_A_FWMARK") or 0),
-    )
-
-
-def _peer_status(peer: Any) -> PeerStatus:
-    endpoint = peer.get_attr("WGPEER_A_ENDPOINT")
-    handshake = peer.get_attr("WGPEER_A_LAST_HANDSHAKE_TIME") or {}
-    return PeerStatus(
-        public_key=_text(peer.get_attr("WGPEER_A_PUBLIC_KEY")),
-        endpoint=(ip_address(endpoint["addr"]), int(endpoint["port"])) if endpoint else None,
-        allowed_ips=frozenset(
-            ip_network(entry["addr"]) for entry in (peer.get_attr("WGPEER_A_ALLOWEDIPS") or ())
-        ),
-        keepalive_s=int(peer.get_attr("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL") or 0),
-        last_handshake=float(handshake.get("tv_sec", 0)) + handshake.get("tv_nsec", 0) / 1e9,
-        rx_bytes=int(peer.get_attr("WGPEER_A_RX_BYTES") or 0),
-        tx_bytes=int(peer.get_attr("WGPEER_A_TX_BYTES") or 0),
-        preshared_key=wireguard_uapi.known_key(_text(peer.get_attr("WGPEER_A_PRESHARED_KEY"))),
-    )
-
-
-def _text(value: bytes | str | None) -> str:
-    return value.decode() if isinstance(value, bytes) else value or ""
+def _ask(content: bytes, flags: Flag) -> list[bytes]:
+    with open_generic() as line:
+        return ask(line, family_number(line, FAMILY_NAME), content, flags)

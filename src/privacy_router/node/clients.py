@@ -248,10 +248,10 @@ def _with_port(host: str, port: int) -> str:
 
 def _own_address() -> IPv4Address | IPv6Address:
     """The address that the node itself would use towards the Internet. Sends nothing."""
-    for family, anybody in ((socket.AF_INET, "1.1.1.1"), (socket.AF_INET6, "2606:4700:4700::1111")):
+    for family, far in ((socket.AF_INET, "1.1.1.1"), (socket.AF_INET6, "2606:4700:4700::1111")):
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
-                probe.connect((anybody, 53))
+                probe.connect((far, 53))
             except OSError:
                 continue
             return ip_address(probe.getsockname()[0])

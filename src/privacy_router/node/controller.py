@@ -110,7 +110,7 @@ class Controller:
 
     def __post_init__(self) -> None:
         """What a watch that ended did not see is looked for by a pass."""
-        self._supervisor = Supervisor(self._hear)
+        self._supervisor = Supervisor(self._on_change)
         self._endpoint = EndpointWatch(lambda: self.desired, self.machine, self._adopt_endpoint)
         self.health = HealthWatch(
             self.machine,
@@ -140,7 +140,7 @@ class Controller:
         loop = asyncio.get_running_loop()
         engine = await make_engine(self.desired, self.machine, self._wake.set)
         self.flows = engine
-        network = NetworkWatch(self._hear_of_network, self._supervisor)
+        network = NetworkWatch(self._on_network_change, self._supervisor)
         self._supervisor.keep("the clients' endpoints", self._keep_endpoints)
         try:
             if not patient:
@@ -163,13 +163,13 @@ class Controller:
             self._forget_processes(loop)
             await engine.close()
 
-    def _hear(self) -> None:
+    def _on_change(self) -> None:
         """Look at once, unless the last look ended badly: then it is tried again soon anyhow, and
         what is heard may be of the failed try."""
         if not self.trouble:
             self._wake.set()
 
-    def _hear_of_network(self) -> None:
+    def _on_network_change(self) -> None:
         """Look at once, also after a failed pass: what made it fail, an uplink that was gone, may
         just have come back. Only what that pass did itself is no reason to try again."""
         if asyncio.get_running_loop().time() >= self._failed_at + _OWN_EVENTS_S:
@@ -201,14 +201,14 @@ class Controller:
             await in_thread(watch.end)
 
     async def _watch_places(self) -> None:
-        await places.watch(self.machine, lambda: self.desired, self._hear)
+        await places.watch(self.machine, lambda: self.desired, self._on_change)
 
     async def _watch_unheard(self) -> None:
-        await UnheardWatch(lambda: self.desired, self.machine, self._hear).run()
+        await UnheardWatch(lambda: self.desired, self.machine, self._on_change).run()
 
     async def _watch_liveness(self) -> None:
         running = self._alive.values
-        await Liveness(lambda: self.desired, self.machine, running, self._hear).run()
+        await Liveness(lambda: self.desired, self.machine, running, self._on_change).run()
 
     def stop(self) -> None:
         """Have `run` return; the node stays as it is."""
@@ -250,7 +250,7 @@ class Controller:
             if self.desired is before:  # else another was given meanwhile
                 self.replace(desired)
         except Exception as error:
-            self._complain("configuration not read again, the old one stays", error)
+            self._log_failure("configuration not read again, the old one stays", error)
 
     async def _keep(self, engine: FlowKeeper, network: NetworkWatch) -> None:
         loop = asyncio.get_running_loop()
@@ -267,13 +267,13 @@ class Controller:
             except Exception as error:
                 self.trouble = words(error)
                 self._failed_at = loop.time()
-                self._complain("repair failed, trying again", error, in_s=delay_s)
+                self._log_failure("repair failed, trying again", error, in_s=delay_s)
                 timeout_s = delay_s
                 delay_s = min(delay_s * 2, _RETRY_MOST_S)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), timeout_s)
 
-    def _complain(self, what: str, error: Exception, **more: object) -> None:
+    def _log_failure(self, what: str, error: Exception, **more: object) -> None:
         """Say what failed; the trace of a defect once."""
         reason = words(error)
         defect = None if isinstance(error, FAILURES) or reason == self._told else error

@@ -105,7 +105,7 @@ class EndpointWatch:
             answers = await self._look_up(config) if asks else ()
             is_another = await in_thread(warp.change_endpoint, config, paths, answers)
         except PrivacyRouterError as error:
-            self._complain(error)
+            self._log_failure(error)
             return
         if is_another:
             _log.warning("WARP does not answer: another address", at=format_endpoint(silent))
@@ -121,10 +121,10 @@ class EndpointWatch:
             with by_lane(_LOOK_UPS):
                 return await in_thread(look_up, name)
         except RemoteServiceError as error:
-            self._complain(error)
+            self._log_failure(error)
             return ()
 
-    def _complain(self, error: PrivacyRouterError) -> None:
+    def _log_failure(self, error: PrivacyRouterError) -> None:
         self.trouble = f"WARP does not answer, and {error.message}"
         _log.warning("WARP does not answer, and no other address was found", reason=error.message)
 

@@ -67,7 +67,7 @@ def _inspect_to_end(config: PrivacyRouterConfig, paths: NodePaths) -> NodeHost:
 
 
 def _end_controller(paths: NodePaths) -> bool:
-    """End whoever keeps the node; False when nobody does. Raises ConflictError when it stays."""
+    """End the process that keeps the node; False for none. Raises ConflictError if it stays."""
     found = False
     for number in (signal.SIGTERM, signal.SIGKILL):
         told: set[int] = set()  # an `up --detach` hands over to a child while this goes on

@@ -1,4 +1,4 @@
-"""Hear of what somebody else changes in the host's network and in the namespaces of the node."""
+"""Hear of what other programs change in the host's network and in the namespaces of the node."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class NetworkWatch:
     """Calls `tell` when devices, addresses, routes, rules, settings or the firewall change.
 
     It holds the namespaces that it listens in: one whose name goes must be let go before it is made
-    anew, or its devices would live on where nobody sees them.
+    anew, or its devices would live on where no pass sees them.
     """
 
     def __init__(self, tell: Callable[[], None], supervisor: Supervisor) -> None:
@@ -84,14 +84,16 @@ class NetworkWatch:
         # the host's other tables are none of the node's business; a hop's are not to be there
         tables = TABLE if path is None else ""
         watches = {
-            f"the network of {where}": lambda: self._hear(where, changes(path, groups)),
-            f"the firewall of {where}": lambda: self._hear(where, table_changes(path, tables)),
+            f"the network of {where}": lambda: self._forward_changes(where, changes(path, groups)),
+            f"the firewall of {where}": lambda: self._forward_changes(
+                where, table_changes(path, tables)
+            ),
         }
         for watch, work in watches.items():
             self._supervisor.keep(watch, work)
         self._listening[name] = _Listening(inode, tuple(watches))
 
-    async def _hear(self, where: str, heard: AsyncGenerator[str, None]) -> None:
+    async def _forward_changes(self, where: str, heard: AsyncGenerator[str, None]) -> None:
         async with aclosing(heard):
             async for words in heard:
                 _log.debug("heard of a change", where=where, what=words)

@@ -1,4 +1,4 @@
-"""The node's state, read from the machine and not from anybody's memory."""
+"""The node's state, read from the machine and not from the controller's memory."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def _delete_bridge(machine: NodeHost, bridge_name: str) -> None:
 
 
 def _remove_empty_directories() -> None:
-    """Those of namespaces and of wireguard-go's sockets, unless somebody else uses them."""
+    """Those of namespaces and of wireguard-go's sockets, unless another program uses them."""
     namespaces.remove_directory()
     if UAPI_DIR.is_dir() and not any(UAPI_DIR.iterdir()):
         UAPI_DIR.rmdir()

@@ -170,6 +170,15 @@ def _format_hex(value: int) -> str:
     return f"{value:#x}" if value else "0"
 
 
+def format_ipv6(value: int) -> str:
+    """RFC 5952, without its section 5: from Python 3.13 on `str` ends IPv4-mapped addresses as IPv4
+    does, and a flow's text is the same with every version."""
+    address = ipaddress.IPv6Address(value)
+    if address.ipv4_mapped is None:
+        return str(address)
+    return f"::ffff:{value >> 16 & 0xFFFF:x}:{value & 0xFFFF:x}"
+
+
 _WRITERS: Final[dict[Form, Callable[[int], str]]] = {
     Form.DECIMAL: str,
     Form.HEX: _format_hex,
@@ -178,5 +187,5 @@ _WRITERS: Final[dict[Form, Callable[[int], str]]] = {
     Form.PORT: format_port,
     Form.MAC: format_mac,
     Form.IPV4: lambda value: str(ipaddress.IPv4Address(value)),
-    Form.IPV6: lambda value: str(ipaddress.IPv6Address(value)),
+    Form.IPV6: format_ipv6,
 }

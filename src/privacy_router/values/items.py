@@ -12,9 +12,11 @@ CONTRIBUTING.md lists what a new kind needs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, Final
+
+from privacy_router.values.changes import KeyedChange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,20 +132,8 @@ class Present(ItemValue):
 Items = dict[Key, ItemValue]
 
 
-@dataclass(frozen=True)
-class Change:
-    """One difference: `before` None means to add, `after` None means to remove."""
-
-    key: Key
-    before: ItemValue | None = field(repr=False)
-    after: ItemValue | None = field(repr=False)
-
-    @property
-    def verb(self) -> str:
-        """`add`, `remove` or `change`."""
-        if self.before is None:
-            return "add"
-        return "remove" if self.after is None else "change"
+class Change(KeyedChange[Key, ItemValue | None]):
+    """One difference of an item."""
 
 
 _NAMED_MOST: Final = 3

@@ -161,7 +161,7 @@ def test_xray_itself_refuses_with_the_documented_code(tmp_path: Path) -> None:
 
 
 def test_the_process_is_light() -> None:
-    heavy = {"asyncio", "cryptography", "pydantic", "httpx", "pyroute2", "structlog", "ipaddress"}
+    heavy = {"asyncio", "cryptography", "pydantic", "httpx", "structlog", "ipaddress"}
     code = "import sys, privacy_router.hops.xray.runner; print(*sys.modules)"
     ended = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True

@@ -25,7 +25,7 @@ _POLKIT: Final = Remote(
     "org.freedesktop.PolicyKit1.Authority",
 )
 _INTERACTIVE: Final = 1  # polkit's AllowUserInteraction
-_PATIENCE_S: Final = 120.0  # as long as somebody may need to type a password
+_PATIENCE_S: Final = 120.0  # as long as a person may need to type a password
 
 
 class Action(StrEnum):

@@ -20,7 +20,6 @@ from dbus_fast import DBusError, Message, MessageFlag, MessageType
 
 from privacy_router.client.errors import DENIED, LIMITED
 from privacy_router.config.syntax import DOCUMENT_MAX_BYTES
-from privacy_router.engine.asking import asking_pid
 from privacy_router.host.dbus import DBusCallError, Remote
 from privacy_router.host.threads import CALLERS, by_lane
 
@@ -162,7 +161,6 @@ class Callers:
         the limit.
         """
         caller = await self.identity()
-        asking_pid.set(caller.pid)
         if caller.is_root:
             yield caller
             return

@@ -26,7 +26,7 @@ _LONGEST_PAUSE_S = 15.0
 
 
 async def offer(view: View, address: str) -> None:
-    """Show the view on the bus at `address` until cancelled; whatever the bus does, all else goes
+    """Show the view on the bus at `address` until cancelled; when the bus fails, all else goes
     on."""
     try:
         await _keep_on(view, address)
@@ -37,7 +37,7 @@ async def offer(view: View, address: str) -> None:
 async def _keep_on(view: View, address: str) -> None:
     pause_s, told = _FIRST_PAUSE_S, False
     while True:
-        reason = "nobody listens there"
+        reason = "no bus listens there"
         if may_be_there(address):
             was_there, reason = await _visit(view, address)
             if was_there:

@@ -116,7 +116,7 @@ def answers(
 
 
 def as_dbus_error(error: Exception, method: str) -> DBusError:
-    """The error that a caller of `method` gets; only the log says what nobody has foreseen."""
+    """The error that a caller of `method` gets; only the log says what was not foreseen."""
     if isinstance(error, PrivacyRouterError):
         return DBusError(error_name(error), error_text(error))
     if isinstance(error, OSError):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from privacy_router.daemon.bus.view import View
     from privacy_router.engine.engine import Outcome
     from privacy_router.engine.model import Change as ResourceChange
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.transaction import RunProgress
     from privacy_router.values.items import Change
 
 Changes = Annotated[list[tuple[str, str, str, str]], DBusSignature("a(ssss)")]
@@ -107,7 +107,9 @@ class Manager(Interface):
         nothing to do) and what was changed. With `confirm_within` seconds (0: none) it is undone
         unless Confirm is called in time."""
         source = self._source(document, base)
-        outcome = await self.view.engine.apply(source, _seconds(confirm_within))
+        outcome = await self.view.engine.apply(
+            source, _seconds(confirm_within), caller_pid=await self.view.caller_pid()
+        )
         self.view.file.overrule()
         return _ran(outcome)
 
@@ -168,7 +170,9 @@ class Manager(Interface):
     @answers("RestoreCheckpoint", Action.RESTORE)
     async def restore_checkpoint(self, name: DBusStr, confirm_within: DBusDouble) -> Ran:
         """Apply the document of then; "" for the state before the last run."""
-        outcome = await self.view.checkpoints.restore(name, _seconds(confirm_within))
+        outcome = await self.view.checkpoints.restore(
+            name, _seconds(confirm_within), caller_pid=await self.view.caller_pid()
+        )
         self.view.file.overrule()
         return _ran(outcome)
 
@@ -244,7 +248,7 @@ class Manager(Interface):
     @answers("Reload", Action.APPLY)
     async def reload(self) -> Nothing:
         """Apply the file if its content is new, else read the keys and the clients again."""
-        await self.view.reload()
+        await self.view.reload(await self.view.caller_pid())
 
     @answers("Repair", Action.FLOWS)
     async def repair(self) -> Changes:
@@ -259,7 +263,7 @@ class Manager(Interface):
     # --- signals ---------------------------------------------------------------------------------
 
     @dbus_signal(name="Progress")
-    def progress(self, number: int, progress: Progress) -> Step:
+    def progress(self, number: int, progress: RunProgress) -> Step:
         """A run goes on: its number, phase, plugin, steps done and in all, and words."""
         return (
             number,

@@ -47,7 +47,7 @@ class Hop(Interface):
 
 
 class Client(Interface):
-    """One client device. Its keys are nobody's business here."""
+    """One client device. Its keys are not shown."""
 
     readings: ClassVar[Mapping[str, Reading]] = {
         "Name": Reading("s", lambda self: self.now.client.name),

@@ -53,14 +53,10 @@ class Plugin(Interface):
 
     def trouble(self) -> str:
         """What cannot be kept, and why."""
-        if self.now.keeper is not None:
-            return self.now.keeper.trouble
-        controller = self.view.controller
-        ours = self.now.plugin.keeps_itself and controller is not None
-        return controller.trouble if ours and controller is not None else ""
+        return "" if self.now.loop is None else self.now.loop.trouble
 
     def kept(self) -> int:
-        """How many resources are kept in this domain, whoever asked for them."""
+        """How many resources are kept in this domain, of every document."""
         kept = self.view.engine.kept.values()
         own = self.view.engine.kept.get(self._name)
         if own is not None and own.resources:
@@ -71,13 +67,13 @@ class Plugin(Interface):
 
     def deviations(self) -> list[Row]:
         """What is only observed, and is not as it should be."""
-        return [] if self.now.keeper is None else changed(self.now.keeper.deviations)
+        return [] if self.now.loop is None else changed(self.now.loop.deviations)
 
     def last_drift(self) -> tuple[int, list[Row]]:
         """When something was found different last, in seconds since 1970, and what."""
-        if self.now.keeper is None:
+        if self.now.loop is None:
             return (0, [])
-        at_s, changes = self.now.keeper.drift
+        at_s, changes = self.now.loop.drift
         return (int(at_s), changed(changes))
 
     @answers("Query")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from privacy_router.daemon.bus.interface import Interface
     from privacy_router.daemon.bus.view import View
     from privacy_router.engine.model import Change as ResourceChange
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.transaction import RunProgress
 
 _ARRIVAL_S: Final = 10.0
 _OBJECT_MANAGER: Final = "org.freedesktop.DBus.ObjectManager"
@@ -35,8 +35,8 @@ _OBJECT_MANAGER: Final = "org.freedesktop.DBus.ObjectManager"
 async def arrive(view: View, address: str) -> Session:
     """Connect, put the objects there, take the name.
 
-    Raises whatever keeps us from it: OSError, dbus-fast's errors, and ConflictError when somebody
-    else has the name.
+    Raises what keeps us from it: OSError, dbus-fast's errors, and ConflictError when another
+    process has the name.
     """
     bus = MessageBus(bus_address=address)
     try:
@@ -106,7 +106,7 @@ class Session:
         for interface in told:
             interface.tell()
 
-    def progress(self, number: int, progress: Progress) -> None:
+    def progress(self, number: int, progress: RunProgress) -> None:
         """A run goes on."""
         self._manager.progress(number, progress)
 

@@ -1,6 +1,6 @@
 """Values, resources and changes of the engine in types of D-Bus (pure).
 
-Whoever may look may not look into files that only root may read.
+A caller who may look may not look into files that only root may read.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """What the objects on the bus show: read from the machine at most every two seconds, and then only
-when somebody asks or something has happened."""
+when a caller asks or something has happened."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from privacy_router.daemon.bus.callers import Callers
     from privacy_router.daemon.config_file import ConfigFile
     from privacy_router.engine.engine import Engine
+    from privacy_router.engine.keeper import Loop
     from privacy_router.engine.model import Change as ResourceChange
     from privacy_router.engine.plugin import Plugin
-    from privacy_router.engine.reconcile import Keeper
-    from privacy_router.engine.transaction import Progress
+    from privacy_router.engine.transaction import RunProgress
     from privacy_router.hops.gateway.clients import Client
     from privacy_router.node.controller import Controller
     from privacy_router.node.flows.keeper import FlowKeeper
@@ -71,7 +71,7 @@ class Listener(Protocol):
     def port(self, name: str, there: bool) -> None:
         """A port of the mesh has its flows, or is gone."""
 
-    def progress(self, number: int, progress: Progress) -> None:
+    def progress(self, number: int, progress: RunProgress) -> None:
         """A run goes on."""
 
     def drifted(self, plugin: str, changes: Sequence[ResourceChange], repaired: bool) -> None:
@@ -97,11 +97,12 @@ class ClientNow:
 
 @dataclass(frozen=True)
 class PluginNow:
-    """A plugin, whether it can work here, and who keeps what it declares (itself, when None)."""
+    """A plugin, whether it can work here, and the loop that keeps what it declares (None until the
+    daemon has begun to)."""
 
     plugin: Plugin
     available: Availability
-    keeper: Keeper | None
+    loop: Loop | None
 
 
 class View:
@@ -115,7 +116,7 @@ class View:
         engine: Engine,
         node_plugin: PrivacyRouterPlugin,
         file: ConfigFile,
-        reload: Callable[[], Awaitable[None]],
+        reload: Callable[[int | None], Awaitable[None]],
         *,
         supervised: bool = False,
     ) -> None:
@@ -158,8 +159,11 @@ class View:
     def trouble(self) -> str:
         """What is amiss, or nothing."""
         of_node = [] if self.controller is None else self.controller.complaints()
-        keepers = self.reconciler.keepers.values()
-        of_plugins = [f"{k.plugin.name}: {k.trouble}" for k in keepers if k.trouble]
+        of_plugins = [
+            f"{name}: {loop.trouble}"
+            for name, loop in self.reconciler.loops.items()
+            if loop.trouble and name != self.node_plugin.name  # that is in `of_node`
+        ]
         waiting = [f"{name}: {reason}" for name, reason in self.engine.troubles.items()]
         note = self.file.note
         of_file = note.words if note is not None and note.is_waiting else ""
@@ -204,6 +208,11 @@ class View:
             return Trust.OWNER
         return Trust.CALLER
 
+    async def caller_pid(self) -> int | None:
+        """The process of the present caller, if the bus knows callers."""
+        audience = self._audience
+        return None if audience is None else (await audience.callers.identity()).pid
+
     async def require(self, action: Action) -> None:
         """Refuse who may not do that. Raises the bus' AccessDenied."""
         if self._audience is not None:
@@ -232,13 +241,13 @@ class View:
 
     # --- told by the engine and the reconciler ---------------------------------------------------
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: RunProgress) -> None:
         """A run goes on."""
         number = self.engine.running
         self._tell(lambda listener: listener.progress(number, progress))
 
     def settled(self) -> None:
-        """What is kept, or what a keeper says, has changed."""
+        """What is kept, or what a loop says, has changed."""
         self._looked_at = None
         self.reconciler.refresh()
         self._read_for_listener()
@@ -379,8 +388,8 @@ class View:
         plugins = self.engine.plugins.values()
         found = await asyncio.gather(*(self._availability(plugin) for plugin in plugins))
         for plugin, available in zip(plugins, found, strict=True):
-            keeper = self._keeper(plugin.name)
-            self.plugins[plugin.name] = PluginNow(plugin, available, keeper)
+            loop = self._loop(plugin.name)
+            self.plugins[plugin.name] = PluginNow(plugin, available, loop)
 
     async def _availability(self, plugin: Plugin) -> Availability:
         try:
@@ -388,5 +397,5 @@ class View:
         except PrivacyRouterError as error:
             return Availability(error.message, error.remedy)
 
-    def _keeper(self, name: str) -> Keeper | None:
-        return self.reconciler.keepers.get(name)
+    def _loop(self, name: str) -> Loop | None:
+        return self.reconciler.loops.get(name)

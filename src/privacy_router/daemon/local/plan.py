@@ -14,8 +14,8 @@ from privacy_router.engine.order import in_order
 from privacy_router.engine.planning import make_preview
 from privacy_router.engine.plugin import Trust
 from privacy_router.host.dbus import Bus
-from privacy_router.plugins.place import Place
 from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from privacy_router.engine.document import Source
@@ -28,7 +28,7 @@ async def plan(paths: NodePaths, source: Source) -> list[ChangeRow]:
     set_up_logging(verbose=False)
     managed = Journal(paths.journal).managed() if paths.journal.exists() else {}
     bus = Bus(bus_address(os.environ))
-    plugins = in_order(all_plugins(Place(bus), PrivacyRouterPlugin(paths)))
+    plugins = in_order(all_plugins(Machine(bus), PrivacyRouterPlugin(paths)))
     try:
         found = await make_preview(plugins, source, source.sections(), managed, Trust.OWNER)
     finally:

@@ -12,8 +12,8 @@ from privacy_router.engine.engine import Engine
 from privacy_router.engine.journal import Journal
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.dbus import Bus
-from privacy_router.plugins.place import Place
 from privacy_router.plugins.privacy_router import PrivacyRouterPlugin
+from privacy_router.plugins.target import Machine
 
 if TYPE_CHECKING:
     from privacy_router.node.paths import NodePaths
@@ -29,7 +29,7 @@ async def release_all(paths: NodePaths) -> int:
         return 0
     bus = Bus(bus_address(os.environ))
     node = PrivacyRouterPlugin(paths, going_down=True)
-    engine = Engine(all_plugins(Place(bus), node), Journal(paths.journal))
+    engine = Engine(all_plugins(Machine(bus), node), Journal(paths.journal))
     try:
         await engine.recover()
         if engine.confirmation.number is not None:

@@ -182,31 +182,31 @@ class _Reader:
         name = header.removeprefix("[").removesuffix("]").strip().lower()
         self._section = name if name in _KEYS else None
         if self._section is None:
-            self._complain(number, "a section that is neither [Interface] nor [Peer]")
+            self._note_problem(number, "a section that is neither [Interface] nor [Peer]")
         self._peers += name == _PEER
         if name == _PEER and self._peers == 2:
-            self._complain(number, "a second [Peer]; one is expected")
+            self._note_problem(number, "a second [Peer]; one is expected")
 
     def _take(self, number: int, content: str) -> None:
         name, equals, value = (part.strip() for part in content.partition("="))
         known = _KEYS.get(self._section or "", {})
         key = name.lower()
         if not equals:
-            self._complain(number, "not of the form Key = Value")
+            self._note_problem(number, "not of the form Key = Value")
         elif self._section is None:
-            self._complain(number, "a key outside [Interface] and [Peer]")
+            self._note_problem(number, "a key outside [Interface] and [Peer]")
         elif key not in known:
             near = get_close_matches(key[:40], known, n=1)
             hint = f"; did you mean {known[near[0]]}?" if near else ""
-            self._complain(number, f"an unknown key{hint}")
+            self._note_problem(number, f"an unknown key{hint}")
         elif key in _HOOKS:
-            self._complain(number, f"{known[key]} runs commands; remove the line")
+            self._note_problem(number, f"{known[key]} runs commands; remove the line")
         elif self._values[key] and key not in _REPEATABLE:
-            self._complain(number, f"{known[key]} for the second time")
+            self._note_problem(number, f"{known[key]} for the second time")
         else:
             self._values[key].append((number, value))
 
-    def _complain(self, number: int, what: str) -> None:
+    def _note_problem(self, number: int, what: str) -> None:
         self.problems.append(f"line {number}: {what}")
 
     def profile(self) -> WarpProfile | None:
@@ -255,7 +255,7 @@ class _Reader:
             try:
                 return parse(value)
             except ValueError:
-                self._complain(number, f"{name} is not {expected}")
+                self._note_problem(number, f"{name} is not {expected}")
         return None
 
     def _each(self, name: str, parse: Callable[[str], T], expected: str) -> Iterator[T]:
@@ -264,7 +264,7 @@ class _Reader:
                 try:
                     yield parse(item)
                 except ValueError:
-                    self._complain(number, f"{name} are not {expected}")
+                    self._note_problem(number, f"{name} are not {expected}")
 
     def _addresses(self) -> tuple[IPv4Interface | None, IPv6Interface | None]:
         found = list(self._each("Address", ip_interface, "IP addresses"))
@@ -274,7 +274,7 @@ class _Reader:
             self.problems.append("Address is missing in [Interface]")
         if len(v4) > 1 or len(v6) > 1:
             number = self._values["address"][-1][0]
-            self._complain(number, "more than one Address of a family")
+            self._note_problem(number, "more than one Address of a family")
         return (v4[0] if v4 else None, v6[0] if v6 else None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from privacy_router.node.switch_drift import SwitchDrift
@@ -39,6 +39,16 @@ class Changes:
     meters: tuple[MeterMod, ...] = ()
     unused_meters: tuple[int, ...] = ()
     switch: SwitchDrift = _NO_DRIFT
+
+    def among(self, wanted: Callable[[FlowMod], bool]) -> Changes:
+        """The same with those of its flows only."""
+        flows = Difference(
+            added=tuple(filter(wanted, self.flows.added)),
+            changed=tuple(filter(wanted, self.flows.changed)),
+            removed=tuple(filter(wanted, self.flows.removed)),
+            unchanged=self.flows.unchanged,
+        )
+        return replace(self, flows=flows)
 
     def __bool__(self) -> bool:
         return bool(self.flows or self.meters or self.unused_meters or self.switch)

@@ -123,7 +123,7 @@ class FlowPlan:
         return len(self._programs.get(name, Program()).flows)
 
     def loose_macs(self, names: Iterable[str]) -> dict[str, str]:
-        """The MACs of those ports that happen to have them, since nobody asked for any."""
+        """The MACs of those ports that happen to have them, since none was asked for."""
         ports = [self.mesh.ports[name] for name in names if name in self.mesh.ports]
         return {
             port.name: port.mac

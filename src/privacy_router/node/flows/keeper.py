@@ -1,20 +1,20 @@
-"""The flow engine: keeps the bridge's flows as the pipeline has them, whatever comes or drifts.
+"""Keeps the bridge's flows as the pipeline has them, while ports come and flows drift.
 
 Start, repair and a changed configuration compare the whole. A port that comes or goes, and a flow
-that somebody changed, cost what they are, however many others there are.
+that another controller changed, cost what they are, however many others there are.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.threads import in_thread
-from privacy_router.node.contention import WINDOW_S, Contention
 from privacy_router.node.flows.changes import (
     Changes,
     items,
@@ -26,10 +26,11 @@ from privacy_router.node.proxmox import container_mac
 from privacy_router.node.remembered import forget_zones
 from privacy_router.ovsdb.client import OvsDatabase
 from privacy_router.pipeline.flow import Counted, meters_of
+from privacy_router.values.backoff import Backoff
 from privacy_router.values.items import summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from privacy_router.pipeline.compile import Pipeline
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from privacy_router.values.items import Change
 
 _log = structlog.get_logger()
+_CONTENDED_MOST_S = 2.0  # also in a fight a flow is put back within 3 s (docs/security.md)
 _COOKIES_AT_ONCE = 16  # looked up one by one; with more of them, comparing all is quicker
 
 
@@ -61,8 +63,10 @@ class FlowKeeper:
         on_trouble: Callable[[], None] | None = None,
         *,
         closed: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bridge_name = bridge_name
+        self._clock = clock
         self._database = database
         self._plan = FlowPlan(pipeline, container_mac, closed=closed)
         self._wake = asyncio.Event()
@@ -78,7 +82,7 @@ class FlowKeeper:
         self._drifted: set[int | None] = set()
         self._pending: dict[str, PortRow | None] = {}
         self._unpinned: set[str] = set()
-        self._contention = Contention()
+        self._backoff = Backoff[str](most_s=_CONTENDED_MOST_S)
         self.on_repaired: Callable[[list[Change]], None] | None = None
         self.on_port: Callable[[str, bool], None] | None = None
 
@@ -184,8 +188,7 @@ class FlowKeeper:
         self._unpinned |= self.mesh.ports.keys()
         self._wake.set()
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            await self._woken()
             try:
                 await self._follow_ports()
                 await self._follow_drift()
@@ -197,36 +200,64 @@ class FlowKeeper:
                 if self._on_trouble is not None:
                     self._on_trouble()
 
+    async def _woken(self) -> None:
+        """Wait for something to follow, or for the end of a pause of what is contended."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._backoff.next_s(self._clock())):
+                await self._wake.wait()
+        self._wake.clear()
+
     async def _follow_drift(self) -> None:
         async with self._lock:
             drifted, self._drifted = self._drifted, set()
             if not drifted:
                 return
             made = await self._repair_under(drifted)
-        if made:
-            _log.warning("repaired", changes=len(made), what=summary(made))
-        for key in self._contention.note(time.monotonic(), (change.key.name for change in made)):
+        if not made:
+            return
+        _log.warning("repaired", changes=len(made), what=summary(made))
+        self._note_contended([change.key.name for change in made])
+        if self.on_repaired is not None:
+            self.on_repaired(made)
+
+    def _note_contended(self, names: Sequence[str]) -> None:
+        """Note what was put back, and tell of the flows that another program keeps changing."""
+        self._backoff.note(names, self._clock(), failed=False)
+        contended = [name for name in names if self._backoff.contended(name)]
+        if contended:
             _log.error(
                 "another program keeps changing the flows of this bridge; only one may have it",
                 bridge=self._bridge_name,
-                flow=key,
-                within_s=WINDOW_S,
+                flow=contended[0],
+                flows=len(contended),
             )
-        if made and self.on_repaired is not None:
-            self.on_repaired(made)
 
     async def _repair_under(self, cookies: set[int | None]) -> list[Change]:
-        """Repair what has these cookies; all, where one is not known or a meter is missing too."""
-        known = [cookie for cookie in cookies if cookie is not None]
-        if len(known) < len(cookies) or len(known) > _COOKIES_AT_ONCE:
-            return await self._repair_all()
-        wanted = {cookie: self._plan.mods_under(cookie) for cookie in known}
+        """Repair what has these cookies; all, where one is not known or a meter is missing too.
+        Flows that another program keeps changing wait, and are compared again then."""
         try:
-            changes = await self._table.compare_under(wanted)
-            await self._apply(changes)
+            changes = await self._compare_under(cookies)
+            due = self._due(changes)
+            await self._apply(due)
         except FlowError:
             return await self._repair_all()
-        return self._items(changes)
+        if due != changes:
+            self._drifted |= cookies
+        return self._items(due)
+
+    async def _compare_under(self, cookies: set[int | None]) -> Changes:
+        known = [cookie for cookie in cookies if cookie is not None]
+        if len(known) < len(cookies) or len(known) > _COOKIES_AT_ONCE:
+            return await self._compare()
+        return await self._table.compare_under({c: self._plan.mods_under(c) for c in known})
+
+    def _due(self, changes: Changes) -> Changes:
+        """Of the changes those that may be made now."""
+        now_s = self._clock()
+        if self._backoff.next_s(now_s) is None:
+            return changes
+        flow_of, ready = self._plan.flow_of, self._backoff.ready
+        return changes.among(lambda mod: ready(flow_of(mod).key, now_s))
 
     async def _follow_ports(self) -> None:
         async with self._lock:
@@ -255,7 +286,7 @@ class FlowKeeper:
         await self._table.apply(changes, {c: self._plan.mods_under(c) for c in cookies})
 
     async def _pin_macs(self) -> None:
-        """Ports that somebody else made keep their MAC, whatever becomes of vswitchd."""
+        """Ports that another program made keep their MAC when vswitchd starts anew."""
         names, self._unpinned = self._unpinned, set()
         loose = self._plan.loose_macs(names)
         if loose:

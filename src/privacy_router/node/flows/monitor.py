@@ -1,4 +1,4 @@
-"""Changes of the bridge's flows as they happen, whoever makes them, in names."""
+"""Changes of the bridge's flows as they happen, by any controller, in names."""
 
 from __future__ import annotations
 

@@ -58,9 +58,9 @@ class FlowError(PrivacyRouterError):
 class FlowTable:
     """The flows of one bridge, over one connection that is made anew whenever it breaks.
 
-    With `on_drift` the switch is asked to tell of changes that somebody else makes to our flows
-    (by cookie; None for a flow in our tables that may have taken the place of one), and of the end
-    of the connection by `on_lost`.
+    With `on_drift` the switch is asked to tell of changes that another controller makes to our
+    flows (by cookie; None for a flow in our tables that may have taken the place of one), and of
+    the end of the connection by `on_lost`.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class FlowTable:
             return self._channel
 
     async def _watch(self, channel: Channel, on_drift: Callable[[int | None], None]) -> None:
-        """Tell when somebody else changes our flows, or the connection ends."""
+        """Tell when another controller changes our flows, or the connection ends."""
         await asyncio.gather(
             _until_lost(channel, _follow(channel, on_drift)),
             _until_lost(channel, _follow_switch(channel, on_drift)),
@@ -289,7 +289,7 @@ _REMEDIES = {
 
 
 def _refusal(error: SwitchError) -> Exception:
-    """What nobody can do anything about by asking again: the flow or the meter in words."""
+    """The refusal with the flow or the meter in text: asking again would not help."""
     message = error.refused
     if isinstance(message, FlowMod):
         what = f"the flow {format_flow(message, table_name=name_of)}"

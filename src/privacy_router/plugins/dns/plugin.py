@@ -10,7 +10,8 @@ from privacy_router.engine.plugin import Plugin
 from privacy_router.host.file_state import put_entry, read_entry, remove_if_empty
 from privacy_router.host.threads import in_thread
 from privacy_router.plugins.dns import resolv_conf
-from privacy_router.plugins.dns.declaring import (
+from privacy_router.plugins.dns.check import require_last_word, require_replaceable
+from privacy_router.plugins.dns.declare import (
     DROP_IN,
     FILE,
     LINK,
@@ -20,17 +21,16 @@ from privacy_router.plugins.dns.declaring import (
     only_resolved,
     resources,
 )
-from privacy_router.plugins.dns.obstacles import require_last_word, require_replaceable
 from privacy_router.plugins.dns.resolved import UNIT, Resolved, managed_elsewhere
-from privacy_router.plugins.dns.watching import changes as outside_changes
+from privacy_router.plugins.dns.watch import changes as outside_changes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
 
     from privacy_router.config.plugins.dns import DnsConfig
     from privacy_router.engine.model import Change, ResourceKey, Value
-    from privacy_router.engine.plugin import Tell
-    from privacy_router.plugins.place import Place
+    from privacy_router.engine.plugin import Progress
+    from privacy_router.plugins.target import Machine
 
 
 class DnsPlugin(Plugin):
@@ -41,10 +41,10 @@ class DnsPlugin(Plugin):
     after: ClassVar[frozenset[str]] = frozenset({"net"})  # which makes the links
     timeout_s = 120.0
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._resolved = Resolved(place)
-        self._drop_in = place.path(DROP_IN)
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._resolved = Resolved(machine)
+        self._drop_in = machine.path(DROP_IN)
         self._resolver_key = self.key(*RESOLVER)
         self._file_key = self.key(*FILE)
 
@@ -66,7 +66,7 @@ class DnsPlugin(Plugin):
         if self._resolver_key in wanted:
             found[self._resolver_key] = await self._resolver(there)
         if self._file_key in wanted:
-            found[self._file_key] = await in_thread(resolv_conf.read, self._place)
+            found[self._file_key] = await in_thread(resolv_conf.read, self._machine)
         if there:
             found |= {key: await self._resolved.link(key.name) for key in links}
             if keys is None:
@@ -127,9 +127,9 @@ class DnsPlugin(Plugin):
     def _check_files(self, changes: Sequence[Change]) -> None:
         for change in changes:
             if change.key == self._file_key:
-                require_replaceable(self._place, self._place.path(FILE[1]))
+                require_replaceable(self._machine, self._machine.path(FILE[1]))
             if change.key == self._resolver_key and _needs_resolved(change):
-                require_last_word(self._place, self._drop_in, assignments(change.after))
+                require_last_word(self._machine, self._drop_in, assignments(change.after))
 
     # --- changing ----------------------------------------------------------------------------
 
@@ -137,18 +137,18 @@ class DnsPlugin(Plugin):
         self,
         desired: Desired,  # noqa: ARG002
         changes: Sequence[Change],
-        tell: Tell,
+        tell: Progress,
     ) -> None:
         for change in changes:
             if change.key == self._resolver_key:
                 await self._set_resolver(change.after, tell)
             elif change.key == self._file_key:
-                await in_thread(resolv_conf.put, self._place, change.after, tell)
+                await in_thread(resolv_conf.put, self._machine, change.after, tell)
         for change in changes:
             if change.key.kind == LINK:
                 await self._set_link(change.key.name, change.after)
 
-    async def _set_resolver(self, settings: Value, tell: Tell) -> None:
+    async def _set_resolver(self, settings: Value, tell: Progress) -> None:
         drop_in = settings and settings["drop_in"]
         await in_thread(self._put_drop_in, drop_in)
         if not await self._resolved.is_there():
@@ -174,11 +174,11 @@ class DnsPlugin(Plugin):
             await self._resolved.set_link(name, settings)
 
     def watch(self, desired: Desired) -> AsyncIterator[str]:  # noqa: ARG002
-        return outside_changes(self._place)
+        return outside_changes(self._machine)
 
 
 def _is_given_back(change: Change) -> bool:
-    """Without our file, what is in force is for others to say, or for nobody."""
+    """Without our file, what is in force is not ours to say."""
     after = {"drop_in": None} if change.after is None else change.after
     if change.key.kind != RESOLVER[0] or after.get("drop_in", "") is not None:
         return False

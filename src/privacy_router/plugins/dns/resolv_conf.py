@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from privacy_router.host.file_state import put_entry, read_entry
-from privacy_router.plugins.dns.declaring import FILE, KEPT_COPY, MARK
+from privacy_router.plugins.dns.declare import FILE, KEPT_COPY, MARK
 
 if TYPE_CHECKING:
     from privacy_router.engine.model import Value
-    from privacy_router.engine.plugin import Tell
-    from privacy_router.plugins.place import Place
+    from privacy_router.engine.plugin import Progress
+    from privacy_router.plugins.target import Machine
 
 
-def read(place: Place) -> Value:
+def read(machine: Machine) -> Value:
     """The file or link as a value. Raises StorageError."""
-    return read_entry(place.path(FILE[1]))
+    return read_entry(machine.path(FILE[1]))
 
 
-def put(place: Place, wanted: Value, tell: Tell) -> None:
+def put(machine: Machine, wanted: Value, tell: Progress) -> None:
     """Have it so. What is not ours is kept beside it, for as long as ours is there.
 
     Raises StorageError.
     """
-    path, kept = place.path(FILE[1]), place.path(KEPT_COPY)
+    path, kept = machine.path(FILE[1]), machine.path(KEPT_COPY)
     found = read_entry(path)
     if _is_ours(wanted) and not _is_ours(found):
         if found is not None and found["link"] is not None:

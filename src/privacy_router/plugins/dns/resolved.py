@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from privacy_router.config.plugins.dns import parse_server, server_text
 from privacy_router.errors import ConflictError, PrivilegeError, VerificationError
+from privacy_router.host import systemd1
 from privacy_router.host.dbus import BusGoneError, DBusCallError, Remote
 from privacy_router.host.threads import in_thread
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from privacy_router.engine.model import Value
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 SERVICE: Final = "org.freedesktop.resolve1"
 UNIT: Final = "systemd-resolved.service"
@@ -24,15 +25,8 @@ MANAGER: Final = Remote(SERVICE, "/org/freedesktop/resolve1", f"{SERVICE}.Manage
 LINK_STATES: Final = "/run/systemd/resolve/netif"
 _LINK: Final = f"{SERVICE}.Link"
 _PEER: Final = "org.freedesktop.DBus.Peer"
-_SYSTEMD: Final = Remote(
-    "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
-)
 _NETWORKD: Final = Remote(
     "org.freedesktop.network1", "/org/freedesktop/network1", "org.freedesktop.network1.Manager"
-)
-_JOB_REMOVED: Final = (
-    f"sender='{_SYSTEMD.destination}',path='{_SYSTEMD.path}',"
-    f"interface='{_SYSTEMD.interface}',member='JobRemoved'"
 )
 # Not there, stopped and disabled, or masked; one that only fails to start has other errors.
 _ABSENT: Final = frozenset(
@@ -40,8 +34,8 @@ _ABSENT: Final = frozenset(
         "org.freedesktop.DBus.Error.ServiceUnknown",
         "org.freedesktop.DBus.Error.NameHasNoOwner",
         "org.freedesktop.DBus.Error.FileExists",
-        "org.freedesktop.systemd1.NoSuchUnit",
-        "org.freedesktop.systemd1.UnitMasked",
+        systemd1.NO_SUCH_UNIT,
+        systemd1.UNIT_MASKED,
     }
 )
 _DENIED: Final = frozenset(
@@ -59,9 +53,9 @@ _FAMILIES: Final = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 class Resolved:
     """The service. Methods raise DBusCallError unless they say otherwise."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._bus = place.bus
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._bus = machine.bus
 
     async def is_there(self) -> bool:
         """Whether it answers; it is started for that if it is enabled.
@@ -72,7 +66,7 @@ class Resolved:
         try:
             await self._bus.call(MANAGER.at(MANAGER.path, _PEER), "Ping")
         except BusGoneError:
-            if self._place.path(LINK_STATES).parent.is_dir():
+            if self._machine.path(LINK_STATES).parent.is_dir():
                 raise
             return False
         except DBusCallError as error:
@@ -100,14 +94,11 @@ class Resolved:
 
         What it was told about links lasts. Raises VerificationError when it does not come back.
         """
-        async with self._bus.subscribed(_JOB_REMOVED) as signals:
+        async with systemd1.jobs(self._bus) as jobs:
             # Or the sixth restart within ten seconds would be one too many.
-            await self._asked(_SYSTEMD, "ResetFailedUnit", "s", UNIT)
-            (job,) = await self._asked(_SYSTEMD, "RestartUnit", "ss", UNIT, "replace")
-            async for signal in signals:
-                if signal.member == "JobRemoved" and signal.body[1] == job:
-                    _require_done(signal.body[3])
-                    return
+            await self._asked(systemd1.MANAGER, "ResetFailedUnit", "s", UNIT)
+            (job,) = await self._asked(systemd1.MANAGER, "RestartUnit", "ss", UNIT, "replace")
+            _require_done(await jobs.result(job))
 
     # --- links -------------------------------------------------------------------------------
 
@@ -123,7 +114,7 @@ class Resolved:
             if error.name in {_NO_LINK, "org.freedesktop.DBus.Error.UnknownObject"}:
                 return None
             raise
-        told = self._place.path(LINK_STATES) / str(index)
+        told = self._machine.path(LINK_STATES) / str(index)
         if not (found["DNS"] or found["Domains"] or await in_thread(told.exists)):
             return None
         return {
@@ -154,7 +145,7 @@ class Resolved:
             await self._asked(MANAGER, "RevertLink", "i", index)
 
     async def is_managed(self, name: str) -> bool:
-        """Whether systemd-networkd configures the link; then nobody else may."""
+        """Whether systemd-networkd configures the link; then no other program may."""
         index = index_of(name)
         if index is None or await self._bus.owner(_NETWORKD.destination) is None:
             return False
@@ -211,7 +202,7 @@ def index_of(name: str) -> int | None:
 
 
 def _require_done(result: str) -> None:
-    if result != "done":
+    if result != systemd1.DONE:
         raise VerificationError(
             f"systemd-resolved did not start again: its job ended as {result}",
             remedy=f"journalctl -u {UNIT} says why",

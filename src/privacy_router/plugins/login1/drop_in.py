@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.engine.model import Value
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 FILE: Final = "/etc/systemd/logind.conf.d/50-privacy-router.conf"
 _DIRECTORIES: Final = (  # of two files of one name the earlier directory's is read
@@ -54,7 +54,7 @@ class DropIn:
         write_atomic(self.path, f"{_HEADER}\n[Login]\n{body}".encode(), _MODE)
 
     def save(self) -> Value:
-        """What is there, whoever made it, for `restore`."""
+        """What is there, also when another program made it, for `restore`."""
         with self._telling():
             return {"directory": self.path.parent.is_dir(), "entry": self._entry()}
 
@@ -80,7 +80,7 @@ class DropIn:
             if entry is not None and "link" in entry:
                 self.path.symlink_to(entry["link"])
             if not saved["directory"] and self.path.parent.is_dir():
-                with suppress(OSError):  # somebody else's files are in it by now
+                with suppress(OSError):  # another program's files are in it by now
                     self.path.parent.rmdir()
         if entry is not None and "text" in entry:
             write_atomic(self.path, entry["text"].encode("latin-1"), entry["mode"])
@@ -89,7 +89,7 @@ class DropIn:
         with self._telling():
             if not self.path.parent.is_dir():
                 make_directory(self.path.parent)
-                self.path.parent.chmod(_DIRECTORY_MODE)  # whatever the umask is
+                self.path.parent.chmod(_DIRECTORY_MODE)  # against the umask
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -102,23 +102,23 @@ class DropIn:
             ) from error
 
 
-def overriding(place: Place, names: Collection[str]) -> dict[str, Path]:
+def overriding(machine: Machine, names: Collection[str]) -> dict[str, Path]:
     """Which of these settings a file says that is read after ours, by name: that file."""
-    ours = place.path(FILE).name
+    ours = machine.path(FILE).name
     return {
         name: path
-        for path in _files(place)
+        for path in _files(machine)
         if path.name > ours
         for name, _ in _assignments(path)
         if name in names
     }
 
 
-def _files(place: Place) -> list[Path]:
+def _files(machine: Machine) -> list[Path]:
     """The drop-in files in the order in which they are read."""
     found: dict[str, Path] = {}
     for directory in _DIRECTORIES:
-        for path in place.path(directory).glob("*.conf"):
+        for path in machine.path(directory).glob("*.conf"):
             found.setdefault(path.name, path)
     return [found[name] for name in sorted(found) if found[name].is_file()]
 

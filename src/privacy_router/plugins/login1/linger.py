@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from privacy_router.host.dbus import Bus
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 DIRECTORY: Final = "/var/lib/systemd/linger"
 """A file for each user who lingers. The login manager tells it of users who are here only."""
 
 
-async def lingering(place: Place) -> frozenset[str]:
+async def lingering(machine: Machine) -> frozenset[str]:
     """The names of the users who linger. Raises StorageError."""
-    return await in_thread(_lingering, place)
+    return await in_thread(_lingering, machine)
 
 
-def _lingering(place: Place) -> frozenset[str]:
+def _lingering(machine: Machine) -> frozenset[str]:
     try:
-        return frozenset(path.name for path in place.path(DIRECTORY).iterdir())
+        return frozenset(path.name for path in machine.path(DIRECTORY).iterdir())
     except FileNotFoundError:
         return frozenset()
     except OSError as error:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from privacy_router.engine.model import AVAILABLE, Availability
+from privacy_router.host import systemd1
 from privacy_router.host.dbus import BusGoneError, DBusCallError, Remote
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "org.freedesktop.login1"
 MANAGER: Final = Remote(NAME, "/org/freedesktop/login1", f"{NAME}.Manager")
+_UNIT: Final = "systemd-logind.service"
 _PEER: Final = MANAGER.at(MANAGER.path, "org.freedesktop.DBus.Peer")
 _GONE: Final = frozenset(
     {
@@ -64,6 +67,18 @@ async def ping(bus: Bus) -> None:
     """Wait until the login manager has looked at everything that came before. Raises
     DBusCallError."""
     await bus.call(_PEER, "Ping")
+
+
+async def reload(bus: Bus) -> None:
+    """Have the login manager read logind.conf again, and return when that is in force.
+
+    It has no method for that. SIGHUP keeps sessions and locks, and forgets what no file says any
+    more. Raises DBusCallError.
+    """
+    await systemd1.kill(bus, _UNIT, signal.SIGHUP)
+    # The signal is there by now. At most one message comes before it, so that the next one after
+    # this finds it dealt with.
+    await ping(bus)
 
 
 async def properties(bus: Bus) -> dict[str, Any]:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from privacy_router.engine.errors import RefusedError
+from privacy_router.engine.errors import RefusedError, not_as_asked
 from privacy_router.engine.model import Desired, Mode, Observed, Resource
-from privacy_router.engine.plugin import Plugin, not_as_asked
+from privacy_router.engine.plugin import Plugin
 from privacy_router.host.threads import in_thread
-from privacy_router.plugins.login1 import events, linger, locks, logind, settings
+from privacy_router.plugins.login1 import linger, locks, logind, settings
 from privacy_router.plugins.login1.drop_in import FILE, DropIn, overriding
-from privacy_router.plugins.login1.reload import reload
+from privacy_router.plugins.login1.watch import outside_changes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 
     from privacy_router.config.plugins.login1 import Login1Config
     from privacy_router.engine.model import Availability, Change, ResourceKey, Value
-    from privacy_router.engine.plugin import Tell
-    from privacy_router.plugins.place import Place
+    from privacy_router.engine.plugin import Progress
+    from privacy_router.plugins.target import Machine
 
 SETTING = "setting"
 LOCK = "inhibitor"
@@ -37,10 +37,10 @@ class Login1Plugin(Plugin):
     title: ClassVar[str] = "Login manager"
     after: ClassVar[frozenset[str]] = frozenset({"packagekit", "systemd"})
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._bus = place.bus
-        self._drop_in = DropIn(place.path(FILE))
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._bus = machine.bus
+        self._drop_in = DropIn(machine.path(FILE))
 
     async def availability(self) -> Availability:
         """Whether logind answers."""
@@ -93,7 +93,7 @@ class Login1Plugin(Plugin):
         return await locks.locks(self._bus)
 
     async def _linger(self) -> Mapping[str, Value]:
-        return dict.fromkeys(await linger.lingering(self._place), True)
+        return dict.fromkeys(await linger.lingering(self._machine), True)
 
     async def _sessions(self) -> Mapping[str, Value]:
         found = {session.id: asdict(session) for session in await logind.sessions(self._bus)}
@@ -107,7 +107,7 @@ class Login1Plugin(Plugin):
 
     async def watch(self, desired: Desired) -> AsyncIterator[str]:  # noqa: ARG002
         """Signals of the login manager; its configuration and the list of lingering users."""
-        async for words in events.everything(self._place):
+        async for words in outside_changes(self._machine):
             yield words
 
     # --- changing --------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class Login1Plugin(Plugin):
             if change.key.kind == LINGER and change.after:
                 await linger.uid_of(change.key.name)
         written = {c.key.name for c in changes if c.key.name in (desired.payload or {})}
-        later = await in_thread(overriding, self._place, written)
+        later = await in_thread(overriding, self._machine, written)
         for name, path in sorted(later.items()):
             raise RefusedError(
                 f"{path} is read after {FILE} and says otherwise about {name}",
@@ -141,7 +141,7 @@ class Login1Plugin(Plugin):
             )
 
     async def checkpoint(self, changes: Sequence[Change]) -> Value:
-        """Besides what the changes change, our file as it is, whoever wrote it."""
+        """Besides what the changes change, our file as it is, written by any program."""
         saved = await in_thread(self._drop_in.save)
         return {"changes": await super().checkpoint(changes), "file": saved}
 
@@ -149,7 +149,7 @@ class Login1Plugin(Plugin):
         """What the changes changed."""
         return super().restoring(checkpoint["changes"])
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """Settings in one go, then locks and users one by one."""
         if any(change.key.kind == SETTING for change in changes):
             tell("settings")
@@ -193,14 +193,14 @@ class Login1Plugin(Plugin):
 
     async def _write(self, lines: Mapping[str, str]) -> None:
         await in_thread(self._drop_in.write, lines)
-        await reload(self._bus)
+        await logind.reload(self._bus)
 
-    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
-        """Our file first, byte for byte; then whatever is not yet as it was."""
+    async def rollback(self, checkpoint: Value, tell: Progress) -> None:
+        """Our file first, byte for byte; then what is not yet as it was."""
         if any(kind == SETTING for kind, *_ in checkpoint["changes"]):
             tell("settings")
             await in_thread(self._drop_in.restore, checkpoint["file"])
-            await reload(self._bus)
+            await logind.reload(self._bus)
         await super().rollback(checkpoint, tell)
 
 

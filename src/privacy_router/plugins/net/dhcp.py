@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from privacy_router.host.dbus import Bus
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 NETWORKD: Final = "systemd-networkd"
 NETWORK_MANAGER: Final = "NetworkManager"
@@ -67,7 +67,7 @@ class Process:
 
 def processes(namespace: Path | None) -> list[Process]:
     """All DHCP clients in the network namespace (None: our own)."""
-    # Our own view of the processes, whatever the place: their numbers are what is killed by.
+    # Our own view of the processes, in every place: their numbers are what is killed by.
     return sorted(_processes((namespace or _PROC / "self/ns/net").stat()), key=_by_command)
 
 
@@ -123,18 +123,18 @@ async def networkd_runs(bus: Bus) -> bool:
     try:
         return await bus.owner("org.freedesktop.network1") is not None
     except BusGoneError:
-        return True  # nobody to ask: believe its files
+        return True  # there is no service to ask: believe its files
 
 
-def by_networkd(place: Place, index: int) -> Managed | None:
+def by_networkd(machine: Machine, index: int) -> Managed | None:
     """What systemd-networkd does with a device, by its files in /run; None when nothing."""
-    link = _pairs(place.path(f"/run/systemd/netif/links/{index}"))
+    link = _pairs(machine.path(f"/run/systemd/netif/links/{index}"))
     files = [link.get("NETWORK_FILE", ""), *link.get("NETWORK_FILE_DROPINS", "").split()]
     if link.get("ADMIN_STATE") in (None, "unmanaged") or not files[0]:
         return None
     settings: dict[str, str] = {}
     for name in files:
-        settings |= _pairs(place.path(name)) if name else {}
+        settings |= _pairs(machine.path(name)) if name else {}
     dhcp = settings.get("DHCP", "no").lower() in _ON
     # Without a word on it, networkd listens to routers itself, and turns the kernel's own off.
     ra = settings.get("IPv6AcceptRA", "yes").lower() in _ON
@@ -181,7 +181,7 @@ def _end(process: Process) -> None:
     handle = os.pidfd_open(process.pid)
     try:
         if _process(process.pid) != process:
-            return  # it has ended, and its number is somebody else's
+            return  # it has ended, and its number is another process'
         signal.pidfd_send_signal(handle, signal.SIGKILL)
         waiting = select.poll()
         waiting.register(handle, select.POLLIN)
@@ -191,10 +191,10 @@ def _end(process: Process) -> None:
         os.close(handle)
 
 
-def start(command: Sequence[str], place: Place, namespace: Path | None) -> None:
+def start(command: Sequence[str], machine: Machine, namespace: Path | None) -> None:
     """Start a client again, with systemd as a service of its own: it must not end with us."""
     argv = list(command)
-    if namespace is None and place.path("/run/systemd/system").is_dir():
+    if namespace is None and machine.path("/run/systemd/system").is_dir():
         options = ["--quiet", "--property=Type=exec", "--property=RemainAfterExit=yes"]
         argv = ["systemd-run", *options, f"--description=DHCP client ({argv[-1]})", "--", *argv]
     program = shutil.which(argv[0], path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")

@@ -1,7 +1,7 @@
 """The kinds of this plugin's resources, and the names that they have.
 
 Each setting is a resource of its own, so that one that a document no longer declares is given back
-by itself, whatever else of the same device is declared still.
+by itself, though more of the same device may be declared still.
 
     interface        eth0                      what a person wants to see; not declared
     up, mtu, dhcp, ipv6-ra   eth0              true, 1400, false or who, accept_ra's number

@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from privacy_router.engine.errors import not_as_asked
 from privacy_router.engine.model import (
     Change,
     Mode,
@@ -14,37 +15,37 @@ from privacy_router.engine.model import (
     differences,
     project,
 )
-from privacy_router.engine.plugin import Plugin, not_as_asked
+from privacy_router.engine.plugin import Plugin
 from privacy_router.host.threads import in_thread
 from privacy_router.plugins.net import dhcp, names
-from privacy_router.plugins.net.applying import Applying
-from privacy_router.plugins.net.checking import Proposal, check, check_switch
-from privacy_router.plugins.net.declaring import (
+from privacy_router.plugins.net.apply import Applier
+from privacy_router.plugins.net.check import Proposal, check, check_switch
+from privacy_router.plugins.net.declare import (
     PLUGIN,
     declare,
     wanted_addresses,
     without_others,
 )
 from privacy_router.plugins.net.errors import doing
-from privacy_router.plugins.net.reading import Location, Machine, Seen, observe, read
-from privacy_router.plugins.net.undoing import (
+from privacy_router.plugins.net.observe import Location, NetObserved, NetState, observe, read
+from privacy_router.plugins.net.rollback import (
     bring_back,
     devices_of,
     reconnect,
     restoring,
     written_down,
 )
-from privacy_router.plugins.net.watching import watched
-from privacy_router.plugins.net.work import Work
+from privacy_router.plugins.net.session import NetSession
+from privacy_router.plugins.net.watch import watched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from privacy_router.engine.model import Desired, Value
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.host.devices import Device
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 _OVS_SOCKET: Final = "/run/openvswitch/db.sock"
 _MANAGED: Final = frozenset({names.DHCP, names.IPV6_RA, names.UPLINK, names.INTERFACE})
@@ -62,10 +63,10 @@ class NetPlugin(Plugin):
     after: ClassVar[frozenset[str]] = frozenset({"packagekit", "pcidecl"})
 
     def __init__(
-        self, place: Place, *, namespace: Path | None = None, ovs_socket: Path | None = None
+        self, machine: Machine, *, namespace: Path | None = None, ovs_socket: Path | None = None
     ) -> None:
-        socket = place.path(_OVS_SOCKET) if ovs_socket is None else ovs_socket
-        self._location = Location(place, namespace, socket)
+        socket = machine.path(_OVS_SOCKET) if ovs_socket is None else ovs_socket
+        self._location = Location(machine, namespace, socket)
         # A thread that was given up goes on to its end: what undoes its work waits for that.
         self._working = threading.Lock()
 
@@ -80,7 +81,7 @@ class NetPlugin(Plugin):
 
     def diff(self, desired: Desired, observed: Observed) -> list[Change]:
         """As for every plugin; but "no others" means those that are there, an uplink is where it
-        should be when it is on that bridge, whatever its addresses are, and a DHCP client ends
+        should be when it is on that bridge, with any addresses, and a DHCP client ends
         when it has an address."""
         changes = []
         for change in differences(desired, observed):
@@ -94,7 +95,7 @@ class NetPlugin(Plugin):
 
     def is_lost(self, key: ResourceKey, desired: Desired, observed: Observed) -> bool:
         """What is about a device that is gone, unless that comes back."""
-        if not isinstance(observed, Seen):
+        if not isinstance(observed, NetObserved):
             return False
         coming = {
             other.name
@@ -116,18 +117,18 @@ class NetPlugin(Plugin):
         """Refuse what would cut the machine off, or touch what others made."""
         if any(change.key.kind in names.SWITCH for change in changes):
             await in_thread(check_switch, self._location.ovs_socket)
-        machine = await self._read([change.key for change in changes])
-        check(Proposal(machine, desired, changes))
+        state = await self._read([change.key for change in changes])
+        check(Proposal(state, desired, changes))
 
     async def checkpoint(self, changes: Sequence[Change]) -> Value:
         """The changes, and the devices that they are about with all their addresses and routes."""
         return written_down(await self._read([]), changes)
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """From the bridge up to the routes; what goes, the other way round."""
         await in_thread(self._alone, self._apply, desired, changes, tell)
 
-    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
+    async def rollback(self, checkpoint: Value, tell: Progress) -> None:
         """First the uplink's addresses, so that the machine is connected; then all the rest."""
         await in_thread(self._alone, self._roll_back, checkpoint, tell)
         still = await self.to_restore(self.restoring(checkpoint), tell)
@@ -144,57 +145,57 @@ class NetPlugin(Plugin):
 
     # --- in threads ------------------------------------------------------------------------------
 
-    async def _read(self, keys: Collection[ResourceKey] | None) -> Machine:
+    async def _read(self, keys: Collection[ResourceKey] | None) -> NetState:
         with doing("read the machine's network"):
-            machine = await in_thread(read, self._location)
+            state = await in_thread(read, self._location)
         if keys is None:
-            devices = set(machine.devices)
+            devices = set(state.devices)
         else:
             devices = {key.name for key in keys if key.kind in _MANAGED}
-        wanted = {name: device for name, device in machine.devices.items() if name in devices}
-        return replace(machine, managed=await self._managed(wanted)) if wanted else machine
+        wanted = {name: device for name, device in state.devices.items() if name in devices}
+        return replace(state, managed=await self._managed(wanted)) if wanted else state
 
     async def _managed(self, devices: Mapping[str, Device]) -> dict[str, dhcp.Managed]:
-        place, found = self._location.place, {}
-        networkd = await dhcp.networkd_runs(place.bus)
+        machine, found = self._location.machine, {}
+        networkd = await dhcp.networkd_runs(machine.bus)
         for name, device in sorted(devices.items()):
-            managed = dhcp.by_networkd(place, device.index) if networkd else None
-            managed = managed or await dhcp.by_network_manager(place.bus, name)
+            managed = dhcp.by_networkd(machine, device.index) if networkd else None
+            managed = managed or await dhcp.by_network_manager(machine.bus, name)
             if managed is not None:
                 found[name] = managed
         return found
 
-    def _alone(self, work: Callable[..., None], *arguments: Any) -> None:
+    def _alone(self, session: Callable[..., None], *arguments: Any) -> None:
         with self._working:
-            work(*arguments)
+            session(*arguments)
 
-    def _apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
-        with Work(self._location, tell) as work:
-            applying = Applying(work, desired, changes)
-            applying.run()
-            applying.start_dhcp()
+    def _apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
+        with NetSession(self._location, tell) as session:
+            applier = Applier(session, desired, changes)
+            applier.run()
+            applier.start_dhcp()
 
-    def _roll_back(self, checkpoint: Value, tell: Tell) -> None:
+    def _roll_back(self, checkpoint: Value, tell: Progress) -> None:
         desired = self.restoring(checkpoint)
-        with Work(self._location, tell) as work:
-            reconnect(work, checkpoint)
+        with NetSession(self._location, tell) as session:
+            reconnect(session, checkpoint)
             seen = observe(read(self._location), sorted(desired.resources))
             desired = desired.without(self.lost_of(desired.resources, desired, seen))
             changes = self.diff(desired, seen)
-            applying = Applying(work, desired, changes)
+            applier = Applier(session, desired, changes)
             try:
                 if any(key.kind in names.SWITCH for key in desired.resources):
-                    work.ovs.read()  # without its answer, "not there" would be a guess
-                applying.run()
+                    session.ovs.read()  # without its answer, "not there" would be a guess
+                applier.run()
             finally:
-                bring_back(work, checkpoint)
-            applying.start_dhcp()
+                bring_back(session, checkpoint)
+            applier.start_dhcp()
 
 
 def _waits(change: Change, observed: Observed) -> bool:
     """Whether that is about a DHCP client that would leave the machine without an address."""
     ends = change.key.kind == names.DHCP and change.after is False
-    return ends and isinstance(observed, Seen) and change.key.name in observed.waiting
+    return ends and isinstance(observed, NetObserved) and change.key.name in observed.waiting
 
 
 def _is_enforced(desired: Desired, key: ResourceKey) -> bool:
@@ -205,7 +206,7 @@ def _uplink_change(change: Change, observed: Observed) -> list[Change]:
     """`before` is all of it: what gives an uplink back needs to know what were its addresses."""
     wanted, found = change.after["bridge"], observed.values.get(change.key)
     if found is None:
-        ports = observed.ports if isinstance(observed, Seen) else frozenset()
+        ports = observed.ports if isinstance(observed, NetObserved) else frozenset()
         taken_out = wanted is None and change.key.name not in ports
         return [] if taken_out else [change]
     connected = found["connected"] or not change.after.get("connected")

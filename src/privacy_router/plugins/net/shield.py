@@ -1,7 +1,7 @@
 """Keeping the kernel's own stack from what an uplink receives, with the userspace datapath.
 
 That only listens to a device, so that the kernel sees every packet twice: on the device, and on the
-bridge. The kernel's datapath takes them before anybody else.
+bridge. The kernel's datapath takes them before every other reader.
 """
 
 from __future__ import annotations

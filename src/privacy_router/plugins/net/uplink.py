@@ -1,11 +1,11 @@
 """Moving the uplink: the addresses and routes of a device to the bridge that it is a port of.
 
 The order keeps the machine's connections alive. The bridge has the device's MAC, and every address
-is on both before it leaves the one, so that at no time a packet for it finds nobody: the kernel
+is on both before it leaves the one, so that at no time a packet for it finds no owner: the kernel
 takes what is addressed to it from either. What can be done before the switch-over is, and the rest
 takes the kernel about a millisecond.
 
-Every step may be done twice and from whatever is found.
+Every step may be done twice and from any state.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from privacy_router.errors import ConflictError
 from privacy_router.ovsdb.host_bridges import SYSTEM, HostPort
 from privacy_router.plugins.net import names
-from privacy_router.plugins.net.declaring import wanted_addresses
+from privacy_router.plugins.net.declare import wanted_addresses
 from privacy_router.plugins.net.errors import doing
-from privacy_router.plugins.net.reading import name_of
+from privacy_router.plugins.net.observe import name_of
+from privacy_router.plugins.net.session import in_order
 from privacy_router.plugins.net.shield import shield, unshield
-from privacy_router.plugins.net.work import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -27,69 +27,73 @@ if TYPE_CHECKING:
     from privacy_router.engine.model import Desired
     from privacy_router.host.addresses import AddressEntry
     from privacy_router.host.routes import RouteEntry
-    from privacy_router.plugins.net.work import Work
+    from privacy_router.plugins.net.session import NetSession
     from privacy_router.values.network import Interface
 
 
-def move_onto_bridge(work: Work, interface: str, bridge: str) -> None:
+def move_onto_bridge(session: NetSession, interface: str, bridge: str) -> None:
     """Make the device a port, and have the bridge carry its addresses and routes."""
-    work.tell(f"{interface} becomes a port of {bridge}, which takes over its addresses")
-    device = work.network.devices().get(interface)
+    session.tell(f"{interface} becomes a port of {bridge}, which takes over its addresses")
+    device = session.network.devices().get(interface)
     if device is None:
         raise ConflictError(f"there is no network device {interface} any more", retryable=True)
-    work.ovs.set_mac(bridge, device.mac)
+    session.ovs.set_mac(bridge, device.mac)
     for name in (bridge, interface):
         with doing(f"bring {name} up"):
-            work.network.set_link(name, up=True)
-    copy_addresses(work, movable(work, interface), bridge)
-    work.ovs.put_port(interface, HostPort(bridge, SYSTEM))
-    if work.ovs.read()[bridge].datapath != SYSTEM:
-        shield(work.location.namespace, interface)
-    switch_over(work, interface, bridge)
+            session.network.set_link(name, up=True)
+    copy_addresses(session, movable(session, interface), bridge)
+    session.ovs.put_port(interface, HostPort(bridge, SYSTEM))
+    if session.ovs.read()[bridge].datapath != SYSTEM:
+        shield(session.location.namespace, interface)
+    switch_over(session, interface, bridge)
 
 
-def switch_over(work: Work, source: str, target: str) -> None:
+def switch_over(session: NetSession, source: str, target: str) -> None:
     """Routes from one device to another that has the addresses already, which then go."""
-    going = movable(work, source)
-    know_neighbours(work, source, target)
-    move_routes(work, [r for r in work.somebodys_routes() if source in r.devices], source, target)
+    going = movable(session, source)
+    know_neighbours(session, source, target)
+    move_routes(
+        session, [r for r in session.somebodys_routes() if source in r.devices], source, target
+    )
     for entry in going:
         with doing(f"take {entry.address} off {source}"):
-            work.network.delete_address(entry)
+            session.network.delete_address(entry)
 
 
-def movable(work: Work, device: str) -> list[AddressEntry]:
+def movable(session: NetSession, device: str) -> list[AddressEntry]:
     """The addresses that move."""
-    return [entry for entry in work.network.addresses(device) if entry.is_movable]
+    return [entry for entry in session.network.addresses(device) if entry.is_movable]
 
 
-def copy_addresses(work: Work, entries: Iterable[AddressEntry], target: str) -> None:
+def copy_addresses(session: NetSession, entries: Iterable[AddressEntry], target: str) -> None:
     """Have addresses on another device, too."""
-    there = {entry.address for entry in work.network.addresses(target)}
+    there = {entry.address for entry in session.network.addresses(target)}
     for entry in in_order(entries):
         if entry.address not in there:
             with doing(f"put {entry.address} on {target}"):
-                work.network.put_address(target, entry)
+                session.network.put_address(target, entry)
 
 
-def know_neighbours(work: Work, source: str, target: str) -> None:
-    """Their MACs, so that nobody waits for an answer which as yet comes in on the other device."""
+def know_neighbours(session: NetSession, source: str, target: str) -> None:
+    """Their MACs, so that no sender waits for an answer that still comes in on the other device."""
     with doing(f"tell {target} the neighbours of {source}"):
-        work.network.copy_neighbours(source, target)
+        session.network.copy_neighbours(source, target)
 
 
-def move_routes(work: Work, routes: Iterable[RouteEntry], source: str, target: str) -> None:
+def move_routes(
+    session: NetSession, routes: Iterable[RouteEntry], source: str, target: str
+) -> None:
     """Have these lead out of another device; the kernel replaces each in one go."""
     for route in routes:
         with doing(f"move the route to {route.destination} to {target}"):
-            work.network.put_route(route, {source: target})
+            session.network.put_route(route, {source: target})
 
 
 # --- back again -----------------------------------------------------------------------------------
 
 
 def move_off_bridge(
-    work: Work,
+    session: NetSession,
     interface: str,
     bridge: str,
     original: Mapping[str, object],
@@ -102,17 +106,17 @@ def move_off_bridge(
     bridge stays there, and what is `leaving` (device, address) goes nowhere, unless it was the
     device's own.
     """
-    work.tell(f"the addresses of {bridge} go back to {interface}")
-    if interface in work.network.indexes():
-        unshield(work.location.namespace, interface)
-        if bridge in work.network.indexes():
-            _give_back(work, interface, bridge, original, desired, leaving)
+    session.tell(f"the addresses of {bridge} go back to {interface}")
+    if interface in session.network.indexes():
+        unshield(session.location.namespace, interface)
+        if bridge in session.network.indexes():
+            _give_back(session, interface, bridge, original, desired, leaving)
     if original.get("port_of") != bridge:
-        work.ovs.remove_port(interface)
+        session.ovs.remove_port(interface)
 
 
 def _give_back(
-    work: Work,
+    session: NetSession,
     interface: str,
     bridge: str,
     original: Mapping[str, object],
@@ -124,17 +128,17 @@ def _give_back(
     kept = wanted_addresses(desired)
     back = [
         entry
-        for entry in movable(work, bridge)
+        for entry in movable(session, bridge)
         if names.address_name(bridge, entry.address) not in kept
         and (str(entry.address) in own or (bridge, entry.address) not in leaving)
     ]
-    copy_addresses(work, back, interface)
-    know_neighbours(work, bridge, interface)
-    move_routes(work, _routes_back(work, bridge, desired), bridge, interface)
-    work.remove_addresses(back)
+    copy_addresses(session, back, interface)
+    know_neighbours(session, bridge, interface)
+    move_routes(session, _routes_back(session, bridge, desired), bridge, interface)
+    session.remove_addresses(back)
 
 
-def _routes_back(work: Work, bridge: str, desired: Desired) -> list[RouteEntry]:
+def _routes_back(session: NetSession, bridge: str, desired: Desired) -> list[RouteEntry]:
     """Those that lead out of the bridge, but for what the document wants to lead there."""
     kept = {
         key.name
@@ -143,6 +147,6 @@ def _routes_back(work: Work, bridge: str, desired: Desired) -> list[RouteEntry]:
     }
     return [
         route
-        for route in work.somebodys_routes()
+        for route in session.somebodys_routes()
         if bridge in route.devices and str(name_of(route)) not in kept
     ]

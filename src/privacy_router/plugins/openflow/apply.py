@@ -155,8 +155,8 @@ async def converge(
 
 async def _require_free(channel: Channel, bridge: str, target: Target, state: SwitchState) -> None:
     found = await occupants(channel, target.flows.keys() - state.flows.keys())
-    for place, flow in found.items():
-        where = target.origins.get(place, bridge)
+    for machine, flow in found.items():
+        where = target.origins.get(machine, bridge)
         raise ConflictError(
             f"{where}: another program has a flow in that place: {format_flow(flow)}",
             remedy="delete that flow (ovs-ofctl del-flows --strict), or declare another priority",

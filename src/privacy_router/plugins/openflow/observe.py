@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Seen(Observed):
+class OpenflowObserved(Observed):
     """Bridges as they were read.
 
     `waiting` says of resources that cannot be had (yet) why, and `unnamed` are differences of what
@@ -70,7 +70,7 @@ class Bridges:
         """The bridges by name; none where Open vSwitch does not run. Raises OvsdbError."""
         return await in_thread(_read_bridges, self.database)
 
-    async def observe(self, desired: Desired) -> Seen:
+    async def observe(self, desired: Desired) -> OpenflowObserved:
         """Read what `desired` is about, and all of the bridges that it declares."""
         sections: Mapping[str, FlowsOfBridge] = desired.payload.bridges if desired.payload else {}
         names = sorted({*sections, *map(bridge_of, desired.resources)})
@@ -120,7 +120,7 @@ def _read_bridges(database: Path) -> dict[str, HostBridge]:
 
 def seen(
     surveys: Sequence[Survey], desired: Desired, sections: Mapping[str, FlowsOfBridge]
-) -> Seen:
+) -> OpenflowObserved:
     """What surveys say of the resources, and of what no resource is about. Pure."""
     values: dict[ResourceKey, Value] = {}
     waiting: dict[ResourceKey, str] = {}
@@ -133,7 +133,7 @@ def seen(
             waiting |= dict(_waiting(one))
             unnamed += _unnamed(one, desired, Mode(section.mode))
     there = frozenset(one.program.bridge for one in surveys if one.state is not None)
-    return Seen(values, there, waiting, unnamed)
+    return OpenflowObserved(values, there, waiting, unnamed)
 
 
 def values_of(one: Survey, policies: Collection[str]) -> dict[ResourceKey, Value]:

@@ -28,7 +28,7 @@ from privacy_router.plugins.openflow.declare import (
     key,
     policies_in,
 )
-from privacy_router.plugins.openflow.observe import Bridges, Seen, values_of
+from privacy_router.plugins.openflow.observe import Bridges, OpenflowObserved, values_of
 from privacy_router.plugins.openflow.switch import OVS_DATABASE, connected, others_flows
 from privacy_router.plugins.openflow.watch import watched
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
     from privacy_router.config.plugins.openflow import FlowsOfBridge
     from privacy_router.engine.model import Change, ResourceKey, Value
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.plugins.openflow.survey import Obstacle, Survey, Target
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 _PLACES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
@@ -51,16 +51,16 @@ class OpenflowPlugin(Plugin):
     title: ClassVar[str] = "Flows, groups, meters and policies on bridges"
     after: ClassVar[frozenset[str]] = frozenset({"packagekit", "net"})  # which make bridges
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._bridges = Bridges(place.path(OVS_DATABASE))
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._bridges = Bridges(machine.path(OVS_DATABASE))
         # What is kept, and not merely to be applied: then an obstacle that comes stops nothing
         # else. Set by `watch`, which is called for what is kept only.
         self._kept: Payload | None = None
 
     async def availability(self) -> Availability:
         """Whether Open vSwitch is installed; where it does not run, there are no bridges (yet)."""
-        paths = ":".join(str(self._place.path(place)) for place in _PLACES)
+        paths = ":".join(str(self._machine.path(machine)) for machine in _PLACES)
         if shutil.which("ovs-vswitchd", path=paths) or shutil.which("ovs-vswitchd"):
             return AVAILABLE
         return Availability("Open vSwitch is not installed", "apt-get install openvswitch-switch")
@@ -90,7 +90,7 @@ class OpenflowPlugin(Plugin):
         """What waits for a bridge, a port or another program is only reported: it is made once
         that has come or gone. What waits for what, the resource `obstacles` says."""
         found = differences(desired, observed)
-        if not isinstance(observed, Seen):
+        if not isinstance(observed, OpenflowObserved):
             return found
         told = [
             replace(one, mode=Mode.OBSERVE_ONLY, note=observed.waiting[one.key])
@@ -102,7 +102,7 @@ class OpenflowPlugin(Plugin):
 
     def is_lost(self, key: ResourceKey, desired: Desired, observed: Observed) -> bool:  # noqa: ARG002
         """What was on a bridge went with it."""
-        return isinstance(observed, Seen) and bridge_of(key) not in observed.bridges
+        return isinstance(observed, OpenflowObserved) and bridge_of(key) not in observed.bridges
 
     def takes(
         self,
@@ -112,7 +112,7 @@ class OpenflowPlugin(Plugin):
     ) -> dict[ResourceKey, Value]:
         """Besides what is changed, what waits; what there was before was nothing in each case,
         since what other programs have is not taken over."""
-        waiting = observed.waiting.keys() if isinstance(observed, Seen) else set()
+        waiting = observed.waiting.keys() if isinstance(observed, OpenflowObserved) else set()
         enforced = {k for k, one in desired.resources.items() if one.mode is Mode.ENFORCE}
         taken = {one.key for one in changes} | waiting
         return {k: None for k in sorted(taken & enforced) if k.kind != OBSTACLES}
@@ -150,7 +150,7 @@ class OpenflowPlugin(Plugin):
             },
         }
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """Make each bridge that changes are about as a whole what is declared of it, in one bundle.
 
         Raises, after all that can be made was made, MissingPrerequisiteError for a bridge or port
@@ -166,7 +166,7 @@ class OpenflowPlugin(Plugin):
             raise kind(one.text, remedy=one.remedy, retryable=one.may_come)
 
     async def _make(
-        self, bridge: str, desired: Desired, there: Collection[str], tell: Tell
+        self, bridge: str, desired: Desired, there: Collection[str], tell: Progress
     ) -> Survey:
         section = _section(desired, bridge)
         if bridge not in there:
@@ -177,7 +177,7 @@ class OpenflowPlugin(Plugin):
             await converge(channel, bridge, target_for(found, desired))
             return found
 
-    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
+    async def rollback(self, checkpoint: Value, tell: Progress) -> None:
         """Exactly what was ours on each bridge before, of those that are still there."""
         there = await self._bridges.there()
         for name, written in checkpoint["bridges"].items():

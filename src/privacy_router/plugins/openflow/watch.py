@@ -112,8 +112,8 @@ async def _follow_flows(channel: Channel, name: str, section: FlowsOfBridge, hea
     with await channel.monitor_flows(flags=_CHANGES) as changes:
         async for change in changes:
             if isinstance(change, FlowEvent):
-                place = (change.table_id, change.priority)
-                if not is_ours(change.cookie) and place not in places:
+                machine = (change.table_id, change.priority)
+                if not is_ours(change.cookie) and machine not in places:
                     continue
             if not isinstance(change, OwnChange):
                 heard.put_nowait(f"flows of {name}")

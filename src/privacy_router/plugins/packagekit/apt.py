@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.host.threads import in_thread
-from privacy_router.plugins.packagekit.declaring import PINS, pin_file, pinned_name
+from privacy_router.plugins.packagekit.declare import PINS, pin_file, pinned_name
 from privacy_router.plugins.packagekit.failures import Code, failure
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from privacy_router.engine.model import Value
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 _COMES: Final = re.compile(r"Inst (\S+) (?:\[\S+\] )?\((\S+) ")
 _GOES: Final = re.compile(r"(?:Remv|Purg) (\S+) ")
@@ -34,8 +34,8 @@ async def versions(names: Collection[str]) -> dict[str, frozenset[str]]:
     return {name: frozenset(found[name]) for name in names}
 
 
-async def rehearse(
-    place: Place, wishes: Mapping[str, str | None], pins: Mapping[str, Value]
+async def dry_run(
+    machine: Machine, wishes: Mapping[str, str | None], pins: Mapping[str, Value]
 ) -> dict[str, str | None]:
     """What would happen to which package (the version it comes to, None: it goes) if these were
     installed (None: the newest version) once these pins are in force or (None) gone.
@@ -43,7 +43,7 @@ async def rehearse(
     PackageKit finds no version above the one that today's pins choose. Raises PrivacyRouterError.
     """
     with tempfile.TemporaryDirectory(prefix="op-dbus-pins-") as directory:
-        await in_thread(_lay_out, place.path(PINS), Path(directory), pins)
+        await in_thread(_lay_out, machine.path(PINS), Path(directory), pins)
         asked = [
             name if version is None else f"{name}={version}" for name, version in wishes.items()
         ]
@@ -52,10 +52,10 @@ async def rehearse(
             *("--allow-change-held-packages", "-o", f"Dir::Etc::PreferencesParts={directory}"),
             *("install", *asked),
         )
-    return parse_rehearsal(output)
+    return parse_dry_run(output)
 
 
-def parse_rehearsal(output: str) -> dict[str, str | None]:
+def parse_dry_run(output: str) -> dict[str, str | None]:
     """What apt-get --simulate says. Pure."""
     effects: dict[str, str | None] = {}
     for line in output.splitlines():

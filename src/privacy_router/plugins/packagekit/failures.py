@@ -107,7 +107,7 @@ def require_authorized(error: DBusCallError) -> None:
 
 
 def untrusted(names: list[str]) -> RefusedError:
-    """The error for packages that nobody has signed."""
+    """The error for packages without a signature."""
     return RefusedError(
         f"{', '.join(names)}: not signed by a key that this machine trusts",
         remedy="add the repository's key (Signed-By in its sources file)",

@@ -17,8 +17,10 @@ from privacy_router.engine.plugin import Plugin
 from privacy_router.host.dbus import DBusCallError
 from privacy_router.host.file_state import put_entry, read_entry
 from privacy_router.host.threads import in_thread
-from privacy_router.plugins.packagekit import declaring
-from privacy_router.plugins.packagekit.declaring import (
+from privacy_router.plugins.packagekit import declare
+from privacy_router.plugins.packagekit.apply import Applier
+from privacy_router.plugins.packagekit.check import check
+from privacy_router.plugins.packagekit.declare import (
     AVAILABLE,
     PACKAGE,
     PIN,
@@ -27,10 +29,10 @@ from privacy_router.plugins.packagekit.declaring import (
     pin_file,
     pinned_name,
 )
-from privacy_router.plugins.packagekit.making import Making
-from privacy_router.plugins.packagekit.rehearsal import Work
+from privacy_router.plugins.packagekit.dry_run import DryRun, PackageChanges
+from privacy_router.plugins.packagekit.rollback import along
 from privacy_router.plugins.packagekit.transactions import Transactions
-from privacy_router.plugins.packagekit.watching import changes as outside_changes
+from privacy_router.plugins.packagekit.watch import changes as outside_changes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator, Sequence
@@ -38,9 +40,9 @@ if TYPE_CHECKING:
 
     from privacy_router.config.plugins.packagekit import PackagekitConfig
     from privacy_router.engine.model import Change, Value
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.plugins.packagekit.packages import Package, State
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 
 class PackagekitPlugin(Plugin):
@@ -50,10 +52,10 @@ class PackagekitPlugin(Plugin):
     title = "Packages"
     timeout_s = 1800.0
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._packagekit = Transactions(place.bus)
-        self._making = Making(place, self._packagekit)
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._packagekit = Transactions(machine.bus)
+        self._dry_run = DryRun(machine, self._packagekit)
 
     async def availability(self) -> Availability:
         try:
@@ -69,7 +71,7 @@ class PackagekitPlugin(Plugin):
         if section is None:
             return Desired(payload=Wanted())
         config: PackagekitConfig = section
-        found = {self.key(*where): one for where, one in declaring.resources(config)}
+        found = {self.key(*where): one for where, one in declare.resources(config)}
         names = frozenset(config.packages)
         return Desired(found, Wanted(names, config.allow_remove_dependents))
 
@@ -99,42 +101,43 @@ class PackagekitPlugin(Plugin):
                 yield self.key(PACKAGE, name), {**value, "available": offered or state.version}
 
     def _pins(self) -> dict[str, Value]:
-        directory = self._place.path(PINS)
+        directory = self._machine.path(PINS)
         files = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
         names = [name for name in map(pinned_name, files) if name is not None]
         return {name: read_entry(self._pin_path(name)) for name in names}
 
     def _pin_path(self, name: str) -> Path:
-        return self._place.path(PINS) / pin_file(name)
+        return self._machine.path(PINS) / pin_file(name)
 
     def diff(self, desired: Desired, observed: Observed) -> list[Change]:
-        return declaring.changes(desired, observed)
+        return declare.changes(desired, observed)
 
     def is_lost(self, key: ResourceKey, desired: Desired, observed: Observed) -> bool:
-        return declaring.is_lost(key, desired, observed)
+        return declare.is_lost(key, desired, observed)
 
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
-        await self._making.check(desired, Work.of(changes))
+        await check(self._packagekit, self._dry_run, desired, PackageChanges.of(changes))
 
     # --- changing ----------------------------------------------------------------------------
 
     async def checkpoint(self, changes: Sequence[Change]) -> Value:
         """What the changes change, and what comes or goes along with them."""
         rows = await super().checkpoint(changes)
-        if self._place.bus.address is None:
+        if self._machine.bus.address is None:
             return rows  # without a bus nothing is made, so nothing comes along
-        along = await self._making.along(Work.of(changes))
-        return [*rows, *([PACKAGE, name, before] for name, before in sorted(along.items()))]
+        packages = PackageChanges.of(changes)
+        others = await along(self._packagekit, self._dry_run, packages)
+        return [*rows, *([PACKAGE, name, before] for name, before in sorted(others.items()))]
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """Pins first, for they say which versions there are to choose from."""
-        work = Work.of(changes)
-        for name, value in work.pins.items():
+        packages = PackageChanges.of(changes)
+        for name, value in packages.pins.items():
             await in_thread(put_entry, self._pin_path(name), value)
-        await self._making.make(desired, work, tell)
+        await Applier(self._packagekit, self._dry_run).run(desired, packages, tell)
 
     def watch(self, desired: Desired) -> AsyncIterator[str]:  # noqa: ARG002
-        return outside_changes(self._place)
+        return outside_changes(self._machine)
 
 
 def _installed(package: Package) -> dict[str, Value]:

@@ -21,7 +21,7 @@ from privacy_router.plugins.packagekit.packages import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.errors import PrivacyRouterError
     from privacy_router.host.dbus import Bus, Signal
 
@@ -101,7 +101,7 @@ class Transactions:
         return {name: state for name, state in found.items() if state != State()}
 
     async def install(
-        self, ids: Sequence[str], tell: Tell | None = None, *, simulate: bool = False
+        self, ids: Sequence[str], tell: Progress | None = None, *, simulate: bool = False
     ) -> list[Package]:
         """Have these versions, up or down, and what they need; all at once, for they may depend on
         each other. What comes of it."""
@@ -109,15 +109,15 @@ class Transactions:
         return await self.run("InstallPackages", "tas", int(flags), list(ids), tell=tell)
 
     async def remove(
-        self, ids: Sequence[str], tell: Tell | None = None, *, simulate: bool = False
+        self, ids: Sequence[str], tell: Progress | None = None, *, simulate: bool = False
     ) -> list[Package]:
-        """Remove these, and what needs them: the apt backend does so whatever it is asked, so
+        """Remove these, and what needs them: the apt backend does so always, so
         simulate first."""
         flags = int(Flag.SIMULATE) if simulate else 0
         return await self.run("RemovePackages", "tasbb", flags, list(ids), True, False, tell=tell)
 
     async def run(
-        self, member: str, signature: str, *body: Any, tell: Tell | None = None
+        self, member: str, signature: str, *body: Any, tell: Progress | None = None
     ) -> list[Package]:
         """Run a transaction to its end; the packages that it spoke of.
 
@@ -169,7 +169,7 @@ def _named(naming: Naming, rows: Iterable[Package]) -> dict[str, Package]:
 class _Course:
     """What a transaction has said so far."""
 
-    def __init__(self, tell: Tell | None) -> None:
+    def __init__(self, tell: Progress | None) -> None:
         self._tell = tell
         self._rows: list[Package] = []
         self._error: PrivacyRouterError | None = None

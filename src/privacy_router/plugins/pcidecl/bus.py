@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from privacy_router.engine.model import Value
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
-_UNSET: Final = "(null)"  # how the kernel shows a driver_override that nobody set
+_UNSET: Final = "(null)"  # how the kernel shows a driver_override that is not set
 _PROBE_S: Final = 5.0  # some drivers bind in the background
 _POLL_S: Final = 0.01
 
@@ -22,8 +22,8 @@ _POLL_S: Final = 0.01
 class PciBus:
     """The devices of a machine and their drivers, by name."""
 
-    def __init__(self, place: Place) -> None:
-        self._bus = place.path("/sys/bus/pci")
+    def __init__(self, machine: Machine) -> None:
+        self._bus = machine.path("/sys/bus/pci")
 
     def is_here(self) -> bool:
         """Whether the machine has a PCI bus, be there devices on it or not."""

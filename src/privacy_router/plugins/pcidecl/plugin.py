@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import (
     AVAILABLE,
     Availability,
@@ -17,19 +16,19 @@ from privacy_router.engine.model import (
     Value,
     enforced,
 )
-from privacy_router.engine.plugin import Plugin, Tell
+from privacy_router.engine.plugin import Plugin, Progress
 from privacy_router.errors import PrivacyRouterError
 from privacy_router.host.threads import in_thread
 from privacy_router.host.uevents import uevents
 from privacy_router.plugins.pcidecl.bus import PciBus
-from privacy_router.plugins.pcidecl.in_use import use_of
+from privacy_router.plugins.pcidecl.check import check, other_than, require_identity
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
 
     from privacy_router.config.plugins.pcidecl import PciDevice
     from privacy_router.host.uevents import Uevent
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 DEVICE = "device"
 
@@ -41,9 +40,9 @@ class PcideclPlugin(Plugin):
     title: ClassVar[str] = "PCI devices and their drivers"
     after: ClassVar[frozenset[str]] = frozenset({"packagekit"})  # which brings drivers
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._bus = PciBus(place)
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._bus = PciBus(machine)
 
     async def availability(self) -> Availability:
         """Whether the machine has a PCI bus."""
@@ -75,72 +74,25 @@ class PcideclPlugin(Plugin):
         return Observed({key: value for key, value in found.items() if value is not None})
 
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
-        """Refuse other devices than are meant, drivers that are not loaded, and to cut off the
-        branch that the machine sits on."""
-        for change in enforced(changes):
-            if change.after is not None:
-                self._require_the_same(change)
-                self._require_driver(change)
-                if change.key.name not in desired.payload:
-                    await in_thread(self._require_spare, change)
-
-    def _require_the_same(self, change: Change) -> None:
-        address = change.key.name
-        self._require_identity(address, change.before, change.after)
-        if not self._bus.is_writable(address):
-            raise RefusedError(
-                f"the files of the PCI device {address} in /sys cannot be written here",
-                remedy="a container cannot do that: run op-dbus on the host",
-            )
-
-    def _require_identity(self, address: str, found: Value, wanted: Value) -> None:
-        if found is None:
-            raise RefusedError(
-                f"there is no PCI device {address}",
-                remedy="`lspci -Dn` lists those that there are; or leave it out of the document",
-            )
-        name = _other_than(found, wanted)
-        if name is not None:
-            raise RefusedError(
-                f"the PCI device {address} is another one than declared: its {name} is"
-                f" {found[name]}, not {wanted[name]}",
-                remedy="see `lspci -Dn` for where the device is now, and correct its address",
-            )
-
-    def _require_driver(self, change: Change) -> None:
-        driver = change.after.get("driver")
-        if driver is not None and not self._bus.has_driver(driver):
-            raise RefusedError(
-                f"the driver {driver} for the PCI device {change.key.name} is not loaded",
-                remedy=f"modprobe {driver}, and name it in /etc/modules-load.d for the next start",
-            )
-
-    def _require_spare(self, change: Change) -> None:
-        loses = change.before.get("driver")
-        if loses is None or loses == change.after.get("driver"):
-            return
-        use = use_of(self._place, self._bus.device(change.key.name))
-        if use:
-            raise RefusedError(
-                f"the PCI device {change.key.name} is in use: {use}",
-                remedy='take that elsewhere first; with "force": true it is done all the same',
-            )
+        """Refuse other devices than are meant, drivers that are not loaded, and to take away what
+        the machine cannot do without."""
+        await in_thread(check, self._machine, self._bus, changes, desired.payload)
 
     def is_lost(self, key: ResourceKey, desired: Desired, observed: Observed) -> bool:
         """A device that was taken out, be there another one in its place or not."""
         found = observed.values.get(key)
-        return found is None or _other_than(found, desired.resources[key].value) is not None
+        return found is None or other_than(found, desired.resources[key].value) is not None
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:  # noqa: ARG002
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:  # noqa: ARG002
         """Each device in turn; a kernel that takes its time is not interrupted."""
         for change in enforced(changes):
             if change.after is not None:
                 await in_thread(self._apply, change, tell)
 
-    def _apply(self, change: Change, tell: Tell) -> None:
+    def _apply(self, change: Change, tell: Progress) -> None:
         address, wanted = change.key.name, change.after
         found = self._bus.read(address)
-        self._require_identity(address, found, wanted)  # between a look and a change lies a moment
+        require_identity(address, found, wanted)  # between a look and a change lies a moment
         if "driver_override" in wanted and found["driver_override"] != wanted["driver_override"]:
             self._bus.override(address, wanted["driver_override"])
         if "driver" in wanted and found["driver"] != wanted["driver"]:
@@ -156,12 +108,6 @@ class PcideclPlugin(Plugin):
             raise PrivacyRouterError(
                 f"the kernel does not tell of devices: {error.strerror}", retryable=True
             ) from error
-
-
-def _other_than(found: Value, wanted: Value) -> str | None:
-    """What shows that a device is not the one that is meant."""
-    names = (name for name in ("vendor", "device") if name in wanted)
-    return next((name for name in names if found[name] != wanted[name]), None)
 
 
 def _value(item: PciDevice) -> Value:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from privacy_router.engine.model import Change, ResourceKey
-    from privacy_router.engine.plugin import Tell
-    from privacy_router.plugins.place import Place
+    from privacy_router.engine.plugin import Progress
+    from privacy_router.plugins.target import Machine
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class Part:
 
     name: str
     title: str
-    available: Callable[[Place], Availability]
+    available: Callable[[Machine], Availability]
 
 
-def _always(_: Place) -> Availability:
+def _always(_: Machine) -> Availability:
     return AVAILABLE
 
 
-def _program(name: str, reason: str, remedy: str) -> Callable[[Place], Availability]:
-    def look(place: Place) -> Availability:
-        places = ":".join(str(place.path(f"{top}bin")) for top in ("/usr/", "/usr/s", "/", "/s"))
+def _program(name: str, reason: str, remedy: str) -> Callable[[Machine], Availability]:
+    def look(machine: Machine) -> Availability:
+        places = ":".join(str(machine.path(f"{top}bin")) for top in ("/usr/", "/usr/s", "/", "/s"))
         there = shutil.which(name, path=places) or shutil.which(name)
         return AVAILABLE if there else Availability(reason, remedy)
 
@@ -65,15 +65,15 @@ class PartPlugin(Plugin):
 
     capabilities = frozenset({Capability.ROLLBACK})
 
-    def __init__(self, part: Part, place: Place) -> None:
+    def __init__(self, part: Part, machine: Machine) -> None:
         self.name = part.name  # type: ignore[misc]
         self.title = part.title  # type: ignore[misc]
         self._part = part
-        self._place = place
+        self._machine = machine
 
     async def availability(self) -> Availability:
         """Whether the machine has what this works with."""
-        return self._part.available(self._place)
+        return self._part.available(self._machine)
 
     def declare(self, section: Any) -> Desired:
         """Nothing of its own."""
@@ -89,7 +89,7 @@ class PartPlugin(Plugin):
         del keys
         return Observed()
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """Changes of this domain are made by `privacy_router`, as a whole."""
         del desired, tell
         if changes:

@@ -8,12 +8,12 @@ database and the switch of what happens.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from privacy_router.config import PrivacyRouterConfig, sections_of
+from privacy_router.config import PrivacyRouterConfig
 from privacy_router.engine.calls import unwaited
 from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Change, Desired, Observed, ResourceKey, Value
@@ -25,24 +25,27 @@ from privacy_router.node import machine as machines
 from privacy_router.node.controller import Controller, make_engine
 from privacy_router.node.flows.table import FlowError
 from privacy_router.node.inspection import port_names
+from privacy_router.node.kinds.registry import KINDS
 from privacy_router.node.observe import observe
 from privacy_router.node.planning_keys import plan_keys
 from privacy_router.node.secrets import KeptNode, make_keys, note_files, read_keys
 from privacy_router.node.teardown import tear_down
 from privacy_router.plan.compile import compile_node, plan_node
 from privacy_router.plugins.privacy_router import resources as words
+from privacy_router.plugins.privacy_router.intent import Draft, Intent, NodeObserved, firm
+from privacy_router.plugins.privacy_router.keeper import NodeKeeper
 from privacy_router.plugins.privacy_router.runtime_flows import RuntimeFlows, with_flows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from privacy_router.config import PrivacyFlow
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.hops.keys import NodeKeys
     from privacy_router.node.flows.keeper import FlowKeeper
     from privacy_router.node.machine import NodeHost
     from privacy_router.node.paths import NodePaths
-    from privacy_router.plan.desired import DesiredState, PlannedState
+    from privacy_router.plan.desired import DesiredState
     from privacy_router.values.items import Change as ItemChange
 
 _log = structlog.get_logger()
@@ -53,52 +56,18 @@ _CLIENTS: Final = "clients were"
 _ENDPOINT: Final = "the address of WARP's endpoint was"
 
 
-@dataclass(frozen=True)
-class Draft:
-    """A node to look at, of a document that is only planned. Its state is of the kind that no
-    applier takes."""
-
-    config: PrivacyRouterConfig
-    machine: NodeHost
-    state: PlannedState
-
-
-@dataclass(frozen=True)
-class Intent:
-    """A node as it is to be, and the real keys that it is made of."""
-
-    config: PrivacyRouterConfig
-    machine: NodeHost
-    keys: NodeKeys
-    state: DesiredState
-
-    @property
-    def kept(self) -> KeptNode:
-        """What its files said."""
-        return KeptNode(self.config, self.keys)
-
-
-@dataclass(frozen=True)
-class NodeObserved(Observed):
-    """A node as it is, and where its flows are not as they should be: of those there may be
-    hundreds of thousands, so they are compared where they are read."""
-
-    flow_changes: Sequence[Change] = field(default=())
-
-
 class PrivacyRouterPlugin(Plugin):
     """Keeps a node on this machine.
 
     `on_node` is told of the controller whenever a node begins to be kept, and of None when that
     ends; `on_failure` of a controller that ended by a defect. `going_down`: what is undone is taken
-    down, whatever was there before.
+    down, from any state before.
     """
 
     name = "privacy_router"
     title = "The whole node: every hop, its bridge and its flows"
     after = frozenset({"packagekit", "pcidecl", "net", "dns", "systemd", "login1"})
     capabilities = EVERYTHING
-    keeps_itself = True
     timeout_s = 180.0
 
     def __init__(self, paths: NodePaths, *, going_down: bool = False) -> None:
@@ -113,6 +82,15 @@ class PrivacyRouterPlugin(Plugin):
         self.controller: Controller | None = None
         self.on_node: Callable[[Controller | None], None] = lambda _: None
         self.on_failure: Callable[[BaseException], None] = lambda _: None
+
+    @property
+    def domains(self) -> frozenset[str]:
+        """Its own, and those that its items belong to."""
+        return frozenset({self.name, *KINDS.domains.values()})
+
+    def keeper(self) -> NodeKeeper:
+        """The node's controller."""
+        return NodeKeeper(self)
 
     @property
     def trouble(self) -> str:
@@ -251,7 +229,7 @@ class PrivacyRouterPlugin(Plugin):
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
         """Refuse another bridge while a node is up."""
         del changes
-        intent = _firm(desired)
+        intent = firm(desired)
         if intent is None or self._kept is None:
             return
         old, new = self._kept.config.bridge_name, intent.config.bridge_name
@@ -262,24 +240,24 @@ class PrivacyRouterPlugin(Plugin):
             )
 
     async def checkpoint(self, changes: Sequence[Change]) -> Value:
-        """The configuration that is kept now; without one, whether anything of a node is here,
-        which then nobody knows how to bring back."""
+        """The configuration that is kept now; without one, whether there is an unmanaged node:
+        one that no document declared, so that nothing says how to bring it back."""
         del changes
         self._before = self._kept
         if self._kept is not None:
             return {"section": self._kept.config.model_dump(mode="json")}
         machine = await in_thread(machines.inspect, PrivacyRouterConfig(), self._paths)
-        return {"section": None, "stranger": await in_thread(ownership.is_there, machine)}
+        return {"section": None, "unmanaged_node": await in_thread(ownership.is_there, machine)}
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """Make the node so: converge on it, or take it down."""
         del changes
-        intent = _firm(desired)
+        intent = firm(desired)
         if intent is None:
             tell("taking the node down")
             await self._take_down()
         else:
-            tell(_words_of(self._kept, intent))
+            tell(words.words_of(self._kept, intent))
             await self._converge(intent)
 
     async def verify(self, desired: Desired) -> list[Change]:
@@ -287,10 +265,10 @@ class PrivacyRouterPlugin(Plugin):
         del desired
         return []
 
-    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
+    async def rollback(self, checkpoint: Value, tell: Progress) -> None:
         """Keep what was kept before, or take down what was begun."""
         section = checkpoint["section"]
-        if section is None and checkpoint["stranger"] and not self._going_down:
+        if section is None and words.is_unmanaged(checkpoint) and not self._going_down:
             _log.warning("the node was not declared by any document; it stays as it is, closed")
             return
         if section is None or self._going_down:
@@ -306,11 +284,11 @@ class PrivacyRouterPlugin(Plugin):
         what is being undone. After a restart of ours only the files know."""
         if self._before is not None and self._before.config == config:
             return self._with_clients(self._before)
-        return _firm(self.declare(config))
+        return firm(self.declare(config))
 
     async def keep(self, desired: Desired) -> None:
         """Have a controller on what is declared, also after a restart of ours."""
-        intent = _firm(desired)
+        intent = firm(desired)
         if intent is not None and self._task is None and not self._going_down:
             await self._start(intent, patient=True)
 
@@ -465,20 +443,3 @@ class PrivacyRouterPlugin(Plugin):
         config = PrivacyRouterConfig() if kept is None else kept.config
         machine = await in_thread(machines.inspect, config, self._paths)
         await in_thread(tear_down, machine, config.bridge_name)
-
-
-def _words_of(kept: Intent | None, intent: Intent) -> str:
-    """Which domains of the node a run is about."""
-    if kept is None:
-        return "the node comes up"
-    before, after = sections_of(kept.config), sections_of(intent.config)
-    changed = [name for name, section in after.items() if section != before[name]]
-    return f"the node's {', '.join(changed)}" if changed else "the node, with other keys or clients"
-
-
-def _firm(desired: Desired) -> Intent | None:
-    """What is to be kept. A draft is refused from every caller."""
-    intent = desired.payload
-    if intent is None or isinstance(intent, Intent):
-        return intent
-    raise RefusedError("this node is of a plan, and its keys may be stand-ins")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from privacy_router.config.models import sections_of
 from privacy_router.engine.model import Change, Resource, ResourceKey, Value
 from privacy_router.node.kinds.registry import KINDS
 from privacy_router.pipeline.flow import Flow
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from privacy_router.plan.desired import PlannedState
+    from privacy_router.plugins.privacy_router.intent import Intent
     from privacy_router.values.items import Change as ItemChange
     from privacy_router.values.items import ItemValue, Key
 
@@ -63,3 +65,18 @@ def flow_changes(changes: Iterable[ItemChange], names: Names) -> list[Change]:
 def item_changes(changes: Iterable[ItemChange], names: Names) -> list[Change]:
     """Changes of a node's items, made for the node, as changes of resources."""
     return [replace(one, by="privacy_router") for one in flow_changes(changes, names)]
+
+
+def words_of(kept: Intent | None, intent: Intent) -> str:
+    """Which domains of the node a run is about."""
+    if kept is None:
+        return "the node comes up"
+    before, after = sections_of(kept.config), sections_of(intent.config)
+    changed = [name for name, section in after.items() if section != before[name]]
+    return f"the node's {', '.join(changed)}" if changed else "the node, with other keys or clients"
+
+
+def is_unmanaged(checkpoint: Value) -> bool:
+    """Whether the node that was there when a run began was declared by no document. A journal of
+    version 0.1 says `stranger`, which is read for one version more."""
+    return bool(checkpoint.get("unmanaged_node", checkpoint.get("stranger")))

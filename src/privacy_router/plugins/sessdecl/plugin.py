@@ -6,12 +6,13 @@ import asyncio
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from privacy_router.engine.errors import RefusedError
 from privacy_router.engine.model import Capability, Desired, Mode, Observed, Resource
 from privacy_router.engine.plugin import EVERYTHING, Plugin
-from privacy_router.plugins.login1 import events, logind
-from privacy_router.plugins.sessdecl.ending import end, own_sessions
-from privacy_router.plugins.sessdecl.selecting import (
+from privacy_router.plugins.login1 import logind
+from privacy_router.plugins.login1.watch import logins
+from privacy_router.plugins.sessdecl.apply import end
+from privacy_router.plugins.sessdecl.check import own_sessions, refuse_own
+from privacy_router.plugins.sessdecl.selector import (
     declared_name,
     label,
     matching,
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
     from privacy_router.config.plugins.sessdecl import SessdeclConfig, SessionConfig
     from privacy_router.engine.model import Availability, Change, ResourceKey, Value
-    from privacy_router.engine.plugin import Tell
+    from privacy_router.engine.plugin import Progress
     from privacy_router.plugins.login1.logind import Session
-    from privacy_router.plugins.place import Place
+    from privacy_router.plugins.target import Machine
 
 _ABSENT: Final = {"sessions": list[str]()}
 _PRESENT: Final = {"present": True}
@@ -45,8 +46,8 @@ class SessdeclPlugin(Plugin):
     after: ClassVar[frozenset[str]] = frozenset({"login1"})
     capabilities: ClassVar[frozenset[Capability]] = EVERYTHING - {Capability.ROLLBACK}
 
-    def __init__(self, place: Place) -> None:
-        self._bus = place.bus
+    def __init__(self, machine: Machine) -> None:
+        self._bus = machine.bus
 
     async def availability(self) -> Availability:
         """Whether logind answers."""
@@ -84,23 +85,23 @@ class SessdeclPlugin(Plugin):
     async def check(self, desired: Desired, changes: Sequence[Change]) -> None:
         """Refuse to end the session in which this runs."""
         sessions = await logind.sessions(self._bus)
-        own = await own_sessions(self._bus)
+        own = await own_sessions(self._bus, desired.caller_pid)
         for change in changes:
-            _refuse_own(desired, change, _meant(change, sessions), own)
+            refuse_own(desired, change, _meant(change, sessions), own)
 
-    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Tell) -> None:
+    async def apply(self, desired: Desired, changes: Sequence[Change], tell: Progress) -> None:
         """End what is there now of the sessions that must not be. One of ours that has come since
         the check is refused again."""
         sessions = await logind.sessions(self._bus)
-        own = await own_sessions(self._bus)
+        own = await own_sessions(self._bus, desired.caller_pid)
         for change in changes:
             meant = _meant(change, sessions)
-            _refuse_own(desired, change, meant, own)
+            refuse_own(desired, change, meant, own)
             for session in meant:
                 tell(f"ending session {label(session)}")
             await asyncio.gather(*(end(self._bus, session, tell) for session in meant))
 
-    async def rollback(self, checkpoint: Value, tell: Tell) -> None:
+    async def rollback(self, checkpoint: Value, tell: Progress) -> None:
         """There is nothing that could be done."""
         for _, name, before in checkpoint:
             for session in before["sessions"]:
@@ -108,7 +109,7 @@ class SessdeclPlugin(Plugin):
 
     async def watch(self, desired: Desired) -> AsyncIterator[str]:  # noqa: ARG002
         """Signals of the login manager."""
-        async for words in events.logins(self._bus):
+        async for words in logins(self._bus):
             yield words
 
 
@@ -129,17 +130,3 @@ def _meant(change: Change, sessions: Sequence[Session]) -> list[Session]:
     if change.after != _ABSENT:
         return []
     return matching(selector_of(change.key.name), sessions)
-
-
-def _refuse_own(
-    desired: Desired, change: Change, meant: Sequence[Session], own: frozenset[str]
-) -> None:
-    if (desired.payload or {}).get(change.key.name):
-        return
-    for session in meant:
-        if session.id in own:
-            raise RefusedError(
-                f"{declared_name(change.key.name)} means session {label(session)}, in which"
-                " op-dbus itself runs",
-                remedy="narrow the selector, run op-dbus as a service, or set force",
-            )

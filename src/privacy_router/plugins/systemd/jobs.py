@@ -6,18 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from privacy_router.engine.errors import PluginFailedError
-from privacy_router.plugins.systemd.systemd1 import (
-    OBJECT,
-    SERVICE,
-    SERVICE_MANAGER,
-    UNIT_INTERFACE,
-)
+from privacy_router.host.systemd1 import DONE, OBJECT, SERVICE, UNIT_INTERFACE, jobs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from privacy_router.host.dbus import Signal
-    from privacy_router.plugins.systemd.systemd1 import LoadedUnit, Systemd1
+    from privacy_router.host.systemd1 import Jobs
+    from privacy_router.plugins.systemd.manager import LoadedUnit, Systemd1
 
 START: Final = "StartUnit"
 STOP: Final = "StopUnit"
@@ -25,10 +20,6 @@ RESTART: Final = "RestartUnit"
 
 _VERBS: Final = {START: "start", STOP: "stop", RESTART: "restart"}
 _SETTLE_S: Final = 120.0
-_JOB_REMOVED: Final = (
-    f"sender='{SERVICE}',path='{OBJECT}',interface='{SERVICE_MANAGER.interface}',"
-    "member='JobRemoved'"
-)
 UNIT_CHANGED: Final = (
     f"sender='{SERVICE}',path_namespace='{OBJECT}/unit',"
     f"interface='org.freedesktop.DBus.Properties',arg0='{UNIT_INTERFACE}'"
@@ -49,37 +40,30 @@ async def run_jobs(systemd: Systemd1, method: str, names: Iterable[str]) -> None
     wanted = sorted(names)
     if not wanted:
         return
-    await systemd.subscribe()
-    async with systemd.bus.subscribed(_JOB_REMOVED, UNIT_CHANGED) as signals:
-        results = await _results(systemd, method, wanted, signals)
+    async with jobs(systemd.bus, UNIT_CHANGED) as begun:
+        results = await _results(systemd, method, wanted, begun)
         for name in wanted:
-            await _settle(systemd, name, signals)
+            await _settle(systemd, name, begun)
     for name in wanted:
         await _judge(systemd, method, name, results[name])
 
 
 async def _results(
-    systemd: Systemd1, method: str, names: Iterable[str], signals: AsyncIterator[Signal]
+    systemd: Systemd1, method: str, names: Iterable[str], begun: Jobs
 ) -> Mapping[str, str]:
     """What came of each unit's job."""
-    jobs: dict[str, str] = {}
+    paths = {}
     for name in names:
-        (path,) = await systemd.ask(_VERBS[method], name, method, "ss", name, "replace")
-        jobs[path] = name
-    results: dict[str, str] = {}
-    while len(results) < len(jobs):
-        signal = await anext(signals)
-        if signal.member == "JobRemoved" and signal.body[1] in jobs:
-            results[jobs[signal.body[1]]] = signal.body[3]
-    return results
+        (paths[name],) = await systemd.ask(_VERBS[method], name, method, "ss", name, "replace")
+    return {name: await begun.result(path) for name, path in paths.items()}
 
 
-async def _settle(systemd: Systemd1, name: str, signals: AsyncIterator[Signal]) -> None:
+async def _settle(systemd: Systemd1, name: str, begun: Jobs) -> None:
     """Wait until the unit is neither starting nor stopping."""
     try:
         async with asyncio.timeout(_SETTLE_S):
             while not (await systemd.unit(name)).is_settled:
-                await anext(signals)
+                await begun.next()
     except TimeoutError:
         raise PluginFailedError(
             f"{name} does not come to rest within {_SETTLE_S:g} s", remedy=_look_at(name)
@@ -89,7 +73,7 @@ async def _settle(systemd: Systemd1, name: str, signals: AsyncIterator[Signal]) 
 async def _judge(systemd: Systemd1, method: str, name: str, result: str) -> None:
     """Raise PluginFailedError unless it is as the job should have left it."""
     unit = await systemd.unit(name)
-    if result == "done" and (unit.is_over if method == STOP else unit.is_running):
+    if result == DONE and (unit.is_over if method == STOP else unit.is_running):
         return
     why = await _reason(systemd, unit, result)
     raise PluginFailedError(f"{name} does not {_VERBS[method]}: {why}", remedy=_look_at(name))
@@ -98,7 +82,7 @@ async def _judge(systemd: Systemd1, method: str, name: str, result: str) -> None
 async def _reason(systemd: Systemd1, unit: LoadedUnit, result: str) -> str:
     if result in _RESULTS:
         return _RESULTS[result]
-    if result == "done" and not unit.properties["ConditionResult"]:
+    if result == DONE and not unit.properties["ConditionResult"]:
         return "a condition in its file does not hold"
     outcome = await systemd.detail(unit, "Result")
     if outcome is None or outcome == "success":
