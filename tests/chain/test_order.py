@@ -121,3 +121,24 @@ def test_chains_share_stations_and_keep_their_clients_apart() -> None:
     assert back == {*CLIENTS, *GUESTS}
     assert set(both.hands_on(OUT)) == set(CLIENTS), "guests' packets do not come back to the bridge"
     assert {leg.senders for leg in both.legs_to(OUT)} == {GUESTS, (PROXY.v4.ip, PROXY.v6.ip)}
+
+
+def test_what_a_segment_says_of_its_stations() -> None:
+    whole, without = segment(IN, OUT, PROXY), segment(OUT, PROXY)
+    (clients, own) = whole.legs
+    assert (whole.entrance, without.entrance) == (IN, None)
+    assert [whole.station(name) for name in ("out", "relay")] == [OUT, None]
+    assert [whole.port_named(name) for name in ("proxy0", "eth0")] == [PROXY, None]
+    assert list(whole.peers_of(OUT)) == [IN, PROXY]
+    assert (whole.leg_from(PROXY), whole.leg_from(OUT)) == (own, None)
+    assert (whole.legs_to(PROXY), whole.legs_to(OUT)) == ((clients,), (own,))
+    assert (whole.client_legs(OUT), whole.client_legs(IN)) == ((clients,), ())
+
+
+def test_a_leg_has_neighbours_up_to_its_ends() -> None:
+    clients = segment(IN, OUT, PROXY).legs[0]
+    assert (clients.before(PROXY), clients.after(IN)) == (OUT, OUT)
+    with pytest.raises(IndexError, match="nothing comes before in"):
+        clients.before(IN)
+    with pytest.raises(IndexError):
+        clients.after(PROXY)
