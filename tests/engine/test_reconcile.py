@@ -196,13 +196,12 @@ async def test_a_look_that_trips_over_something_is_not_the_last(
 
 
 async def test_what_another_document_asks_for_is_kept_from_then_on(tmp_path: Path) -> None:
-    async with kept(tmp_path, one=A) as (engine, _, ears):
+    async with kept(tmp_path, one=A) as (engine, _, _ears):
         for text in ("2", "3"):
             await engine.apply(Source(json.dumps({"one": {"a": {"text": text}}})))
             (tmp_path / "one" / "a").write_text("by hand")
             plugin(engine).hints.put_nowait("a")
             await until(partial(is_there, tmp_path, {"one/a": text}))
-        assert [drift[2] for drift in ears.drifts] == [True, True]
 
 
 async def test_what_does_not_go_back_is_tried_until_it_does(

@@ -13,7 +13,7 @@ from privacy_router.plan.host_firewall import keeps_in_chain, keeps_out_clients
 
 PORT = 51820
 DROP, REJECT = {"drop": None}, {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}
-ACCEPT, COUNTER = {"accept": None}, {"counter": None}
+ACCEPT, COUNTER, LOG = {"accept": None}, {"counter": None}, {"log": None}
 
 
 def base(hook: str, policy: str, *rules: list[Any], table: str = "filter") -> list[dict[str, Any]]:
@@ -44,6 +44,9 @@ def device(name: str) -> dict[str, Any]:
         (base("input", "drop"), ["chain ip filter INPUT"]),
         (base("input", "accept", [COUNTER, REJECT]), ["chain ip filter INPUT"]),
         (base("input", "accept", [dport(22, "tcp"), DROP]), []),
+        (base("input", "accept", [COUNTER, LOG]), []),
+        (base("input", "accept", [COUNTER, LOG, DROP]), ["chain ip filter INPUT"]),
+        (base("input", "accept", [COUNTER, DROP], [COUNTER]), []),
         (base("input", "drop", [dport(22, "tcp"), ACCEPT]), ["chain ip filter INPUT"]),
         (base("input", "drop", [dport(PORT), ACCEPT]), []),
         (base("input", "drop", [dport({"set": [53, PORT]}), ACCEPT]), []),

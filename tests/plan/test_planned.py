@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,16 @@ def test_what_depends_on_an_unknown_key_is_marked(hops: str, part: Part) -> None
     assert marked == (DEPENDS[part] if USED_BY[part] in hops.split() else [])
     assert {plan.unknown(key) for key in plan.items} == ({"", WHY} if marked else {""})
     assert plan.items == compile_node(config, KEYS, FACTS).items
+
+
+def test_each_unknown_key_keeps_its_own_reason() -> None:
+    config = config_of(**HOP_SETS["gateway warp xray"])
+    plan = plan_node(config, planning(gateway="lost", warp="kept back", xray="damaged"), FACTS)
+    assert Counter(plan.stand_ins.values()) == {
+        "lost": 1,
+        "kept back": len(DEPENDS[Part.WARP]),
+        "damaged": 1,
+    }
 
 
 def test_a_plan_is_no_state_to_apply(config: PrivacyRouterConfig) -> None:
