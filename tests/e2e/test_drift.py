@@ -153,11 +153,10 @@ def test_no_connection_takes_another_devices_address(lab: Lab) -> None:
     run_shell(lab, f"kill -STOP {controller}; ip -n pr-warp addr flush dev wgcf")
     try:
         begun = time.monotonic()
-        while not (new := of_version(6, connections(lab, "pr-xray") - calls)):
+        while not to_the_vps(connections(lab, "pr-xray") - calls):
             lab["client"].run(("curl", "--silent", "--max-time", "0.5", "web.example.net/ip"))
             assert time.monotonic() < begun + NOTICED_WITHIN_S
-        assert all(" dst=2001:0db8:0200:" in line for line in new)
-        assert of_version(6, connections(lab, "pr-warp") - leaves) == set()
+        assert to_the_vps(connections(lab, "pr-warp") - leaves) == set()
     finally:
         run_shell(lab, f"kill -CONT {controller}")
     assert_nothing_to_change(lab)
@@ -175,5 +174,6 @@ def connections(lab: Lab, namespace: str) -> set[str]:
     return {f"{line.split()[0]} {line[line.index(' src=') :]}" for line in lines if " tcp " in line}
 
 
-def of_version(version: int, lines: set[str]) -> set[str]:
-    return {line for line in lines if line.startswith(f"ipv{version} ")}
+def to_the_vps(lines: set[str]) -> set[str]:
+    """XRay's own connections, by IPv6; a client's, which begins on its way to XRay, is none."""
+    return {line for line in lines if " dst=2001:0db8:0200:" in line}

@@ -8,7 +8,7 @@ import subprocess
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
-from privacy_router.plugins.login1.logind import MANAGER, Session, sessions
+from privacy_router.plugins.login1.logind import Session, sessions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -91,12 +91,12 @@ async def _new(bus: Bus, before: set[str]) -> Session:
 
 async def end_all(bus: Bus) -> None:
     """No session is left."""
-    for one in await sessions(bus):
-        await bus.call(MANAGER, "TerminateSession", "s", one.id)
+    for one in await logins(bus):
+        await tried("loginctl", "terminate-session", one.id)  # it may be gone by now
         await tried("loginctl", "kill-session", "--signal=KILL", one.id)
 
     async def none_left() -> bool:
-        return not await sessions(bus)
+        return not await logins(bus)
 
     await until(none_left)
 

@@ -16,6 +16,7 @@ import sqlite3
 import stat
 import struct
 import threading
+import weakref
 from contextlib import closing, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -101,6 +102,8 @@ class JournalFile:
             if new:
                 self._discard()
             raise
+        # a database that is let go while open is a warning from Python 3.13 on
+        weakref.finalize(self, self.db.close)
 
     def _is_new(self) -> bool:
         """Whether there is none yet. What else has its name is neither opened nor written."""

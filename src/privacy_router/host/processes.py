@@ -35,7 +35,13 @@ _log = structlog.get_logger()
 _OWNER = "PRIVACY_ROUTER_OWNER"
 _NAME = "PRIVACY_ROUTER_PROCESS"
 _FINGERPRINT = "PRIVACY_ROUTER_FINGERPRINT"
-_USER_TICKS = 11  # utime and stime in /proc/PID/stat, counted from the state on; proc_pid_stat(5)
+# In /proc/PID/stat, counted from the state on; proc_pid_stat(5).
+_FLAGS, _USER_TICKS, _STARTED = 6, 11, 19  # flags, utime with stime behind it, starttime
+_PF_KTHREAD = 0x00200000
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_YOUNG_S = 2.0
+_EXECVE_S = 0.1
+_EXECVE_LOOK_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ def running(owner: str) -> list[Process]:
 
 def _identify(entry: Path, owner: str) -> Process | None:
     try:
-        raw = (entry / "environ").read_bytes()
+        raw = _environment(entry)
         if f"{_OWNER}={owner}\0".encode() not in raw or _state(entry) == "Z":
             return None
     except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -136,8 +142,35 @@ def _identify(entry: Path, owner: str) -> Process | None:
     return Process(marks[_NAME], int(entry.name), marks.get(_FINGERPRINT, ""))
 
 
+def _environment(entry: Path) -> bytes:
+    """What a process has in its environment.
+
+    While it becomes another program (execve(2)) it shows none for a moment, so that of a young one
+    an empty environment is read again: otherwise it would seem not to run, and be started anew.
+    """
+    deadline = time.monotonic() + _EXECVE_S
+    while not (raw := (entry / "environ").read_bytes()):
+        if time.monotonic() > deadline or not _may_become_another(entry):
+            break
+        time.sleep(_EXECVE_LOOK_S)
+    return raw
+
+
+def _may_become_another(entry: Path) -> bool:
+    """Whether it has begun just now, and is no thread of the kernel's and no zombie."""
+    fields = _fields(entry)
+    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[_STARTED]) / _TICKS_PER_S
+    of_kernel = int(fields[_FLAGS]) & _PF_KTHREAD
+    return age_s < _YOUNG_S and not of_kernel and fields[0] not in "ZX"
+
+
 def _state(entry: Path) -> str:
-    return (entry / "stat").read_text().rpartition(")")[2].split()[0]
+    return _fields(entry)[0]
+
+
+def _fields(entry: Path) -> list[str]:
+    """What stands in `stat` behind the name, which may hold anything; proc_pid_stat(5)."""
+    return (entry / "stat").read_text().rpartition(")")[2].split()
 
 
 def is_inside(process: Process, namespace: Path | None) -> bool:

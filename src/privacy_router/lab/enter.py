@@ -10,6 +10,7 @@ LOG, a path inside the host.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -135,11 +136,16 @@ def _detach(log: str) -> None:
     os.closerange(3, max(output, nothing) + 1)
 
 
+def _forward(child: int, received: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+        os.kill(child, _FORWARDED[received])
+
+
 def _wait(child: int) -> int:
     # the terminal sends SIGINT to the command as well: it decides what that means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in _FORWARDED:
-        signal.signal(number, lambda received, _: os.kill(child, _FORWARDED[received]))
+        signal.signal(number, lambda received, _: _forward(child, received))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from privacy_router.chain.stations import SWITCH_NAMESPACE
 from privacy_router.errors import ConflictError
 from privacy_router.host import namespaces, processes
+from privacy_router.host.wireguard_uapi import UapiError
 from privacy_router.node.host_devices import TUN, own_devices
 from privacy_router.node.kinds.contract import Down, PlacedKind, Role
 from privacy_router.node.kinds.place import path_of
@@ -118,12 +119,21 @@ def _has_come(session: Session, name: str) -> bool:
         raise ApplyError(f"the process of the device {name} has ended", retryable=True)
     held = {device for process in found for device in processes.tun_devices(process)}
     if name in held and _has_tun(session, name, None):
-        return True
+        return _serves(session, name)
     if held:
         for process in found:
             processes.stop(process)
         raise ApplyError(f"the device {name} was taken away from its process", retryable=True)
     return False
+
+
+def _serves(session: Session, name: str) -> bool:
+    """Whether the process of a tunnel has done all that it does to its device while it makes it: it
+    answers from then on. One whose device is moved before finds it no more, and ends."""
+    try:
+        return session.machine.wireguard.read(name, None) is not None
+    except UapiError:
+        return False
 
 
 def _has_tun(session: Session, name: str, path: Path | None) -> bool:
