@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy_router.engine.clock import Clock
-from privacy_router.engine.considered import REMEMBERED, Ledger, Rejection, Standing, with_rejection
+from privacy_router.engine.considered import (
+    REMEMBERED,
+    Ledger,
+    Rejection,
+    Standing,
+    ended,
+    with_rejection,
+)
 from privacy_router.engine.document import Source
 from privacy_router.engine.errors import OverruledError
 from privacy_router.errors import PrivacyRouterError, RemoteServiceError
@@ -324,6 +331,7 @@ async def test_another_content_of_a_file_that_it_names_is_noted_without_a_run(
         return "another content"
 
     monkeypatch.setattr(engine, "mark_of", mark_of)
+    monkeypatch.setattr(engine.journal, "adopt", None)  # the document itself is not written again
     assert not await engine.is_as_applied()
     assert (await engine.apply(A)).number == 0
     assert await engine.is_as_applied()
@@ -341,3 +349,18 @@ def test_what_is_accepted_is_rejected_no_more_and_written_once(tmp_path: Path) -
     writes = journal.writes
     journal.accept("a mark")
     assert journal.writes == writes
+
+
+async def test_a_document_in_other_words_is_noted_without_a_run(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path)
+    await engine.apply(A)
+    other = Source(json.dumps(json.loads(A.text), indent=1))
+    assert (await engine.apply(other)).number == 0
+    assert engine.journal.source() == other
+    assert await standing(engine, other) is Standing.KEPT
+
+
+def test_what_was_undone_without_a_reason_says_that_it_was() -> None:
+    rejection = Rejection("a mark", 1.0, "", 7)
+    assert ended(rejection, 2.0, "") == Rejection("a mark", 2.0, "undone", 7)
+    assert ended(rejection, 2.0, "it broke").reason == "it broke"

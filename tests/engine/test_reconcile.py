@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import time
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from privacy_router.engine import reconcile
 from privacy_router.engine.document import Source
 from privacy_router.engine.errors import RollbackFailedError
 from privacy_router.engine.reconcile import Reconciler, RepairLoop
+from privacy_router.errors import PrivacyRouterError
 from tests.engine.file_plugin import FilePlugin, machine, make_engine
 
 if TYPE_CHECKING:
@@ -115,7 +118,7 @@ async def test_a_start_is_no_repair_and_many_repairs_are_one_line(tmp_path: Path
             await keeper.look()
         (line,) = log
         assert (line["event"], line["log_level"], line["changes"]) == ("repaired", "warning", 40)
-        assert line["what"].endswith(" and 37 more")
+        assert re.fullmatch(r"(one file \w+, ){2}one file \w+ and 37 more", line["what"])
 
 
 async def test_what_is_only_observed_is_told_once_and_left(tmp_path: Path) -> None:
@@ -142,6 +145,7 @@ async def test_what_cannot_be_put_right_is_told_and_tried_later(tmp_path: Path) 
         await keeper.look()
         assert "does not stay as it is set" in keeper.trouble
         assert ears.drifts == [("one", ["add a"], False)]
+        assert not keeper._backoff.ready(plugin(engine).key("file", "a"), time.monotonic())
         plugin(engine).fault = ""
         await until(lambda: machine(tmp_path) == {"one/a": "1"})  # after its pause, by itself
         await until(lambda: not keeper.trouble)
@@ -226,3 +230,21 @@ async def test_what_does_not_go_back_is_tried_until_it_does(
         plugin(engine, "two").fault = ""
         await until(lambda: not engine.trouble)
         assert machine(tmp_path) == {}
+
+
+async def test_a_watch_that_ends_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "_RETRY_FIRST_S", 0.01)
+    begun: list[int] = []
+
+    async def watch(_: Any) -> AsyncIterator[str]:
+        begun.append(len(begun))
+        if len(begun) % 2:
+            raise PrivacyRouterError("the socket is gone")
+        yield "something"
+
+    async with kept(tmp_path) as (engine, _, _ears):
+        monkeypatch.setattr(plugin(engine), "watch", watch)
+        await engine.apply(Source(json.dumps({"one": A})))
+        await until(lambda: len(begun) >= 4)
