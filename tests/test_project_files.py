@@ -157,7 +157,7 @@ def run(*command: str, path: Path | None = None) -> subprocess.CompletedProcess[
 
 @pytest.fixture
 def unprivileged(tmp_path: Path) -> Path:
-    """A folder whose `id` says that somebody else than root is calling."""
+    """A folder whose `id` says that another user than root is calling."""
     fake = tmp_path / "id"
     fake.write_text("#!/bin/sh\necho 1000\n")
     fake.chmod(0o755)

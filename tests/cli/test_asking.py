@@ -26,6 +26,9 @@ class Bus:
     def __init__(self, answer: Exception | str) -> None:
         self.answer = answer
 
+    def is_there(self) -> bool:
+        return not isinstance(self.answer, NotRunningError)
+
     def with_daemon(self, _: Callable[[Any], Coroutine[Any, Any, T]]) -> Any:
         if isinstance(self.answer, Exception):
             raise self.answer

@@ -99,6 +99,15 @@ async def test_without_a_node_it_is_registered_and_not_in_force(
     assert names(gateway) == ["phone"]
 
 
+async def test_a_start_that_has_no_gateway_yet_reads_the_register_itself(
+    gateway: Gateway, registered: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gateway.takes = False
+    monkeypatch.setattr(namespaces, "path_of", lambda _: tmp_path / "not yet")
+    assert (await registered.add("phone")).in_force is False
+    assert (names(gateway), gateway.told) == (["phone"], 1)
+
+
 async def test_what_the_device_does_not_get_is_not_registered(
     gateway: Gateway, registered: Clients
 ) -> None:

@@ -1,4 +1,4 @@
-"""The controller on a bus, asked by somebody else's client, while it has one and while not."""
+"""The controller on a bus, asked by another project's client, while it has one and while not."""
 
 from __future__ import annotations
 

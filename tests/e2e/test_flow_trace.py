@@ -61,7 +61,7 @@ def test_the_running_switch_does_what_is_compiled(
 
 @pytest.fixture
 def shadow(lab: Lab) -> Iterator[None]:
-    """A flow of somebody else's in front of ours, which the controller leaves alone."""
+    """A flow of another controller's in front of ours, which the controller leaves alone."""
     flow = f"table={number_of('security')},cookie=0x1234"
     ofctl = ("ovs-ofctl", "-O", "OpenFlow13")
     lab["node"].run((*ofctl, "add-flow", SWITCH, f"{flow},priority=999,tcp,actions=drop"))

@@ -161,9 +161,9 @@ async def test_bridges_of_others_keep_what_is_theirs(machine: NetMachine) -> Non
         {"uplink": "eth0"},
         {"ports": {"their0": {"type": "internal", "tag": 5}}},
     ):
-        assert "somebody else" in (await refused(machine, {"bridges": {"theirs": bridge}})).message
+        assert "another program" in (await refused(machine, {"bridges": {"theirs": bridge}})).message
     mtu = {"interfaces": {"their0": {"mtu": 1400}}}
-    assert "somebody else" in (await refused(machine, mtu)).message
+    assert "another program" in (await refused(machine, mtu)).message
 
 
 async def test_the_privacy_routers_bridge_is_left_to_it(machine: NetMachine) -> None:

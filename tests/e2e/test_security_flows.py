@@ -37,6 +37,8 @@ RATES = {"arp": 20, "icmp": 20, "syn": 50, "dns": 20}
 FLOOD = 600
 # what the containers' own kernels say unasked, on every new device
 CHATTER = ("::/128", "fe80::/10", "ff00::/8", "neighbour discovery in another's name")
+# what they ask for neighbours that there are not, above all while the machine is busy
+ASKED_IN_VAIN = ("neighbours", "drop on a miss")
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,7 @@ def test_an_attack_is_dropped_and_counted_by_its_flow(lab: Lab, mesh: Mesh, name
     assert arrived == []
     others = {key: n for key, n in found.items() if key != (table, reason)}
     assert all(
-        packets < least or any(noise in key[1] for noise in CHATTER)
+        packets < least or key == ASKED_IN_VAIN or any(noise in key[1] for noise in CHATTER)
         for key, packets in others.items()
     ), others
 

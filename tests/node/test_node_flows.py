@@ -1,4 +1,4 @@
-"""What is sent to the switch when ports come and go, and when somebody else interferes."""
+"""What is sent to the switch when ports come and go, and when another controller interferes."""
 
 from __future__ import annotations
 

@@ -43,11 +43,14 @@ def ask(
 
 
 def ask_any(config_file: Path, work: Callable[[Node], Coroutine[Any, Any, T]]) -> T:
-    """Have `work` done by op-dbus, whichever document it keeps, or else in this process."""
+    """Have `work` done by op-dbus, whichever document it keeps, or else in this process; there a
+    caller who is not root is told so before `work` reads anything."""
     try:
-        return bus.with_daemon(work)
+        if bus.is_there():
+            return bus.with_daemon(work)
     except NotRunningError:
-        return asyncio.run(_here(config_file, work))
+        pass  # it has ended just now
+    return asyncio.run(_here(config_file, work))
 
 
 async def _here(config_file: Path, work: Callable[[Node], Coroutine[Any, Any, T]]) -> T:

@@ -41,6 +41,7 @@ def dump(
     """Show the flows that are on the bridge now, with their counters and their reasons."""
     from privacy_router.daemon.local import flows
 
+    flows.require_root()
     rows = flows.dump(config_of(config_file))
     wanted = [row for row in rows if table in (None, row["table"])]
     if as_json:
@@ -76,8 +77,9 @@ def diff(as_json: AsJson = False, config_file: ConfigFile = DEFAULT_CONFIG) -> N
 
     Exit code 8 when there are any. A controller that runs repairs them within a moment.
     """
-    from privacy_router.daemon.local.flows import pending
+    from privacy_router.daemon.local.flows import pending, require_root
 
+    require_root()
     found = pending(config_of(config_file))
     if as_json:
         print_json({"changes": [one.as_dict for one in found]})

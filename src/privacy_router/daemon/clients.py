@@ -98,7 +98,8 @@ class Clients:
         return clients.load(self._config, self._machine.paths)
 
     async def _take_effect(self, is_so: Callable[[DeviceStatus | None], bool]) -> bool:
-        """True when the gateway's device is so, False where no process keeps the node."""
+        """True when the gateway's device is so, False where no process keeps the node, or one is
+        still to make it."""
         failure: PrivacyRouterError | None = None
         try:
             if not await self._tell():
@@ -109,6 +110,8 @@ class Clients:
         while not await in_thread(self._is_device, is_so):
             if failure is not None:
                 raise failure
+            if not await in_thread(namespaces.path_of(GATEWAY_NAMESPACE).exists):
+                return False  # a start that has not come so far reads the register itself
             if time.monotonic() > deadline_s:
                 raise self._not_in_force()
             await asyncio.sleep(_LOOK_S)
