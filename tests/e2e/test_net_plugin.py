@@ -161,7 +161,8 @@ async def test_bridges_of_others_keep_what_is_theirs(machine: NetMachine) -> Non
         {"uplink": "eth0"},
         {"ports": {"their0": {"type": "internal", "tag": 5}}},
     ):
-        assert "another program" in (await refused(machine, {"bridges": {"theirs": bridge}})).message
+        refusal = await refused(machine, {"bridges": {"theirs": bridge}})
+        assert "another program" in refusal.message
     mtu = {"interfaces": {"their0": {"mtu": 1400}}}
     assert "another program" in (await refused(machine, mtu)).message
 
