@@ -117,7 +117,9 @@ async def test_a_client_that_is_given_back_is_a_service_of_its_own(
     """In our own control group it would end with us. (It does nothing: its name is what counts.)"""
     program = tmp_path / "dhclient"
     shutil.copy("/usr/bin/tail", program)
-    run("systemd-run", "--unit=client-before", str(program), "-f", "/dev/null", DEVICE)
+    # exec: it returns once the program runs, and not when its process is there
+    start = ("systemd-run", "--unit=client-before", "--property=Type=exec", str(program))
+    run(*start, "-f", "/dev/null", DEVICE)
     before = (await plugin(bus).query()).canonical()
     assert b"dhclient" in before
     checkpoint = await put(plugin(bus), DHCP_OFF)
