@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from socket import AF_INET, AF_INET6
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from privacy_router.host import routing
-from privacy_router.host.rtnetlink import Message, Verb, decode, encode_attributes, u32
+from privacy_router.host.rtnetlink import Message, Session, Verb, decode, encode_attributes, u32
 from privacy_router.values.network import LOCAL_TABLE, Route, RouteKey, Rule, RuleKey
 
 FIXED = struct.Struct("=BBBBBBBBI")
@@ -57,6 +58,18 @@ def test_a_route_with_more_is_another(
     assert found != PLANNED
     assert RouteKey.of("", found).name != RouteKey.of("", PLANNED).name
     assert found.extra
+
+
+@pytest.mark.parametrize(("flags", "count"), [(0, 1), (0x200, 0)], ids=["route", "cached"])
+def test_what_the_kernel_remembers_of_a_path_is_no_route(flags: int, count: int) -> None:
+    """Of a smaller MTU on the way to the VPS, for ten minutes; nothing takes it away."""
+    fixed = FIXED.pack(AF_INET, 16, 0, 0, 254, 4, 0, 1, flags)
+
+    class Listing:
+        def dump(self, _: Verb, family: int) -> list[Message]:
+            return [Message(Verb.NEWROUTE, fixed, PLAIN)] if family == AF_INET else []
+
+    assert len(routing.routes_in(cast("Session", Listing()), NAMES, ()).added) == count
 
 
 # --- who made it ----------------------------------------------------------------------------------

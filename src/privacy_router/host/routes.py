@@ -39,6 +39,14 @@ _F_KEPT: Final = (
 )  # RTNH_F_PERVASIVE, RTNH_F_ONLINK; the others are the kernel's to set
 
 
+def is_cached(message: Message) -> bool:
+    """Whether that is no route, but what the kernel remembers of one: a path's MTU, a redirect.
+
+    A listing of IPv4 has these, too; they go by themselves, and no order takes one away.
+    """
+    return bool(int.from_bytes(message.fixed[8:], sys.byteorder) & _F_CLONED)
+
+
 @dataclass(frozen=True)
 class RouteEntry:
     """A route; `names` are those of the devices that its message has by number."""
@@ -71,7 +79,7 @@ class RouteEntry:
     @property
     def is_cached(self) -> bool:
         """Not a route, but what the kernel remembers of one."""
-        return bool(int.from_bytes(self.message.fixed[8:], sys.byteorder) & _F_CLONED)
+        return is_cached(self.message)
 
     @property
     def type_name(self) -> str:

@@ -13,7 +13,7 @@ from ipaddress import ip_address, ip_network
 from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Final
 
-from privacy_router.host.routes import read_route
+from privacy_router.host.routes import is_cached, read_route
 from privacy_router.host.rtnetlink import (
     Message,
     Verb,
@@ -92,6 +92,8 @@ def routes_in(
     found = Routes(set(), set())
     for family in _FAMILIES:
         for message in session.dump(Verb.GETROUTE, family):
+            if is_cached(message):
+                continue
             route = _route(message, names)
             kernels = message.fixed[5] == _PROTOCOL_KERNEL and _is_kernels(route, addresses)
             (found.kernels if kernels else found.added).add(route)
